@@ -1,0 +1,142 @@
+"""What a relayer needs of a chain, and nothing more: six calls, all of whose answers are untrusted.
+
+A node itself, another lianqiao node over gRPC, a simulated chain and a foreign chain all look
+like this. Adapters supply it by an entry point `lianqiao.chains`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from relay.packet import Packet
+
+MAX_BATCH = 1000
+"""Items in one delivery, and in one answer of `packets`."""
+
+
+class Step(StrEnum):
+    """What a chain did with a packet, as its journal shows; also what a delivery asks for."""
+
+    SEND = "send"
+    RECEIVE = "receive"
+    ACKNOWLEDGE = "acknowledge"
+    TIMEOUT = "timeout"
+    EXPIRE = "expire"
+
+
+@dataclass(frozen=True, slots=True)
+class PacketStep:
+    """One packet step found on a chain: a send, an acknowledgement written, a sentinel written.
+
+    `cursor` orders steps on that chain and resumes a listing; `height` is the lowest height whose
+    header covers the step.
+    """
+
+    cursor: int
+    height: int
+    step: Step
+    """SEND: commitment written here. RECEIVE: receipt and acknowledgement written here (the
+    acknowledgements are in `acknowledgements`). EXPIRE: the sentinel was written here."""
+    packet: Packet
+    acknowledgements: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One verb for the receiving chain to run on one packet (RECEIVE, ACKNOWLEDGE, TIMEOUT, EXPIRE)."""
+
+    step: Step
+    packet: Packet
+    acknowledgements: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Headers and items for one client of the receiving chain, applied in one database transaction.
+
+    One proof, under `height`, covers the claims of all items in order.
+    """
+
+    client_id: str
+    headers: tuple[bytes, ...] = ()
+    """Raw headers to update the client with first, ascending; may be all there is."""
+    height: int = 0
+    proof: bytes = b""
+    items: tuple[Item, ...] = ()
+
+
+class Outcome(StrEnum):
+    """What became of one item."""
+
+    DONE = "done"
+    NOOP = "noop"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The answer to one item; `reason` (relay.errors.Reason) and `detail` where it was refused."""
+
+    outcome: Outcome
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """What became of one delivery: of its headers (one answer for all) and of each item."""
+
+    headers: Submission
+    items: tuple[Submission, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStatus:
+    """A chain's own view of one of its clients, as a relayer needs it (untrusted like the rest)."""
+
+    client_id: str
+    counterparty_client_id: str
+    chain_id: str
+    latest_height: int
+    latest_time: int
+    set_hash: bytes
+    """Hash of the set that must sign the next header."""
+    trusting_period: int
+    frozen: bool
+
+
+class Chain(Protocol):
+    """I/O with one chain. Every method raises Unavailable(CHAIN_UNREACHABLE) and nothing untyped."""
+
+    chain_id: str
+
+    def latest_height(self) -> int:
+        """The greatest height that has a signed header; 0 where there is none yet."""
+        ...
+
+    def headers(self, trusted_height: int, height: int) -> Sequence[bytes]:
+        """The raw headers that lead a client from `trusted_height` to `height`, ascending.
+
+        The last is that of `height`; before it come those that show a change of the validator set.
+        With `trusted_height` 0, only the last. Raises NotFound(HEIGHT_NOT_FOUND).
+        """
+        ...
+
+    def client(self, client_id: str) -> ClientStatus:
+        """This chain's view of one of its clients. Raises NotFound(CLIENT_NOT_FOUND)."""
+        ...
+
+    def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
+        """Steps of packets of one of this chain's clients, with cursor > `after`, ascending."""
+        ...
+
+    def prove(self, paths: Sequence[bytes], height: int) -> bytes:
+        """One proof that all `paths` are written at `height`. Raises NotFound(PATH_NOT_FOUND)."""
+        ...
+
+    def submit(self, deliveries: Sequence[Delivery]) -> Sequence[DeliveryResult]:
+        """Applies deliveries; idempotent: what was applied before answers NOOP."""
+        ...

@@ -1,0 +1,122 @@
+"""What a contract is, and all that it may touch.
+
+A contract is deterministic: the same packets in the same order give the same writes on every
+node and on every re-execution. It reads its own keys, writes once, sends packets, and asks for
+proofs; no clock (`now` is the time of the batch, integer seconds), no store, no randomness, no
+float. Third parties supply one by an entry point `lianqiao.contracts`, named by its port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from relay.packet import Packet, Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Returned by `receive`: the acknowledgement comes later, by `state.acknowledge`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadNeed:
+    """A delivery wants the head of `client_id` to be at least as young as `time`, seconds."""
+
+    client_id: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The youngest verified header of a client: source height h and source time t."""
+
+    client_id: str
+    chain_id: str
+    height: int
+    time: int
+
+
+class State(Protocol):
+    """A contract's window on its host. Keys are bytes, 1-512 long; the host prefixes the port."""
+
+    chain_id: str
+    """Global id of the ledger this contract runs on, without the epoch."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value written at `key`, or None."""
+        ...
+
+    def scan(self, prefix: bytes, *, after: bytes = b"", limit: int = 1000) -> Sequence[tuple[bytes, bytes]]:
+        """(key, value) pairs whose key starts with `prefix`, greater than `after`, in byte order."""
+        ...
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Writes once. Raises Refused(PATH_WRITTEN) where `key` holds another value; the same
+        value again is a no-op."""
+        ...
+
+    def send(self, client_id: str, payload: Payload, timeout_timestamp: int) -> int:
+        """Sends a packet of one payload to the counterparty of `client_id`; its sequence.
+
+        Raises what the verb *send* raises (CLIENT_NOT_FOUND, CLIENT_FROZEN, TIMEOUT_ELAPSED …).
+        """
+        ...
+
+    def acknowledge(self, client_id: str, sequence: int, acknowledgement: bytes) -> None:
+        """Writes the acknowledgement of a packet that `receive` deferred."""
+        ...
+
+    def head(self, client_id: str) -> Head:
+        """The youngest verified head of a client. Raises NotFound(CLIENT_NOT_FOUND)."""
+        ...
+
+    def client_of(self, chain_id: str) -> str:
+        """The active client with a counterparty that follows `chain_id` (without epoch).
+
+        Raises NotFound(CLIENT_NOT_FOUND).
+        """
+        ...
+
+    def verify_membership(
+        self, client_id: str, height: int, path: bytes, value: bytes, proof: bytes
+    ) -> None:
+        """Verifies an inclusion proof under a stored consensus state. Raises as a receive does."""
+        ...
+
+
+class Contract(Protocol):
+    """A contract on one port. Raising LianqiaoError in `receive` rolls back its writes and yields
+    the error acknowledgement; a business refusal is a value it returns."""
+
+    port: str
+
+    def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes | Deferred:
+        """Runs one payload of a verified packet; the application acknowledgement."""
+        ...
+
+    def acknowledge(
+        self, packet: Packet, payload: Payload, acknowledgement: bytes, state: State, now: int
+    ) -> None:
+        """Learns the proven acknowledgement of a packet it sent."""
+        ...
+
+    def timeout(self, packet: Packet, payload: Payload, state: State, now: int) -> None:
+        """Learns that a packet it sent was proven never to have been received."""
+        ...
+
+    def call(self, method: str, body: bytes, state: State, now: int) -> bytes:
+        """Runs one action of this node's own operator or of an institution it serves.
+
+        This is the only way in from outside packets; like a packet it is one step of the journal.
+        Raises LianqiaoError: then nothing is written.
+        """
+        ...
+
+    def heads_needed(self, packet: Packet, payload: Payload, state: State, now: int) -> Iterable[HeadNeed]:
+        """Which clients must have a young head before `receive` may answer on the merits.
+
+        Pure: the relayer asks it before a delivery and updates those clients first.
+        """
+        ...

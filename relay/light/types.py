@@ -1,0 +1,195 @@
+"""The values a light client works on. All frozen, all plain; `now` is always an argument.
+
+Heights are u64 (for the `checkpoint` type: the tree size); times are integer seconds since 1970
+UTC; every hash is 32 bytes unless said otherwise. Limits stand beside what they limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+MAX_VALIDATORS = 200
+MAX_HEADER_BYTES = 256 * 1024
+MAX_PROOF_BYTES = 4 * 1024 * 1024
+MAX_INT = 2**63 - 1
+"""Sequences, heights, times and amounts stay below 2^63, so that every database can hold them."""
+
+DAY = 86_400
+DEFAULT_TRUSTING_PERIOD = 90 * DAY
+DEFAULT_CLOCK_DRIFT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Validator:
+    """One voice in a validator set. A person or institution may hold keys of several algorithms."""
+
+    name: str
+    """Printable ASCII, 1-64 characters, unique in its set; also the key name on signed notes."""
+    power: int
+    """Voting power, 1 to 2^32."""
+    keys: tuple[tuple[str, bytes], ...]
+    """(algorithm, public key) pairs sorted by algorithm, each algorithm once, at least one."""
+
+    def key(self, algorithm: str) -> bytes | None:
+        """The public key of one algorithm, or None where this validator has none."""
+        return next((key for name, key in self.keys if name == algorithm), None)
+
+
+@dataclass(frozen=True, slots=True)
+class ValidatorSet:
+    """Validators in order of name. Its hash (relay.light.validators) covers every field."""
+
+    validators: tuple[Validator, ...]
+
+    @property
+    def power(self) -> int:
+        """Total voting power."""
+        return sum(v.power for v in self.validators)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One signature over a header. `signer` is only a hint: what counts is the key that verifies."""
+
+    signer: str
+    algorithm: str
+    value: bytes
+    time: int = 0
+    """Seconds; used by witness cosignatures (cosignature/v1) and by chains with a time per vote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A quorum rule. `strict`: power > n/d of the total; else: count >= ceil(n/d of the total)."""
+
+    numerator: int = 2
+    denominator: int = 3
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A party outside the validator set whose co-signature the client requires."""
+
+    name: str
+    algorithm: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClientState:
+    """What a receiver pinned when it created a client. Nothing in it comes from what is proven."""
+
+    client_type: str
+    """Entry point name in `lianqiao.clients`, e.g. `checkpoint`."""
+    chain_id: str
+    """Id of the chain that is followed, e.g. `zj-medical/0` (checkpoint origin: id/epoch)."""
+    algorithm: str = "ed25519"
+    """The one signature algorithm that is counted."""
+    tree_hash: str = "sha256"
+    proof_kind: str = "rfc6962"
+    threshold: Threshold = Threshold()
+    trust_level: Threshold = field(default=Threshold(1, 3))
+    """For types that skip headers: how much of the trusted set must have signed the new one."""
+    trusting_period: int = DEFAULT_TRUSTING_PERIOD
+    """Seconds after a header's time during which it can be built upon."""
+    clock_drift: int = DEFAULT_CLOCK_DRIFT
+    """Seconds by which a header may lie in the verifier's future."""
+    assurance: str = "consensus proof"
+    """In words, what a verified header means; shown by `connect` and `clients show`."""
+    witnesses: tuple[Witness, ...] = ()
+    witness_quorum: int = 0
+    """How many of `witnesses` must have co-signed each header. 0: none required."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusState:
+    """What a client keeps of one verified header."""
+
+    height: int
+    time: int
+    root: bytes
+    set_hash: bytes
+    """Hash of the validator set that signed this header."""
+    next_set_hash: bytes
+    """Hash of the set that signs what follows."""
+    header_hash: bytes
+    """Hash of the header (for `checkpoint`: SHA-256 of the note body)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A decoded header: recomputed, not yet verified."""
+
+    chain_id: str
+    height: int
+    time: int
+    root: bytes
+    hash: bytes
+    """Recomputed from the fields by `ClientType.decode_header`, never read."""
+    validators: ValidatorSet
+    """The presented set; its hash is compared with `set_hash`, which the signed fields hold."""
+    set_hash: bytes
+    next_set_hash: bytes
+    signatures: tuple[Signature, ...]
+    cosignatures: tuple[Signature, ...] = ()
+    body: bytes = b""
+    """Exact bytes that were signed, where the type signs one body for all."""
+    link: tuple[bytes, ...] = ()
+    """For `checkpoint`: the consistency proof from the trusted height to this one."""
+    link_height: int = 0
+    """For `checkpoint`: the size that `link` starts from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """That `value` is written at `path` (None: that nothing is, for types that prove absence)."""
+
+    path: bytes
+    value: bytes | None
+
+
+class ClientType(Protocol):
+    """One consensus family, pure. Supplied by `adapters/<family>/light.py` as `CLIENT`.
+
+    What is common to all families (threshold, lineage of sets, monotonicity, trusting period,
+    misbehaviour) stays in relay.light.client; a type supplies decoding, sign bytes and proofs.
+    """
+
+    name: str
+    skips: bool
+    """True where headers of a later set verify by overlap (trust level); False: each set change."""
+    proves_absence: bool
+    equal_time: bool
+    """True where a higher header may carry the same time as the one before."""
+
+    def decode_header(self, raw: bytes) -> Header:
+        """The header in `raw`, its hash computed here. Raises Malformed, and nothing else."""
+        ...
+
+    def encode_header(self, header: Header) -> bytes:
+        """The one encoding of `header`; `encode_header(decode_header(raw)) == raw`."""
+        ...
+
+    def sign_bytes(self, header: Header, signer: Validator, signature: Signature) -> bytes:
+        """The exact bytes (or digest, as the algorithm asks) this signature must be over."""
+        ...
+
+    def verify_link(self, trusted: ConsensusState, untrusted_header: Header) -> None:
+        """Checks that bind a header to a trusted one beside signatures (consistency proof).
+
+        Raises Invalid(INVALID_CONSISTENCY).
+        """
+        ...
+
+    def verify_membership(
+        self, state: ClientState, consensus: ConsensusState, proof: bytes, claims: Sequence[Claim]
+    ) -> None:
+        """Checks one proof for all claims, in order, under `consensus.root`.
+
+        Raises Malformed, Invalid(INVALID_PROOF) or Refused(ABSENCE_NOT_PROVABLE). A proof that
+        holds anything unused is refused.
+        """
+        ...
