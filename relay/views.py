@@ -1,0 +1,110 @@
+"""What a node shows of itself: the frozen values that queries return and the API carries.
+
+They stand apart from `relay.query`, which makes them, so that the client and the CLI can speak of
+them without loading SQL or gRPC. Times are integer seconds since 1970 UTC, heights tree sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from relay.chain import Step
+from relay.light.types import ClientState, ConsensusState
+from relay.packet import Packet
+
+
+class Direction(StrEnum):
+    """Which end of a packet a node is."""
+
+    OUT = "out"
+    IN = "in"
+
+
+class PacketState(StrEnum):
+    """Where a packet stands on the node that is asked: three states outbound, two inbound."""
+
+    SENT = "sent"
+    ACKNOWLEDGED = "acknowledged"
+    TIMED_OUT = "timed_out"
+    RECEIVED = "received"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientView:
+    """A client as its node sees it."""
+
+    client_id: str
+    state: ClientState
+    latest: ConsensusState
+    counterparty_client_id: str
+    """Empty until it is registered."""
+    frozen: bool
+    expires: int
+    """When the trusting period of the latest header ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketView:
+    """A packet as this node sees it. Its name here is (client_id, sequence, direction)."""
+
+    direction: Direction
+    state: PacketState
+    packet: Packet
+    acknowledgements: tuple[bytes, ...]
+    """One a payload; empty where there are none yet."""
+    height: int
+    """Lowest height whose header covers the last step here."""
+    time: int
+    """Time of the last step here."""
+
+    @property
+    def client_id(self) -> str:
+        """The client of this node that the packet belongs to."""
+        if self.direction is Direction.OUT:
+            return self.packet.source_client
+        return self.packet.destination_client
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One entry of this node's journal about a packet."""
+
+    step: Step
+    index: int
+    height: int
+    time: int
+    verified_height: int
+    """Height of the other chain's header it was verified under; 0 for a send."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """The newest signed head."""
+
+    origin: str
+    size: int
+    root: bytes
+    time: int
+    note: bytes
+    """The C2SP signed note, exactly as signed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A node in one glance."""
+
+    chain_id: str
+    role: str
+    version: str
+    head: HeadView | None
+    """None while nothing is signed yet."""
+    clients: int
+    packets_open: int
+    """Packets sent from here that are neither acknowledged nor timed out."""
+    outbox: int
+    """Deliveries that wait here for the relayer; 0 on a ledger."""
+    ports: tuple[str, ...]
+    """Ports of the contracts that run here."""
