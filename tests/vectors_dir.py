@@ -1,0 +1,19 @@
+"""Where the published test vectors are: LIANQIAO_VECTORS, or ../shared/vectors."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def vectors(*parts: str) -> Path:
+    """The path of a vector file or folder; skips the calling test, visibly, where it is absent."""
+    base = os.environ.get("LIANQIAO_VECTORS")
+    path = (Path(base) if base else ROOT / "../shared/vectors").joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"vectors absent: {path} (set LIANQIAO_VECTORS)", allow_module_level=True)
+    return path
