@@ -27,6 +27,8 @@ class PacketState(StrEnum):
     SENT = "sent"
     ACKNOWLEDGED = "acknowledged"
     TIMED_OUT = "timed_out"
+    DEFERRED = "deferred"
+    """Received; the contract acknowledges later."""
     RECEIVED = "received"
     EXPIRED = "expired"
 

@@ -1,0 +1,292 @@
+"""Packets, steps, deliveries and their answers.
+
+A packet's own invariants (no empty field, no sequence 0) are the channel's to judge, for each
+item by itself; here only the sizes are bounded, so that one odd packet does not sink its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lianqiao.relay.v1 import packet_pb2 as pb
+from lianqiao.relay.v1 import packet_service_pb2 as spb
+from relay.chain import (
+    MAX_BATCH,
+    Delivery,
+    DeliveryResult,
+    Item,
+    Outcome,
+    PacketStep,
+    Step,
+    Submission,
+)
+from relay.codec.fields import blob, blobs, each, integer, malformed, member, name, text
+from relay.errors import Reason
+from relay.light.types import MAX_HEADER_BYTES, MAX_PROOF_BYTES
+from relay.packet import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOADS, Packet, Payload
+from relay.views import Direction, PacketState, PacketView, TraceStep
+
+MAX_HEADERS = 1000
+MAX_DELIVERIES = 64
+
+STEPS = {
+    pb.STEP_SEND: Step.SEND,
+    pb.STEP_RECEIVE: Step.RECEIVE,
+    pb.STEP_ACKNOWLEDGE: Step.ACKNOWLEDGE,
+    pb.STEP_TIMEOUT: Step.TIMEOUT,
+    pb.STEP_EXPIRE: Step.EXPIRE,
+}
+OUTCOMES = {
+    pb.OUTCOME_DONE: Outcome.DONE,
+    pb.OUTCOME_NOOP: Outcome.NOOP,
+    pb.OUTCOME_REFUSED: Outcome.REFUSED,
+}
+DIRECTIONS = {pb.DIRECTION_OUT: Direction.OUT, pb.DIRECTION_IN: Direction.IN}
+STATES = {
+    pb.PACKET_STATE_SENT: PacketState.SENT,
+    pb.PACKET_STATE_ACKNOWLEDGED: PacketState.ACKNOWLEDGED,
+    pb.PACKET_STATE_TIMED_OUT: PacketState.TIMED_OUT,
+    pb.PACKET_STATE_RECEIVED: PacketState.RECEIVED,
+    pb.PACKET_STATE_EXPIRED: PacketState.EXPIRED,
+    pb.PACKET_STATE_DEFERRED: PacketState.DEFERRED,
+}
+_STEPS = {value: key for key, value in STEPS.items()}
+_OUTCOMES = {value: key for key, value in OUTCOMES.items()}
+_DIRECTIONS = {value: key for key, value in DIRECTIONS.items()}
+_STATES = {value: key for key, value in STATES.items()}
+
+
+def payload_to_pb(payload: Payload) -> pb.Payload:
+    """Payload as a message."""
+    return pb.Payload(
+        source_port=payload.source_port,
+        destination_port=payload.destination_port,
+        version=payload.version,
+        encoding=payload.encoding,
+        value=payload.value,
+    )
+
+
+def packet_to_pb(packet: Packet) -> pb.Packet:
+    """Packet as a message."""
+    return pb.Packet(
+        sequence=packet.sequence,
+        source_client=packet.source_client,
+        destination_client=packet.destination_client,
+        timeout_timestamp_seconds=packet.timeout_timestamp,
+        payloads=[payload_to_pb(p) for p in packet.payloads],
+    )
+
+
+def payload_from_pb(message: pb.Payload, where: str = "payload") -> Payload:
+    """Payload of bounded size."""
+    return Payload(
+        text(message.source_port, f"{where}.source_port", MAX_NAME_BYTES),
+        text(message.destination_port, f"{where}.destination_port", MAX_NAME_BYTES),
+        text(message.version, f"{where}.version", MAX_NAME_BYTES),
+        text(message.encoding, f"{where}.encoding", MAX_NAME_BYTES),
+        blob(message.value, f"{where}.value", MAX_PAYLOAD_BYTES),
+    )
+
+
+def packet_from_pb(message: pb.Packet, where: str = "packet") -> Packet:
+    """Packet of bounded size; check_packet (relay.packet) judges the rest."""
+    packet = Packet(
+        integer(message.sequence, f"{where}.sequence"),
+        text(message.source_client, f"{where}.source_client", MAX_NAME_BYTES),
+        text(message.destination_client, f"{where}.destination_client", MAX_NAME_BYTES),
+        integer(message.timeout_timestamp_seconds, f"{where}.timeout_timestamp_seconds"),
+        each(message.payloads, f"{where}.payloads", MAX_PAYLOADS, payload_from_pb),
+    )
+    if sum(len(p.value) for p in packet.payloads) > MAX_PAYLOAD_BYTES:
+        raise malformed(
+            f"{where}.payloads", f"exceed {MAX_PAYLOAD_BYTES} bytes", Reason.LIMIT_EXCEEDED
+        )
+    return packet
+
+
+def acknowledgements_from_pb(values: Sequence[bytes], where: str) -> tuple[bytes, ...]:
+    """Application acknowledgements, one a payload."""
+    return blobs(values, where, MAX_PAYLOADS, MAX_PAYLOAD_BYTES)
+
+
+def key_to_pb(client_id: str, sequence: int, direction: Direction) -> pb.PacketKey:
+    """The name of a packet on the node that is asked."""
+    return pb.PacketKey(client_id=client_id, sequence=sequence, direction=_DIRECTIONS[direction])
+
+
+def key_from_pb(message: pb.PacketKey, where: str = "key") -> tuple[str, int, Direction]:
+    """(client id, sequence, direction)."""
+    return (
+        name(message.client_id, f"{where}.client_id"),
+        integer(message.sequence, f"{where}.sequence", low=1),
+        member(message.direction, f"{where}.direction", DIRECTIONS),
+    )
+
+
+def step_to_pb(step: PacketStep) -> pb.PacketStep:
+    """PacketStep as a message."""
+    return pb.PacketStep(
+        cursor=step.cursor,
+        height=step.height,
+        step=_STEPS[step.step],
+        packet=packet_to_pb(step.packet),
+        acknowledgements=step.acknowledgements,
+    )
+
+
+def step_from_pb(message: pb.PacketStep, where: str = "step") -> PacketStep:
+    """PacketStep of bounded size."""
+    return PacketStep(
+        integer(message.cursor, f"{where}.cursor"),
+        integer(message.height, f"{where}.height"),
+        member(message.step, f"{where}.step", STEPS),
+        packet_from_pb(message.packet, f"{where}.packet"),
+        acknowledgements_from_pb(message.acknowledgements, f"{where}.acknowledgements"),
+    )
+
+
+def item_to_pb(item: Item) -> pb.Item:
+    """Item as a message."""
+    return pb.Item(
+        step=_STEPS[item.step],
+        packet=packet_to_pb(item.packet),
+        acknowledgements=item.acknowledgements,
+    )
+
+
+def item_from_pb(message: pb.Item, where: str = "item") -> Item:
+    """Item of bounded size; SEND is nothing that one chain can ask of another."""
+    step = member(message.step, f"{where}.step", STEPS)
+    if step is Step.SEND:
+        raise malformed(f"{where}.step", "cannot be STEP_SEND in a delivery")
+    return Item(
+        step,
+        packet_from_pb(message.packet, f"{where}.packet"),
+        acknowledgements_from_pb(message.acknowledgements, f"{where}.acknowledgements"),
+    )
+
+
+def delivery_to_pb(delivery: Delivery) -> pb.Delivery:
+    """Delivery as a message."""
+    return pb.Delivery(
+        client_id=delivery.client_id,
+        headers=delivery.headers,
+        height=delivery.height,
+        proof=delivery.proof,
+        items=[item_to_pb(i) for i in delivery.items],
+    )
+
+
+def delivery_from_pb(message: pb.Delivery, where: str = "delivery") -> Delivery:
+    """Delivery of bounded size."""
+    return Delivery(
+        name(message.client_id, f"{where}.client_id"),
+        blobs(message.headers, f"{where}.headers", MAX_HEADERS, MAX_HEADER_BYTES, least=1),
+        integer(message.height, f"{where}.height"),
+        blob(message.proof, f"{where}.proof", MAX_PROOF_BYTES),
+        each(message.items, f"{where}.items", MAX_BATCH, item_from_pb),
+    )
+
+
+def deliveries_from_pb(messages: Sequence[pb.Delivery]) -> tuple[Delivery, ...]:
+    """1 to MAX_DELIVERIES deliveries with at most MAX_BATCH items in all."""
+    if sum(len(m.items) for m in messages) > MAX_BATCH:
+        raise malformed("deliveries", f"hold more than {MAX_BATCH} items", Reason.LIMIT_EXCEEDED)
+    return each(messages, "deliveries", MAX_DELIVERIES, delivery_from_pb, least=1)
+
+
+def submission_to_pb(submission: Submission) -> pb.Submission:
+    """Submission as a message."""
+    return pb.Submission(
+        outcome=_OUTCOMES[submission.outcome],
+        reason=submission.reason,
+        detail=submission.detail,
+    )
+
+
+def submission_from_pb(message: pb.Submission, where: str = "submission") -> Submission:
+    """Submission of bounded size."""
+    return Submission(
+        member(message.outcome, f"{where}.outcome", OUTCOMES),
+        text(message.reason, f"{where}.reason", MAX_NAME_BYTES),
+        text(message.detail, f"{where}.detail"),
+    )
+
+
+def result_to_pb(result: DeliveryResult) -> pb.DeliveryResult:
+    """DeliveryResult as a message."""
+    return pb.DeliveryResult(
+        headers=submission_to_pb(result.headers),
+        items=[submission_to_pb(s) for s in result.items],
+    )
+
+
+def result_from_pb(message: pb.DeliveryResult, where: str = "result") -> DeliveryResult:
+    """DeliveryResult of bounded size."""
+    return DeliveryResult(
+        submission_from_pb(message.headers, f"{where}.headers"),
+        each(message.items, f"{where}.items", MAX_BATCH, submission_from_pb),
+    )
+
+
+def state_to_pb(state: PacketState | None) -> pb.PacketState:
+    """State as an enum value; None (any) is unspecified."""
+    return pb.PACKET_STATE_UNSPECIFIED if state is None else _STATES[state]
+
+
+def state_filter_from_pb(value: pb.PacketState, where: str = "state") -> PacketState | None:
+    """State to filter by; unspecified is None (any)."""
+    return None if value == pb.PACKET_STATE_UNSPECIFIED else member(value, where, STATES)
+
+
+def view_to_pb(view: PacketView) -> spb.PacketView:
+    """PacketView as a message."""
+    return spb.PacketView(
+        key=key_to_pb(view.client_id, view.packet.sequence, view.direction),
+        state=_STATES[view.state],
+        packet=packet_to_pb(view.packet),
+        acknowledgements=view.acknowledgements,
+        height=view.height,
+        time_seconds=view.time,
+    )
+
+
+def view_from_pb(message: spb.PacketView, where: str = "packet") -> PacketView:
+    """PacketView whose key names its packet."""
+    client_id, sequence, direction = key_from_pb(message.key, f"{where}.key")
+    view = PacketView(
+        direction,
+        member(message.state, f"{where}.state", STATES),
+        packet_from_pb(message.packet, f"{where}.packet"),
+        acknowledgements_from_pb(message.acknowledgements, f"{where}.acknowledgements"),
+        integer(message.height, f"{where}.height"),
+        integer(message.time_seconds, f"{where}.time_seconds"),
+    )
+    if (view.client_id, view.packet.sequence) != (client_id, sequence):
+        raise malformed(f"{where}.key", "names another packet than the one beside it")
+    return view
+
+
+def trace_to_pb(step: TraceStep) -> spb.TraceStep:
+    """TraceStep as a message."""
+    return spb.TraceStep(
+        step=_STEPS[step.step],
+        index=step.index,
+        height=step.height,
+        time_seconds=step.time,
+        verified_height=step.verified_height,
+        detail=step.detail,
+    )
+
+
+def trace_from_pb(message: spb.TraceStep, where: str = "step") -> TraceStep:
+    """TraceStep of bounded size."""
+    return TraceStep(
+        member(message.step, f"{where}.step", STEPS),
+        integer(message.index, f"{where}.index"),
+        integer(message.height, f"{where}.height"),
+        integer(message.time_seconds, f"{where}.time_seconds"),
+        integer(message.verified_height, f"{where}.verified_height"),
+        text(message.detail, f"{where}.detail"),
+    )
