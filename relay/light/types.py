@@ -51,13 +51,16 @@ class ValidatorSet:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One signature over a header. `signer` is only a hint: what counts is the key that verifies."""
+    """One signature over a header. `signer` and `key_id` are hints; a key that verifies counts."""
 
     signer: str
     algorithm: str
+    """Empty where the header does not say: a co-signature of a witness known to the client only."""
     value: bytes
     time: int = 0
     """Seconds; used by witness cosignatures (cosignature/v1) and by chains with a time per vote."""
+    key_id: bytes = b""
+    """The four bytes that stand before the signature on a signed note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +176,20 @@ class ClientType(Protocol):
         """The one encoding of `header`; `encode_header(decode_header(raw)) == raw`."""
         ...
 
+    def hash_validators(self, validators: ValidatorSet) -> bytes:
+        """The hash by which this chain's headers name a set (`set_hash`, `next_set_hash`)."""
+        ...
+
     def sign_bytes(self, header: Header, signer: Validator, signature: Signature) -> bytes:
         """The exact bytes (or digest, as the algorithm asks) this signature must be over."""
+        ...
+
+    def witness_of(self, signature: Signature, witnesses: Sequence[Witness]) -> Witness | None:
+        """The pinned witness whose co-signature this claims to be; None for a stranger's."""
+        ...
+
+    def cosign_bytes(self, header: Header, witness: Witness, signature: Signature) -> bytes:
+        """The exact bytes that this co-signature must be over."""
         ...
 
     def verify_link(self, trusted: ConsensusState, untrusted_header: Header) -> None:

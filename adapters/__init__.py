@@ -1,0 +1,1 @@
+"""Ledger families. Each has `light` (pure: what to verify) and `chain` (I/O: where to fetch it)."""
