@@ -10,7 +10,7 @@ The body of the note, LF after each line, nothing else, in this order:
     next <base64>            hash of the set that signs every greater size
 
 Decimals have no leading zero and stay below 2^63; base64 is standard, padded and canonical. So a
-body has one encoding, and `encode_body(decode_body(b)) == b`. There is one body per size, ever.
+body has one encoding, and `encode_body(parse_body(b)) == b`. There is one body per size, ever.
 
 **What is signed.** Let *body* be those bytes, with the final LF.
 
@@ -121,7 +121,7 @@ def encode_body(body: CheckpointBody) -> bytes:
     ).encode()
 
 
-def decode_body(raw: bytes) -> CheckpointBody:
+def parse_body(raw: bytes) -> CheckpointBody:
     """The body in `raw`. Raises Malformed."""
     try:
         lines = raw.decode("ascii").split("\n")

@@ -15,8 +15,8 @@ A line whose name and key id are those of a validator of the presented set is a 
 other is taken for a witness's co-signature, which only the client's pinned witnesses can tell.
 `encode_header(decode_header(raw)) == raw`: there is no second encoding of the same lines.
 
-`select` drops what a client with one pinned algorithm would refuse: a body may carry lines of
-several algorithms side by side, and each client is shown its own.
+`select_signatures` drops what a client with one pinned algorithm would refuse: a body may carry
+lines of several algorithms side by side, and each client is shown its own.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from relay.errors import Invalid, Malformed, Reason
-from relay.light.checkpoint import cosign_bytes, decode_body, sign_bytes
+from relay.light.checkpoint import cosign_bytes, parse_body, sign_bytes
 from relay.light.membership import verify_membership
 from relay.light.merkle import verify_consistency
 from relay.light.note import (
@@ -144,7 +144,7 @@ def make_header(
     note: Note, validators: ValidatorSet, link_height: int = 0, link: Sequence[bytes] = ()
 ) -> Header:
     """The header of a decoded note and a presented set. Raises Malformed."""
-    body = decode_body(note.text)
+    body = parse_body(note.text)
     if not body.size >= 1 or link_height > MAX_INT:
         raise Malformed("a checkpoint header has a size between 1 and 2^63 - 1")
     by_name = {validator.name: validator for validator in validators.validators}
@@ -184,7 +184,7 @@ def encode_header(
     return writer.done()
 
 
-def select(header: Header, state: ClientState) -> Header:
+def select_signatures(header: Header, state: ClientState) -> Header:
     """The header with the lines alone that a client of this state counts."""
     return replace(
         header,
