@@ -100,6 +100,7 @@ class ClientStatus:
     client_id: str
     counterparty_client_id: str
     chain_id: str
+    algorithm: str
     latest_height: int
     latest_time: int
     set_hash: bytes
@@ -117,11 +118,15 @@ class Chain(Protocol):
         """The greatest height that has a signed header; 0 where there is none yet."""
         ...
 
-    def headers(self, trusted_height: int, height: int) -> Sequence[bytes]:
+    def headers(
+        self, trusted_height: int, height: int, algorithm: str = "ed25519"
+    ) -> Sequence[bytes]:
         """The raw headers that lead a client from `trusted_height` to `height`, ascending.
 
         The last is that of `height`; before it come those that show a change of the validator set.
-        With `trusted_height` 0, only the last. Raises NotFound(HEIGHT_NOT_FOUND).
+        With `trusted_height` 0, only the last. Where signers hold keys of several algorithms, only
+        the signatures of `algorithm`, the one that the client pins. Raises
+        NotFound(HEIGHT_NOT_FOUND).
         """
         ...
 

@@ -1,0 +1,27 @@
+"""The one place that writes: `with store.transaction() as tx:`; nothing below it commits."""
+
+from relay.store.rows import (
+    CheckpointRow,
+    ClientRow,
+    ConsensusRow,
+    DeliveryRow,
+    Direction,
+    PacketRow,
+    PacketState,
+    RequestRow,
+)
+from relay.store.store import Store
+from relay.store.transaction import Transaction
+
+__all__ = [
+    "CheckpointRow",
+    "ClientRow",
+    "ConsensusRow",
+    "DeliveryRow",
+    "Direction",
+    "PacketRow",
+    "PacketState",
+    "RequestRow",
+    "Store",
+    "Transaction",
+]

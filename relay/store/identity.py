@@ -1,0 +1,64 @@
+"""The first entry of a journal, its heads, and the sets that sign them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from relay.journal import Kind, host_path, seal
+from relay.light.types import ValidatorSet
+from relay.light.validators import encode_set, set_hash
+from relay.store import tables
+from relay.store.rows import CheckpointRow
+from relay.store.store import Store
+from relay.store.transaction import columns
+from relay.tiles import Edge
+
+_CHECKPOINT = tables.table(tables.Checkpoint)
+_SET = tables.table(tables.SetRow)
+_SAVE_NOTE = (
+    update(_CHECKPOINT)
+    .where(_CHECKPOINT.c.size == bindparam("b_size"))
+    .values(note=bindparam("b_note"))
+)
+_LAST = select(*columns(CheckpointRow)).order_by(_CHECKPOINT.c.size.desc()).limit(1)
+
+
+def write_genesis(
+    store: Store, chain_id: str, role: str, validators: ValidatorSet, *, epoch: int, now: int
+) -> None:
+    """Entry 0: the chain id and the first validator set, under a body of size 1."""
+    encoded, digest = encode_set(validators), set_hash(validators)
+    with store.transaction() as tx:
+        tx.append(host_path(Kind.GENESIS, chain_id), encoded)
+        save_set(tx.connection, digest, encoded)
+        seal(tx, Edge(), f"{chain_id}/{epoch}", now, digest, digest)
+    store.set_meta("chain_id", chain_id)
+    store.set_meta("role", role)
+    store.set_meta("epoch", str(epoch))
+
+
+def save_set(connection: Connection, digest: bytes, encoded: bytes) -> None:
+    """Keeps the preimage of a set's hash."""
+    if load_set(connection, digest) is None:
+        connection.execute(insert(_SET).values(hash=digest, encoded=encoded))
+
+
+def load_set(connection: Connection, digest: bytes) -> bytes | None:
+    """The preimage of a set's hash, or None."""
+    found = connection.execute(select(_SET.c.encoded).where(_SET.c.hash == digest)).scalar()
+    return None if found is None else bytes(found)
+
+
+def last_checkpoint(connection: Connection) -> CheckpointRow | None:
+    """The newest body, signed or not."""
+    found = connection.execute(_LAST).one_or_none()
+    return None if found is None else CheckpointRow(*found)
+
+
+def save_note(store: Store, row: CheckpointRow, note: str) -> CheckpointRow:
+    """Adds the signatures to a body that is committed already."""
+    with store.transaction() as tx:
+        tx.connection.execute(_SAVE_NOTE, {"b_size": row.size, "b_note": note})
+    return replace(row, note=note)

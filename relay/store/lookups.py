@@ -1,0 +1,33 @@
+"""Look-ups that see a transaction's own staged rows as well as the stored ones."""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, select
+
+from relay.store import tables
+from relay.store.rows import ClientRow, ConsensusRow
+from relay.store.transaction import Transaction, columns
+
+_CLIENT = tables.table(tables.Client)
+_CONSENSUS = tables.table(tables.Consensus)
+_CLIENTS = select(*columns(ClientRow))
+_STATES = (
+    select(_CONSENSUS.c.state)
+    .where(_CONSENSUS.c.client_id == bindparam("client_id"))
+    .order_by(_CONSENSUS.c.height.desc())
+    .limit(bindparam("limit"))
+)
+
+
+def all_clients(tx: Transaction) -> list[ClientRow]:
+    """Every client of the node in order of creation (a node holds few)."""
+    rows = {row[0]: ClientRow(*row) for row in tx.connection.execute(_CLIENTS)}
+    rows |= {row.client_id: row for row in tx.staged(ClientRow)}
+    return sorted(rows.values(), key=lambda row: row.number)
+
+
+def consensus_states(tx: Transaction, client_id: str, limit: int) -> list[bytes]:
+    """The encoded consensus states of a client, staged ones and the youngest `limit` stored."""
+    staged = [row.state for row in tx.staged(ConsensusRow) if row.client_id == client_id]
+    stored = tx.connection.execute(_STATES, {"client_id": client_id, "limit": limit}).scalars()
+    return [*staged, *(bytes(state) for state in stored)]

@@ -1,0 +1,121 @@
+"""What the tables hold, as frozen values. Rows are made only from these, and only when verified.
+
+Everything but `delivery`, `request` and the notes on `checkpoint` is a fold over the journal's
+entries (relay.fold recomputes it); those three keep raw inputs for re-execution and idempotency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.views import Direction, PacketState
+
+__all__ = [
+    "CheckpointRow",
+    "ClientRow",
+    "ConsensusRow",
+    "DeliveryRow",
+    "Direction",
+    "PacketRow",
+    "PacketState",
+    "RequestRow",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """One client of this node; key: client_id."""
+
+    client_id: str
+    number: int
+    client_type: str
+    chain_id: str
+    state: bytes
+    """relay.light.encoding of the pinned ClientState."""
+    counterparty: str
+    """Client id on the other side; empty until registered."""
+    frozen: int
+    """Journal index of the misbehaviour entry, plus one; 0 while it is not frozen."""
+    latest_height: int
+    latest_time: int
+    next_sequence: int
+    floor: int
+    """Sequences below it are pruned: receive and expire are refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsensusRow:
+    """One verified header of a client; key: (client_id, height)."""
+
+    client_id: str
+    height: int
+    state: bytes
+    """relay.light.encoding of the ConsensusState, as journaled."""
+    header: bytes
+    """The raw header, kept for re-verification."""
+    index: int
+    """Journal index of the update."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRow:
+    """One packet seen from this node; key: (client_id, direction, sequence)."""
+
+    client_id: str
+    direction: Direction
+    sequence: int
+    packet: bytes
+    """relay.packet_bytes encoding."""
+    state: PacketState
+    acknowledgements: bytes
+    """relay.packet_bytes encoding of the list; empty while there is none."""
+    index: int
+    """Journal index of the step a relayer carries on: out: the commitment; in: the
+    acknowledgement or the sentinel (-1 while deferred)."""
+    time: int
+    """Batch time of that step, seconds."""
+    delivery: int
+    """in: the delivery it came with; 0 for out."""
+    closed_index: int
+    """out: journal index of the closing, -1 while open; in: index of the receipt or sentinel."""
+    closed_time: int
+    closed_delivery: int
+    """out: the delivery that closed it, 0 while open."""
+    error: str
+    """Why the contract failed, for the operator; never on the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One proof as it came, with what it proved; key: number."""
+
+    number: int
+    client_id: str
+    height: int
+    proof: bytes
+    claims: bytes
+    """relay.packet_bytes encoding of the (path, value) pairs the proof covers."""
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """The one body of a size; key: size. `note` is empty between commit and signature."""
+
+    size: int
+    time: int
+    body: bytes
+    note: str
+    set_hash: bytes
+    next_set_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A call that has no natural key, and its answer; key: request_id."""
+
+    request_id: str
+    body_hash: bytes
+    response: bytes
+    index: int
+    """Journal size when it was answered: which batch it was in."""

@@ -1,0 +1,234 @@
+"""One database transaction: reads see its own writes, which reach the database in bulk at commit.
+
+Writes are staged in memory, so that undoing a contract's part (`mark`, `rollback`) is exact and
+costs no savepoint, and so that a batch becomes one bulk insert per table. Nothing here commits:
+relay.store.Store does, once, when the `with` block ends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+
+from relay.errors import Reason, Refused
+from relay.store import tables
+from relay.store.rows import (
+    CheckpointRow,
+    ClientRow,
+    ConsensusRow,
+    DeliveryRow,
+    Direction,
+    PacketRow,
+    PacketState,
+    RequestRow,
+)
+
+Row = TypeVar("Row")
+
+_TABLES: dict[type[Any], tuple[Table, tuple[str, ...]]] = {
+    ClientRow: (tables.table(tables.Client), ("client_id",)),
+    ConsensusRow: (tables.table(tables.Consensus), ("client_id", "height")),
+    PacketRow: (tables.table(tables.Packet), ("client_id", "direction", "sequence")),
+    DeliveryRow: (tables.table(tables.DeliveryTable), ("number",)),
+    CheckpointRow: (tables.table(tables.Checkpoint), ("size",)),
+    RequestRow: (tables.table(tables.Request), ("request_id",)),
+}
+_ENTRY = tables.table(tables.Entry)
+_NAMES = {row: tuple(f.name for f in dataclasses.fields(row)) for row in _TABLES}
+
+
+def make_row(kind: type[Row], values: Sequence[Any]) -> Row:
+    """A frozen row from a database row whose columns are in field order."""
+    if kind is PacketRow:
+        values = list(values)
+        values[1] = Direction(values[1])
+        values[4] = PacketState(values[4])
+    return kind(*values)
+
+
+def columns(kind: type[Any]) -> list[Any]:
+    """The columns of a row's table in field order, for `select`."""
+    table, _ = _TABLES[kind]
+    return [table.c[name] for name in _NAMES[kind]]
+
+
+class Transaction:
+    """Staged reads and writes over one connection. Made by `Store.transaction`."""
+
+    def __init__(self, connection: Connection, size: int) -> None:
+        self.connection = connection
+        self._base = size
+        self._entries: list[tuple[bytes, bytes]] = []
+        self._paths: dict[bytes, bytes] = {}
+        self._rows: dict[tuple[type[Any], tuple[Any, ...]], tuple[Any, bool]] = {}
+        self._undo: list[Callable[[], None]] = []
+        self._number: int | None = None
+        self._loaded: set[tuple[type[Any], tuple[Any, ...]]] = set()
+
+    # --- undoing a part
+
+    def mark(self) -> int:
+        """A point to roll back to."""
+        return len(self._undo)
+
+    def rollback(self, mark: int) -> None:
+        """Undoes every write staged since `mark`, newest first."""
+        while len(self._undo) > mark:
+            self._undo.pop()()
+
+    # --- the journal
+
+    @property
+    def size(self) -> int:
+        """Entries in the journal, staged ones included."""
+        return self._base + len(self._entries)
+
+    @property
+    def entries(self) -> Sequence[tuple[bytes, bytes]]:
+        """The entries staged so far, in order."""
+        return self._entries
+
+    def get(self, path: bytes) -> bytes | None:
+        """The value written at `path`, or None."""
+        staged = self._paths.get(path)
+        if staged is not None:
+            return staged
+        value = self.connection.execute(_SELECT_VALUE, {"path": path}).scalar_one_or_none()
+        return value if value is None else bytes(value)
+
+    def append(self, path: bytes, value: bytes) -> int:
+        """Writes once; the entry's index. Raises Refused(PATH_WRITTEN) where the path is taken."""
+        if self.get(path) is not None:
+            raise Refused(Reason.PATH_WRITTEN, "this path is written already", path=path.hex())
+        index = self.size
+        self._entries.append((path, value))
+        self._paths[path] = value
+
+        def undo() -> None:
+            self._entries.pop()
+            del self._paths[path]
+
+        self._undo.append(undo)
+        return index
+
+    def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """(path, value) pairs with start <= path < stop in byte order, staged ones included."""
+        found = self.connection.execute(
+            _SELECT_RANGE, {"start": start, "stop": stop, "limit": limit}
+        ).all()
+        pairs = {bytes(path): bytes(value) for path, value in found}
+        staged = {p: v for p, v in self._paths.items() if start <= p < stop}
+        return sorted({**pairs, **staged}.items())[:limit]
+
+    # --- rows
+
+    def load(self, kind: type[Row], *key: Any) -> Row | None:
+        """The row with that primary key, staged or stored, or None."""
+        staged = self._rows.get((kind, key))
+        if staged is not None:
+            row: Row = staged[0]
+            return row
+        table, names = _TABLES[kind]
+        query = select(*columns(kind))
+        for name, value in zip(names, key, strict=True):
+            query = query.where(table.c[name] == value)
+        found = self.connection.execute(query).one_or_none()
+        if found is None:
+            return None
+        row = make_row(kind, found)
+        self._rows[(kind, key)] = (row, False)
+        self._loaded.add((kind, key))
+        return row
+
+    def save(self, row: Any) -> None:
+        """Stages `row`, replacing the one with its key."""
+        kind = type(row)
+        _, names = _TABLES[kind]
+        key = tuple(getattr(row, name) for name in names)
+        if (kind, key) not in self._rows:
+            self.load(kind, *key)
+        before = self._rows.get((kind, key))
+        self._rows[(kind, key)] = (row, True)
+
+        def undo() -> None:
+            if before is None:
+                del self._rows[(kind, key)]
+            else:
+                self._rows[(kind, key)] = before
+
+        self._undo.append(undo)
+
+    def add(self, row: Any) -> None:
+        """Stages a row that is known to be new: no look-up."""
+        kind = type(row)
+        _, names = _TABLES[kind]
+        key = tuple(getattr(row, name) for name in names)
+        self._rows[(kind, key)] = (row, True)
+
+        def undo() -> None:
+            del self._rows[(kind, key)]
+
+        self._undo.append(undo)
+
+    def next_number(self) -> int:
+        """The next number of a delivery. Numbers of rolled back deliveries are not used again
+        within the transaction."""
+        if self._number is None:
+            self._number = int(self.connection.execute(_LAST_NUMBER).scalar_one())
+        self._number += 1
+        return self._number
+
+    def staged(self, kind: type[Row]) -> Iterator[Row]:
+        """Rows of one kind that this transaction has loaded or written."""
+        for (of, _), (row, _) in list(self._rows.items()):
+            if of is kind:
+                yield row
+
+    # --- what Store calls
+
+    def flush(self) -> None:
+        """Sends everything staged to the database, a bulk statement per table."""
+        if self._entries:
+            rows = [
+                {"index": self._base + i, "path": path, "value": value}
+                for i, (path, value) in enumerate(self._entries)
+            ]
+            self.connection.execute(insert(_ENTRY), rows)
+        for kind, (table, names) in _TABLES.items():
+            new: list[dict[str, Any]] = []
+            changed: list[dict[str, Any]] = []
+            for (of, key), (row, dirty) in self._rows.items():
+                if of is kind and dirty:
+                    values = {name: getattr(row, name) for name in _NAMES[kind]}
+                    (changed if (kind, key) in self._loaded else new).append(values)
+            if new:
+                self.connection.execute(insert(table), new)
+            if changed:
+                self.connection.execute(
+                    _update(table, names, _NAMES[kind]), [_bound(v) for v in changed]
+                )
+
+
+def _update(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> Any:
+    statement = update(table)
+    for name in keys:
+        statement = statement.where(table.c[name] == bindparam(f"b_{name}"))
+    return statement.values({name: bindparam(f"b_{name}") for name in names if name not in keys})
+
+
+def _bound(values: dict[str, Any]) -> dict[str, Any]:
+    return {f"b_{name}": value for name, value in values.items()}
+
+
+_SELECT_VALUE = select(_ENTRY.c.value).where(_ENTRY.c.path == bindparam("path"))
+_DELIVERY = tables.table(tables.DeliveryTable)
+_LAST_NUMBER = select(func.coalesce(func.max(_DELIVERY.c.number), 0))
+_SELECT_RANGE = (
+    select(_ENTRY.c.path, _ENTRY.c.value)
+    .where(_ENTRY.c.path >= bindparam("start"), _ENTRY.c.path < bindparam("stop"))
+    .order_by(_ENTRY.c.path)
+    .limit(bindparam("limit"))
+)

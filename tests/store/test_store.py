@@ -1,0 +1,170 @@
+"""The store: one writer, write-once paths, exact undo, and databases that are not ours."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+from sqlmodel import SQLModel
+
+from relay.errors import Exhausted, Reason, Refused
+from relay.store import ClientRow, RequestRow, Store
+from relay.store.migrate import SCHEMA, migrate
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    opened = Store.at(tmp_path / "node.db")
+    migrate(opened.engine)
+    return opened
+
+
+def _client(client_id: str, sequence: int = 1) -> ClientRow:
+    return ClientRow(client_id, int(client_id[-1]), "t", "c/0", b"", "", 0, 1, 1, sequence, 0)
+
+
+def test_durable_settings(store: Store) -> None:
+    with store.read() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
+
+
+def test_migrations_make_exactly_the_tables(store: Store) -> None:
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+
+
+def test_migrate_twice_is_a_no_op(store: Store) -> None:
+    assert migrate(store.engine) == (SCHEMA, SCHEMA)
+
+
+def test_a_path_is_written_once(store: Store) -> None:
+    with store.transaction() as tx:
+        assert tx.append(b"a", b"1") == 0
+        with pytest.raises(Refused) as staged:
+            tx.append(b"a", b"2")
+    with pytest.raises(Refused) as stored, store.transaction() as tx:
+        tx.append(b"a", b"2")
+    assert staged.value.reason is stored.value.reason is Reason.PATH_WRITTEN
+
+
+def test_what_raises_leaves_nothing(store: Store) -> None:
+    with pytest.raises(RuntimeError), store.transaction() as tx:
+        tx.append(b"a", b"1")
+        tx.add(_client("t-0"))
+        raise RuntimeError
+    with store.transaction() as tx:
+        assert tx.size == 0
+        assert tx.load(ClientRow, "t-0") is None
+
+
+def test_rollback_undoes_exactly_what_came_after_the_mark(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.add(_client("t-0"))
+    with store.transaction() as tx:
+        tx.append(b"kept", b"1")
+        tx.save(_client("t-0", sequence=2))
+        mark = tx.mark()
+        tx.append(b"gone", b"1")
+        tx.save(_client("t-0", sequence=3))
+        tx.save(_client("t-1"))
+        tx.add(RequestRow("r", b"", b"", 0))
+        tx.rollback(mark)
+        assert tx.get(b"gone") is None
+        assert tx.scan(b"", b"\xff", 10) == [(b"kept", b"1")]
+    with store.transaction() as tx:
+        row = tx.load(ClientRow, "t-0")
+        assert row is not None
+        assert row.next_sequence == 2
+        assert tx.load(ClientRow, "t-1") is None
+        assert tx.load(RequestRow, "r") is None
+        assert (tx.size, tx.get(b"kept"), tx.get(b"gone")) == (1, b"1", None)
+
+
+def test_scan_merges_stored_and_staged_in_byte_order(store: Store) -> None:
+    with store.transaction() as tx:
+        for path in (b"a\x01", b"a\x03", b"b"):
+            tx.append(path, path)
+    with store.transaction() as tx:
+        tx.append(b"a\x02", b"new")
+        found = [path for path, _ in tx.scan(b"a", b"b", 10)]
+        assert found == [b"a\x01", b"a\x02", b"a\x03"]
+        assert [path for path, _ in tx.scan(b"a", b"b", 2)] == [b"a\x01", b"a\x02"]
+
+
+def test_no_update_is_lost_between_threads(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.add(_client("t-0", sequence=0))
+
+    def work() -> None:
+        for _ in range(50):
+            with store.transaction() as tx:
+                row = tx.load(ClientRow, "t-0")
+                assert row is not None
+                tx.save(_client("t-0", sequence=row.next_sequence + 1))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.transaction() as tx:
+        row = tx.load(ClientRow, "t-0")
+        assert row is not None
+        assert row.next_sequence == 200
+
+
+def test_no_update_is_lost_between_two_stores_on_one_file(store: Store, tmp_path: Path) -> None:
+    """As two processes would: the lock is the database's, not ours."""
+    other = Store.at(tmp_path / "node.db")
+    with store.transaction() as tx:
+        tx.add(_client("t-0", sequence=0))
+
+    def work(of: Store) -> None:
+        for _ in range(30):
+            with of.transaction() as tx:
+                row = tx.load(ClientRow, "t-0")
+                assert row is not None
+                tx.save(_client("t-0", sequence=row.next_sequence + 1))
+
+    threads = [threading.Thread(target=work, args=(of,)) for of in (store, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with store.transaction() as tx:
+        row = tx.load(ClientRow, "t-0")
+        assert row is not None
+        assert row.next_sequence == 60
+
+
+def test_another_schema_does_not_start(tmp_path: Path) -> None:
+    empty = Store.at(tmp_path / "empty.db")
+    with pytest.raises(Refused) as err:
+        empty.check("zj")
+    assert err.value.reason is Reason.WRONG_SCHEMA
+    assert "lianqiao migrate" in err.value.hint
+
+
+def test_another_chains_database_does_not_start(store: Store) -> None:
+    store.set_meta("chain_id", "zj")
+    with pytest.raises(Refused) as err:
+        store.check("sh")
+    assert err.value.reason is Reason.WRONG_CHAIN
+    store.check("zj")
+
+
+def test_a_database_that_cannot_be_written_says_so(store: Store) -> None:
+    with store.transaction() as tx:
+        tx.append(b"a", b"1")
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only=ON")
+    with pytest.raises(Exhausted) as err, store.transaction() as tx:
+        tx.connection.exec_driver_sql("PRAGMA query_only=ON")
+        tx.append(b"b", b"1")
+    assert err.value.reason is Reason.LIMIT_EXCEEDED
