@@ -1,0 +1,218 @@
+"""This node's clients: created, updated, frozen; each change an entry of the journal.
+
+What makes a header believable is relay.light.client; here is only what a node does with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from relay.errors import NotFound, Reason, Refused
+from relay.journal import Kind, host_path
+from relay.light.client import anchor, check_active, verify_header
+from relay.light.misbehaviour import verify_misbehaviour
+from relay.light.states import (
+    decode_client_state,
+    decode_consensus_state,
+    encode_client_state,
+    encode_consensus_state,
+)
+from relay.light.types import ClientState, ClientType, ConsensusState
+from relay.light.wire import Reader, Writer
+from relay.packet import be64, check_name
+from relay.store import ClientRow, ConsensusRow, Transaction
+from relay.store.lookups import all_clients, consensus_states
+
+MAX_CLIENTS = 10_000
+MAX_KNOWN_SETS = 10_000
+_MAX_STATE = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client as one batch works with it."""
+
+    row: ClientRow
+    state: ClientState
+    type: ClientType
+
+    def check_active(self, latest: ConsensusState, now: int) -> None:
+        """Raises Refused(CLIENT_FROZEN) or Refused(CLIENT_EXPIRED)."""
+        check_active(self.state, latest, self.row.frozen != 0, now)
+
+
+def encode_creation(state: bytes, anchor: bytes) -> bytes:
+    """The journaled value of a client's creation: the pinned state and the anchor."""
+    return Writer().data(state, _MAX_STATE).data(anchor, _MAX_STATE).done()
+
+
+def decode_creation(value: bytes) -> tuple[bytes, bytes]:
+    """(encoded ClientState, encoded ConsensusState)."""
+    reader = Reader(value, "client creation")
+    state, anchor = reader.data(_MAX_STATE), reader.data(_MAX_STATE)
+    reader.end()
+    return state, anchor
+
+
+class Clients:
+    """Operations on clients inside a transaction; knows the client types that are installed."""
+
+    def __init__(self, types: Mapping[str, ClientType]) -> None:
+        self._types = types
+
+    def type_of(self, name: str) -> ClientType:
+        """Raises NotFound(CLIENT_TYPE_UNKNOWN)."""
+        found = self._types.get(name)
+        if found is None:
+            raise NotFound(
+                Reason.CLIENT_TYPE_UNKNOWN,
+                f"no client type {name!r} is installed",
+                hint=f"installed: {', '.join(sorted(self._types))}",
+                client_type=name,
+            )
+        return found
+
+    def load(self, tx: Transaction, client_id: str) -> Client:
+        """Raises NotFound(CLIENT_NOT_FOUND)."""
+        row = tx.load(ClientRow, client_id)
+        if row is None:
+            raise NotFound(
+                Reason.CLIENT_NOT_FOUND,
+                "no such client",
+                hint="lianqiao clients list shows them; lianqiao connect creates one",
+                client_id=client_id,
+            )
+        return Client(row, decode_client_state(row.state), self.type_of(row.client_type))
+
+    def consensus(self, tx: Transaction, client_id: str, height: int) -> ConsensusState:
+        """The verified header at exactly `height`. Raises Refused(HEIGHT_NOT_TRUSTED)."""
+        row = tx.load(ConsensusRow, client_id, height)
+        if row is None:
+            raise Refused(
+                Reason.HEIGHT_NOT_TRUSTED,
+                f"the client has no verified header of height {height}",
+                hint="deliver the header of that height first",
+                client_id=client_id,
+                height=height,
+            )
+        return decode_consensus_state(row.state)
+
+    def latest(self, tx: Transaction, client: Client) -> ConsensusState:
+        """The client's youngest verified header."""
+        return self.consensus(tx, client.row.client_id, client.row.latest_height)
+
+    def create(self, tx: Transaction, state: ClientState, anchor_header: bytes, now: int) -> str:
+        """A new client from a pinned state and its first header; its id.
+
+        The header is checked under its own set: whose set that is, is what the operator trusts.
+        """
+        client_type = self.type_of(state.client_type)
+        consensus, _ = anchor(client_type, state, anchor_header, now)
+        number = self._next_number(tx)
+        client_id = f"{state.client_type}-{number}"
+        check_name(client_id, "client id")
+        encoded, first = encode_client_state(state), encode_consensus_state(consensus)
+        index = tx.append(host_path(Kind.CLIENT, client_id), encode_creation(encoded, first))
+        row = ClientRow(
+            client_id=client_id,
+            number=number,
+            client_type=state.client_type,
+            chain_id=state.chain_id,
+            state=encoded,
+            counterparty="",
+            frozen=0,
+            latest_height=consensus.height,
+            latest_time=consensus.time,
+            next_sequence=1,
+            floor=0,
+        )
+        tx.add(row)
+        tx.add(ConsensusRow(client_id, consensus.height, first, anchor_header, index))
+        return client_id
+
+    def _next_number(self, tx: Transaction) -> int:
+        number = 1 + max((row.number for row in all_clients(tx)), default=-1)
+        if number >= MAX_CLIENTS:
+            raise Refused(Reason.LIMIT_EXCEEDED, f"a node holds at most {MAX_CLIENTS} clients")
+        return number
+
+    def register_counterparty(self, tx: Transaction, client_id: str, counterparty: str) -> bool:
+        """Names the client on the other side, once; False where it was named so already."""
+        client = self.load(tx, client_id)
+        check_name(counterparty, "counterparty client id")
+        if client.row.counterparty == counterparty:
+            return False
+        if client.row.counterparty:
+            raise Refused(
+                Reason.COUNTERPARTY_EXISTS,
+                f"the counterparty is {client.row.counterparty} already",
+                hint="a counterparty is named once; create another client",
+                client_id=client_id,
+            )
+        tx.append(host_path(Kind.COUNTERPARTY, client_id), counterparty.encode())
+        tx.save(replace(client.row, counterparty=counterparty))
+        return True
+
+    def update(self, tx: Transaction, client_id: str, headers: Sequence[bytes], now: int) -> int:
+        """Verifies headers in order; how many were new. Each new one is an entry.
+
+        Raises what relay.light.client.verify_header raises, CLIENT_FROZEN, CLIENT_EXPIRED.
+        """
+        new = 0
+        for raw in headers:
+            client = self.load(tx, client_id)
+            trusted = self.latest(tx, client)
+            header = client.type.decode_header(raw)
+            known = tx.load(ConsensusRow, client_id, header.height)
+            if known is not None and known.header == raw:
+                continue
+            client.check_active(trusted, now)
+            if header.height <= trusted.height:
+                trusted = self.consensus(tx, client_id, header.height) if known else trusted
+            verified = verify_header(client.type, client.state, trusted, header, now)
+            if verified.height == trusted.height:
+                continue
+            encoded = encode_consensus_state(verified)
+            path = host_path(Kind.HEADER, client_id, be64(verified.height))
+            index = tx.append(path, encoded)
+            tx.add(ConsensusRow(client_id, verified.height, encoded, raw, index))
+            tx.save(replace(client.row, latest_height=verified.height, latest_time=verified.time))
+            new += 1
+        return new
+
+    def freeze(self, tx: Transaction, client_id: str, evidence: bytes, now: int) -> bool:
+        """Verifies misbehaviour and freezes the client; False where it is frozen already.
+
+        Raises Malformed, or Invalid(NOT_MISBEHAVIOUR).
+        """
+        client = self.load(tx, client_id)
+        if client.row.frozen:
+            return False
+        verify_misbehaviour(
+            client.type, client.state, self._known_sets(tx, client_id), evidence, now
+        )
+        path = host_path(Kind.MISBEHAVIOUR, client_id, be64(tx.size))
+        index = tx.append(path, evidence)
+        tx.save(replace(client.row, frozen=index + 1))
+        return True
+
+    def _known_sets(self, tx: Transaction, client_id: str) -> frozenset[bytes]:
+        stored = consensus_states(tx, client_id, MAX_KNOWN_SETS)
+        states = [decode_consensus_state(state) for state in stored]
+        return frozenset(h for s in states for h in (s.set_hash, s.next_set_hash))
+
+    def of_chain(self, tx: Transaction, chain_id: str) -> str:
+        """The first client with a counterparty that follows `chain_id`, whatever its epoch.
+
+        Raises NotFound(CLIENT_NOT_FOUND).
+        """
+        for row in all_clients(tx):
+            if row.chain_id.rpartition("/")[0] == chain_id and row.counterparty and not row.frozen:
+                return row.client_id
+        raise NotFound(
+            Reason.CLIENT_NOT_FOUND,
+            f"no active client follows {chain_id}",
+            hint="lianqiao connect creates one",
+            chain_id=chain_id,
+        )

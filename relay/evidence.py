@@ -1,0 +1,168 @@
+"""Headers and proofs of this node's own journal, as others verify them. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select
+
+from relay.errors import Malformed, NotFound, Reason
+from relay.light.checkpoint_client import encode_header
+from relay.light.membership import encode_membership_proof
+from relay.light.merkle import consistency_proof, multi_proof
+from relay.light.note import Note, checkpoint_key_id, decode_note, encode_note
+from relay.light.types import ValidatorSet
+from relay.light.validators import decode_set
+from relay.store import CheckpointRow, Store, tables
+from relay.store.identity import load_set
+from relay.store.transaction import columns
+from relay.tiles import TileCache
+
+MAX_PATHS = 4096
+MAX_SET_CHANGES = 256
+_QUERY_PATHS = 500
+"""Paths in one SQL statement; databases bound the number of parameters."""
+_CHECKPOINT = tables.table(tables.Checkpoint)
+_ENTRY = tables.table(tables.Entry)
+_NODE_SIGNED = _CHECKPOINT.c.note != ""
+
+
+class Evidence:
+    """What a node shows of its journal: heads, inclusion, consistency."""
+
+    def __init__(self, store: Store, tiles: TileCache) -> None:
+        self._store = store
+        self._tiles = tiles
+
+    def latest_height(self) -> int:
+        """The greatest signed size."""
+        query = select(_CHECKPOINT.c.size).where(_NODE_SIGNED)
+        with self._store.read() as connection:
+            found = connection.execute(
+                query.order_by(_CHECKPOINT.c.size.desc()).limit(1)
+            ).scalar_one_or_none()
+        return int(found or 0)
+
+    def headers(self, trusted_height: int, height: int, algorithm: str = "ed25519") -> list[bytes]:
+        """See relay.chain.Chain.headers. Raises NotFound(HEIGHT_NOT_FOUND)."""
+        with self._store.read() as connection:
+            last = _checkpoint(connection, height)
+            changes = []
+            if 0 < trusted_height < height:
+                changes = _set_changes(connection, trusted_height, height)
+            raw, linked = [], trusted_height
+            for row in [*changes, last]:
+                raw.append(self._header(connection, row, linked, algorithm))
+                linked = row.size if trusted_height else 0
+        return raw
+
+    def _header(
+        self, connection: Connection, row: CheckpointRow, linked: int, algorithm: str
+    ) -> bytes:
+        encoded = load_set(connection, row.set_hash)
+        if encoded is None:
+            raise NotFound(Reason.HEIGHT_NOT_FOUND, "the set of that height is not stored")
+        validators = decode_set(encoded)
+        note = counted_lines(decode_note(row.note.encode()), validators, algorithm)
+        link: Sequence[bytes] = ()
+        if 0 < linked < row.size:
+            link = consistency_proof(linked, row.size, self._tiles.getter(connection))
+        else:
+            linked = 0
+        return encode_header(encode_note(note), validators, linked, link)
+
+    def prove(self, paths: Sequence[bytes], height: int) -> bytes:
+        """One proof that all `paths` are written below `height`.
+
+        Raises NotFound(PATH_NOT_FOUND), NotFound(HEIGHT_NOT_FOUND), Malformed(LIMIT_EXCEEDED).
+        """
+        if not 1 <= len(paths) <= MAX_PATHS:
+            raise Malformed(f"a proof is for 1 to {MAX_PATHS} paths", reason=Reason.LIMIT_EXCEEDED)
+        with self._store.read() as connection:
+            _checkpoint(connection, height)
+            indexes = _indexes(connection, paths)
+            if any(index >= height for index in indexes):
+                raise NotFound(Reason.PATH_NOT_FOUND, "a path is written after that height")
+            ordered = sorted(set(indexes))
+            hashes = multi_proof(ordered, height, self._tiles.getter(connection))
+        return encode_membership_proof(indexes, hashes)
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """The RFC 9162 consistency proof between two signed sizes, 0 < old <= new."""
+        with self._store.read() as connection:
+            _checkpoint(connection, old)
+            _checkpoint(connection, new)
+            if not 0 < old <= new:
+                raise Malformed("sizes must be 0 < old <= new")
+            return consistency_proof(old, new, self._tiles.getter(connection))
+
+
+def counted_lines(note: Note, validators: ValidatorSet, algorithm: str) -> Note:
+    """The note with only as many validators' lines, of one algorithm, as make a quorum.
+
+    Lines of others (witnesses) are kept. A client verifies every line that it is shown, so what
+    is not needed is not sent.
+    """
+    ids: dict[tuple[str, bytes], int] = {}
+    others: set[tuple[str, bytes]] = set()
+    for validator in validators.validators:
+        for name, key in validator.keys:
+            key_id = (validator.name, checkpoint_key_id(validator.name, name, key))
+            if name == algorithm:
+                ids[key_id] = validator.power
+            else:
+                others.add(key_id)
+    kept, power = [], 0
+    for line in note.signatures:
+        key_id = (line.name, line.key_id)
+        if key_id in ids:
+            if 3 * power > 2 * validators.power:
+                continue
+            power += ids[key_id]
+        elif key_id in others:
+            continue
+        kept.append(line)
+    return Note(note.text, tuple(kept))
+
+
+def _checkpoint(connection: Connection, height: int) -> CheckpointRow:
+    query = select(*columns(CheckpointRow)).where(_CHECKPOINT.c.size == height, _NODE_SIGNED)
+    found = connection.execute(query).one_or_none()
+    if found is None:
+        raise NotFound(
+            Reason.HEIGHT_NOT_FOUND,
+            f"no signed checkpoint of size {height}",
+            hint="ask for the latest head, or for a height that a packet step names",
+            height=height,
+        )
+    row = CheckpointRow(*found)
+    return CheckpointRow(
+        row.size, row.time, bytes(row.body), row.note, bytes(row.set_hash), bytes(row.next_set_hash)
+    )
+
+
+def _set_changes(connection: Connection, low: int, high: int) -> list[CheckpointRow]:
+    """The heads between two sizes that announce another set than the one that signs them."""
+    query = (
+        select(_CHECKPOINT.c.size)
+        .where(
+            _CHECKPOINT.c.size > low,
+            _CHECKPOINT.c.size < high,
+            _CHECKPOINT.c.set_hash != _CHECKPOINT.c.next_set_hash,
+        )
+        .order_by(_CHECKPOINT.c.size)
+        .limit(MAX_SET_CHANGES)
+    )
+    return [_checkpoint(connection, size) for size in connection.execute(query).scalars()]
+
+
+def _indexes(connection: Connection, paths: Sequence[bytes]) -> list[int]:
+    found: dict[bytes, int] = {}
+    for start in range(0, len(paths), _QUERY_PATHS):
+        part = list(paths[start : start + _QUERY_PATHS])
+        query = select(_ENTRY.c.path, _ENTRY.c.index).where(_ENTRY.c.path.in_(part))
+        found |= {bytes(path): index for path, index in connection.execute(query)}
+    missing = next((path for path in paths if path not in found), None)
+    if missing is not None:
+        raise NotFound(Reason.PATH_NOT_FOUND, "nothing is written at that path", path=missing.hex())
+    return [found[path] for path in paths]

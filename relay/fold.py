@@ -1,0 +1,135 @@
+"""The tables as a fold over the journal: what the entries alone say, in order.
+
+Used by fsck (and by restore): nothing here reads a table but `entry`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from relay.channel import CLOSED_BY_ACKNOWLEDGEMENT, CLOSED_BY_TIMEOUT
+from relay.clients import decode_creation
+from relay.errors import Malformed
+from relay.journal import Kind, parse_host_path
+from relay.light.states import decode_client_state, decode_consensus_state
+from relay.light.validators import decode_set, set_hash
+from relay.packet import ABSENT
+from relay.store import Direction, PacketState
+
+_COMMITMENT, _RECEIPT, _ACKNOWLEDGEMENT = 1, 2, 3
+_SUFFIX = 9
+"""One kind byte and BE64(sequence)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedClient:
+    """A client as the journal tells it."""
+
+    state: bytes
+    chain_id: str
+    client_type: str
+    counterparty: str = ""
+    frozen: int = 0
+    latest_height: int = 0
+    latest_time: int = 0
+    next_sequence: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedPacket:
+    """A packet as the journal tells it: only hashes, since payloads are not on the journal."""
+
+    state: PacketState
+    commitment: bytes
+    acknowledgement: bytes = b""
+    index: int = -1
+    closed_index: int = -1
+
+
+@dataclass(slots=True)
+class Fold:
+    """Entries in, tables out. Raises Malformed for an entry that no node of ours writes."""
+
+    clients: dict[str, FoldedClient] = field(default_factory=dict)
+    consensus: dict[tuple[str, int], tuple[bytes, int]] = field(default_factory=dict)
+    """(client id, height) -> (encoded state, index)."""
+    packets: dict[tuple[str, Direction, int], FoldedPacket] = field(default_factory=dict)
+    sets: dict[int, bytes] = field(default_factory=dict)
+    """index -> hash of the set announced there."""
+
+    def apply(self, index: int, path: bytes, value: bytes) -> None:
+        """Takes the next entry."""
+        host = parse_host_path(path)
+        if host is None:
+            self._packet_entry(index, path, value)
+            return
+        kind, owner, key = host
+        if kind in (Kind.GENESIS, Kind.SET):
+            self.sets[index] = set_hash(decode_set(value))
+        elif kind is Kind.CLIENT:
+            self._client(index, owner, value)
+        elif kind is Kind.HEADER:
+            self._header(index, owner, int.from_bytes(key, "big"), value)
+        elif kind is Kind.COUNTERPARTY:
+            self._change(owner, counterparty=value.decode())
+        elif kind is Kind.MISBEHAVIOUR:
+            self._change(owner, frozen=index + 1)
+        elif kind is Kind.CLOSED:
+            self._closed(index, owner, int.from_bytes(key, "big"), value)
+
+    def _client(self, index: int, client_id: str, value: bytes) -> None:
+        encoded, anchor = decode_creation(value)
+        state = decode_client_state(encoded)
+        self.clients[client_id] = FoldedClient(encoded, state.chain_id, state.client_type)
+        self._header(index, client_id, decode_consensus_state(anchor).height, anchor)
+
+    def _header(self, index: int, client_id: str, height: int, value: bytes) -> None:
+        consensus = decode_consensus_state(value)
+        if consensus.height != height:
+            raise Malformed("a header entry names another height than its value")
+        self.consensus[(client_id, height)] = (value, index)
+        self._change(client_id, latest_height=height, latest_time=consensus.time)
+
+    def _change(self, client_id: str, **changes: object) -> None:
+        client = self.clients.get(client_id)
+        if client is None:
+            raise Malformed("an entry about a client that was not created")
+        self.clients[client_id] = replace(client, **changes)  # type: ignore[arg-type]
+
+    def _packet_entry(self, index: int, path: bytes, value: bytes) -> None:
+        client_id = path[:-_SUFFIX].decode()
+        kind, sequence = path[-_SUFFIX], int.from_bytes(path[-8:], "big")
+        if kind == _COMMITMENT:
+            key = (client_id, Direction.OUT, sequence)
+            self.packets[key] = FoldedPacket(PacketState.SENT, value, index=index)
+            self._change(client_id, next_sequence=sequence + 1)
+        elif kind == _RECEIPT and value == ABSENT:
+            key = (client_id, Direction.IN, sequence)
+            self.packets[key] = FoldedPacket(
+                PacketState.EXPIRED, b"", index=index, closed_index=index
+            )
+        elif kind == _RECEIPT:
+            key = (client_id, Direction.IN, sequence)
+            self.packets[key] = FoldedPacket(PacketState.DEFERRED, value, closed_index=index)
+        elif kind == _ACKNOWLEDGEMENT:
+            key = (client_id, Direction.IN, sequence)
+            self._packet(key, state=PacketState.RECEIVED, acknowledgement=value, index=index)
+        else:
+            raise Malformed("a packet entry of an unknown kind")
+
+    def _closed(self, index: int, client_id: str, sequence: int, value: bytes) -> None:
+        key = (client_id, Direction.OUT, sequence)
+        if value[:1] == CLOSED_BY_ACKNOWLEDGEMENT:
+            self._packet(
+                key, state=PacketState.ACKNOWLEDGED, acknowledgement=value[1:], closed_index=index
+            )
+        elif value == CLOSED_BY_TIMEOUT:
+            self._packet(key, state=PacketState.TIMED_OUT, closed_index=index)
+        else:
+            raise Malformed("a closing of an unknown kind")
+
+    def _packet(self, key: tuple[str, Direction, int], **changes: object) -> None:
+        packet = self.packets.get(key)
+        if packet is None:
+            raise Malformed("an entry about a packet that was neither sent nor received")
+        self.packets[key] = replace(packet, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,315 @@
+"""Checks a whole node, offline: the tree, the signatures, the tables, every stored proof.
+
+`fsck` uses the verifiers that the node itself uses, and trusts nothing that it can recompute:
+
+1. every entry is in the tree, and the root of every body is the root of its size;
+2. every body is signed by the set in force, times never decrease, sets follow announcements;
+3. the tables of clients and packets equal the fold over the entries;
+4. every stored header is signed, and every stored proof proves its claims under that header;
+5. every stored packet and acknowledgement is what its commitment on the journal says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from relay.errors import LianqiaoError
+from relay.fold import Fold
+from relay.light.checkpoint import parse_body
+from relay.light.client import check_same
+from relay.light.membership import entry_hash
+from relay.light.quorum import verify_commit
+from relay.light.states import decode_client_state, decode_consensus_state
+from relay.light.types import ClientType
+from relay.packet import (
+    acknowledgement_commitment,
+    acknowledgement_path,
+    commitment_path,
+    packet_commitment,
+)
+from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
+from relay.signing import verify_note
+from relay.store import (
+    CheckpointRow,
+    ClientRow,
+    ConsensusRow,
+    DeliveryRow,
+    Direction,
+    PacketRow,
+    PacketState,
+    Store,
+    tables,
+)
+from relay.store.identity import load_set
+from relay.store.transaction import columns, make_row
+from relay.tiles import Edge, Touched, extend
+
+_ENTRY = tables.table(tables.Entry)
+_TILE = tables.table(tables.Tile)
+_CHUNK = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    where: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How much was looked at."""
+
+    entries: int
+    checkpoints: int
+    headers: int
+    proofs: int
+    packets: int
+
+
+Progress = Callable[[str, int, int], None]
+"""(what, done, of)"""
+
+
+def _quiet(_what: str, _done: int, _of: int) -> None:
+    return None
+
+
+def fsck(
+    store: Store,
+    client_types: Mapping[str, ClientType],
+    origin: str,
+    progress: Progress = _quiet,
+) -> tuple[Checked, list[Finding]]:
+    """Checks everything; (how much, findings). An empty list means that all is as it should be."""
+    with store.read() as connection:
+        run = _Run(connection, client_types, origin, progress)
+        findings = [*run.tree(), *run.clients(), *run.headers(), *run.deliveries(), *run.packets()]
+        return run.checked(), findings
+
+
+class _Run:
+    def __init__(
+        self,
+        connection: Connection,
+        client_types: Mapping[str, ClientType],
+        origin: str,
+        progress: Progress,
+    ) -> None:
+        self._connection = connection
+        self._types = client_types
+        self._origin = origin
+        self._progress = progress
+        self._fold = Fold()
+        self._counts = dict.fromkeys(("entries", "checkpoints", "headers", "proofs", "packets"), 0)
+        self._states: dict[str, tuple[ClientRow, ClientType]] = {}
+        self._claims: dict[int, frozenset[tuple[bytes, bytes | None]]] = {}
+
+    def checked(self) -> Checked:
+        return Checked(**self._counts)
+
+    def _rows(self, kind: type, order: str) -> Iterator[object]:
+        names = columns(kind)
+        key = next(c for c in names if c.name == order)
+        for row in self._connection.execute(select(*names).order_by(key)):
+            yield make_row(kind, row)
+
+    # --- 1, 2
+
+    def tree(self) -> Iterator[Finding]:
+        total = self._connection.execute(select(func.count()).select_from(_ENTRY)).scalar_one()
+        bodies = list(self._rows(CheckpointRow, "size"))
+        edge, tiles, at = Edge(), dict[tuple[int, int], bytes](), 0
+        leaves: list[bytes] = []
+        previous: CheckpointRow | None = None
+        for index, path, value in self._entries():
+            if index != self._counts["entries"]:
+                yield Finding("journal", f"entry {self._counts['entries']} is missing")
+                return
+            self._counts["entries"] += 1
+            try:
+                self._fold.apply(index, path, value)
+            except (LianqiaoError, ValueError) as err:
+                yield Finding(f"entry {index}", str(err))
+            leaves.append(entry_hash(path, value))
+            body = bodies[at] if at < len(bodies) else None
+            if isinstance(body, CheckpointRow) and body.size == index + 1:
+                edge, touched = extend(edge, leaves)
+                _remember(tiles, touched)
+                leaves = []
+                yield from self._body(body, edge, previous)
+                previous, at = body, at + 1
+            if index % _CHUNK == 0:
+                self._progress("entries", index, total)
+        if leaves or at != len(bodies):
+            yield Finding("journal", "the last entries are under no checkpoint")
+        yield from self._tiles(tiles)
+
+    def _entries(self) -> Iterator[tuple[int, bytes, bytes]]:
+        query = select(_ENTRY.c.index, _ENTRY.c.path, _ENTRY.c.value).order_by(_ENTRY.c.index)
+        for index, path, value in self._connection.execute(query).yield_per(_CHUNK):
+            yield index, bytes(path), bytes(value)
+
+    def _body(
+        self, row: CheckpointRow, edge: Edge, previous: CheckpointRow | None
+    ) -> Iterator[Finding]:
+        self._counts["checkpoints"] += 1
+        where = f"checkpoint {row.size}"
+        body = parse_body(bytes(row.body))
+        if (body.size, body.root) != (row.size, edge.root()):
+            yield Finding(where, "the body does not hold the root of its entries")
+        if body.origin != self._origin or body.time != row.time:
+            yield Finding(where, "the body names another origin or time than the table")
+        if previous is not None and row.time < previous.time:
+            yield Finding(where, "time went backwards")
+        if previous is not None and row.set_hash != previous.next_set_hash:
+            yield Finding(where, "signed by another set than was announced")
+        encoded = load_set(self._connection, bytes(row.set_hash))
+        if encoded is None:
+            yield Finding(where, "the set that signed it is unknown")
+            return
+        try:
+            verify_note(row.note, bytes(row.body), encoded)
+        except LianqiaoError as err:
+            yield Finding(where, str(err))
+
+    def _tiles(self, expected: Mapping[tuple[int, int], bytes]) -> Iterator[Finding]:
+        found = {
+            (level, number): bytes(hashes)
+            for level, number, hashes in self._connection.execute(
+                select(_TILE.c.level, _TILE.c.number, _TILE.c.hashes)
+            )
+        }
+        for key in sorted(set(found) | set(expected)):
+            if found.get(key) != expected.get(key):
+                yield Finding(f"tile {key[0]}/{key[1]}", "differs from the entries")
+
+    # --- 3
+
+    def clients(self) -> Iterator[Finding]:
+        seen = set()
+        for row in self._rows(ClientRow, "number"):
+            assert isinstance(row, ClientRow)
+            seen.add(row.client_id)
+            folded = self._fold.clients.get(row.client_id)
+            kept = None if folded is None else {n: getattr(folded, n) for n in _CLIENT_FIELDS}
+            if kept != {n: getattr(row, n) for n in _CLIENT_FIELDS}:
+                yield Finding(f"client {row.client_id}", "differs from the fold of the journal")
+            client_type = self._types.get(row.client_type)
+            if client_type is None:
+                yield Finding(f"client {row.client_id}", f"type {row.client_type} is not installed")
+                continue
+            self._states[row.client_id] = (row, client_type)
+        for client_id in sorted(set(self._fold.clients) - seen):
+            yield Finding(f"client {client_id}", "is on the journal and not in the table")
+
+    # --- 4
+
+    def headers(self) -> Iterator[Finding]:
+        seen = set()
+        for row in self._rows(ConsensusRow, "index"):
+            assert isinstance(row, ConsensusRow)
+            self._counts["headers"] += 1
+            key = (row.client_id, row.height)
+            seen.add(key)
+            where = f"header {row.client_id} {row.height}"
+            if self._fold.consensus.get(key) != (bytes(row.state), row.index):
+                yield Finding(where, "differs from the fold of the journal")
+            if row.client_id in self._states:
+                try:
+                    self._header(row)
+                except LianqiaoError as err:
+                    yield Finding(where, str(err))
+        for client_id, height in sorted(set(self._fold.consensus) - seen):
+            yield Finding(f"header {client_id} {height}", "is missing from the table")
+
+    def _header(self, row: ConsensusRow) -> None:
+        client, client_type = self._states[row.client_id]
+        header = client_type.decode_header(bytes(row.header))
+        verify_commit(client_type, decode_client_state(bytes(client.state)), header)
+        check_same(header, decode_consensus_state(bytes(row.state)))
+
+    def deliveries(self) -> Iterator[Finding]:
+        for row in self._rows(DeliveryRow, "number"):
+            assert isinstance(row, DeliveryRow)
+            self._counts["proofs"] += 1
+            where = f"delivery {row.number}"
+            kept = self._fold.consensus.get((row.client_id, row.height))
+            if kept is None or row.client_id not in self._states:
+                yield Finding(where, "was proven under a header that is not on the journal")
+                continue
+            client, client_type = self._states[row.client_id]
+            try:
+                claims = decode_claims(bytes(row.claims))
+                client_type.verify_membership(
+                    decode_client_state(bytes(client.state)),
+                    decode_consensus_state(kept[0]),
+                    bytes(row.proof),
+                    claims,
+                )
+                self._claims[row.number] = frozenset((c.path, c.value) for c in claims)
+            except LianqiaoError as err:
+                yield Finding(where, str(err))
+
+    # --- 5
+
+    def packets(self) -> Iterator[Finding]:
+        seen = set()
+        for row in self._rows(PacketRow, "index"):
+            assert isinstance(row, PacketRow)
+            self._counts["packets"] += 1
+            key = (row.client_id, row.direction, row.sequence)
+            seen.add(key)
+            for detail in self._packet(key, row):
+                yield Finding(f"packet {row.client_id} {row.direction} {row.sequence}", detail)
+        for client_id, direction, sequence in sorted(set(self._fold.packets) - seen):
+            yield Finding(f"packet {client_id} {direction} {sequence}", "is missing from the table")
+
+    def _packet(self, key: tuple[str, Direction, int], row: PacketRow) -> Iterator[str]:
+        folded = self._fold.packets.get(key)
+        if folded is None:
+            yield "is in the table and not on the journal"
+            return
+        found = (row.state, row.index, row.closed_index)
+        if found != (folded.state, folded.index, folded.closed_index):
+            yield "differs from the fold of the journal"
+        packet = decode_packet(bytes(row.packet))
+        commitment = packet_commitment(packet)
+        if folded.state is not PacketState.EXPIRED and folded.commitment != commitment:
+            yield "the stored packet is not the committed one"
+        acknowledgements = decode_acknowledgements(bytes(row.acknowledgements))
+        if bool(acknowledgements) != bool(folded.acknowledgement) or (
+            acknowledgements
+            and acknowledgement_commitment(acknowledgements) != folded.acknowledgement
+        ):
+            yield "the stored acknowledgement is not the committed one"
+        if row.direction is Direction.IN:
+            claim = (commitment_path(packet.source_client, packet.sequence), commitment)
+            if claim not in self._claims.get(row.delivery, frozenset()):
+                yield "was taken without a stored proof of its commitment"
+        elif row.state is PacketState.ACKNOWLEDGED:
+            path = acknowledgement_path(packet.destination_client, packet.sequence)
+            claim = (path, folded.acknowledgement)
+            if claim not in self._claims.get(row.closed_delivery, frozenset()):
+                yield "was closed without a stored proof of its acknowledgement"
+
+
+_CLIENT_FIELDS = (
+    "state",
+    "chain_id",
+    "client_type",
+    "counterparty",
+    "frozen",
+    "latest_height",
+    "latest_time",
+    "next_sequence",
+)
+
+
+def _remember(tiles: dict[tuple[int, int], bytes], touched: list[Touched]) -> None:
+    for level, number, hashes in touched:
+        tiles[(level, number)] = hashes

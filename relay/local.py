@@ -1,0 +1,62 @@
+"""This node as a chain: what the relayer in the same process reads from it and submits to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from relay.chain import ClientStatus, Delivery, DeliveryResult, PacketStep
+from relay.evidence import Evidence
+from relay.node import Node
+from relay.query import get_client, packet_steps
+from relay.views import ClientView
+
+
+class LocalChain:
+    """relay.chain.Chain on a Node in this process. Nothing is trusted less for being local: what
+    it submits is verified as anybody's."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.chain_id = node.chain_id
+        self._evidence = Evidence(node.store, node.tiles)
+
+    def latest_height(self) -> int:
+        """See relay.chain.Chain."""
+        return self._evidence.latest_height()
+
+    def headers(
+        self, trusted_height: int, height: int, algorithm: str = "ed25519"
+    ) -> Sequence[bytes]:
+        """See relay.chain.Chain."""
+        return self._evidence.headers(trusted_height, height, algorithm)
+
+    def client(self, client_id: str) -> ClientStatus:
+        """See relay.chain.Chain."""
+        return client_status(get_client(self.node.store, client_id))
+
+    def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
+        """See relay.chain.Chain."""
+        return packet_steps(self.node.store, client_id, after, limit)
+
+    def prove(self, paths: Sequence[bytes], height: int) -> bytes:
+        """See relay.chain.Chain."""
+        return self._evidence.prove(paths, height)
+
+    def submit(self, deliveries: Sequence[Delivery]) -> Sequence[DeliveryResult]:
+        """See relay.chain.Chain."""
+        return self.node.deliver(deliveries)
+
+
+def client_status(view: ClientView) -> ClientStatus:
+    """A client as a relayer needs it."""
+    return ClientStatus(
+        client_id=view.client_id,
+        counterparty_client_id=view.counterparty_client_id,
+        chain_id=view.state.chain_id,
+        algorithm=view.state.algorithm,
+        latest_height=view.latest.height,
+        latest_time=view.latest.time,
+        set_hash=view.latest.next_set_hash,
+        trusting_period=view.state.trusting_period,
+        frozen=view.frozen,
+    )

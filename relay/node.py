@@ -1,0 +1,280 @@
+"""One node: a journal, its clients, its contracts, behind one way in.
+
+Every change is a step of a batch; a batch is one transaction with one time, closed by one
+checkpoint body that is signed after the commit. A ledger and a relay are the same program with
+different contracts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import structlog
+
+from relay.batch import Groups
+from relay.chain import Delivery, DeliveryResult
+from relay.channel import CONTRACT_FAILURES, Channel
+from relay.clients import Clients
+from relay.contract import Contract, HeadNeed
+from relay.errors import Conflict, LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.host import HostState
+from relay.journal import Kind, append_tick, host_path, seal
+from relay.light.types import ClientState, ClientType, ValidatorSet
+from relay.light.validators import decode_set, encode_set, set_hash
+from relay.packet import Packet, be64
+from relay.signing import CheckpointSigner
+from relay.store import CheckpointRow, RequestRow, Store, Transaction
+from relay.store.identity import last_checkpoint, save_note, save_set, write_genesis
+from relay.tiles import TileCache, load_edge
+
+Clock = Callable[[], int]
+Step = Callable[[Transaction, int], Any]
+MAX_ATTEMPTS = 50
+MAX_BODY_BYTES = 8 * 1024 * 1024
+DEFAULT_TICK_SECONDS = 60
+_log = structlog.get_logger()
+
+
+class Node:
+    """A ledger or a relay in this process. Thread-safe; `close()` when done."""
+
+    def __init__(
+        self,
+        *,
+        chain_id: str,
+        role: str,
+        store: Store,
+        signer: CheckpointSigner,
+        client_types: Mapping[str, ClientType],
+        contracts: Mapping[str, Contract],
+        clock: Clock,
+        epoch: int = 0,
+        tick_seconds: int = DEFAULT_TICK_SECONDS,
+    ) -> None:
+        """Opens a node on a store that `create` made. Raises WRONG_CHAIN, WRONG_SCHEMA,
+        STALE_RESTORE."""
+        self.chain_id = chain_id
+        self.origin = f"{chain_id}/{epoch}"
+        self.role = role
+        self.store = store
+        self.contracts = contracts
+        self.client_types = client_types
+        self.tiles = TileCache()
+        self.tick_seconds = tick_seconds
+        self.clients = Clients(client_types)
+        self.channel = Channel(chain_id, self.clients, contracts)
+        self._clock = clock
+        self._signer = signer
+        self._groups: Groups[Step] = Groups(self._run_group)
+        self._changed = threading.Condition()
+        store.check(chain_id)
+        with store.read() as connection:
+            head = last_checkpoint(connection)
+            if head is None:
+                raise Refused(
+                    Reason.WRONG_CHAIN,
+                    "the database holds no journal",
+                    hint="lianqiao init makes a node's directory",
+                )
+            self._edge = load_edge(connection, head.size)
+        self._head = head
+        signer.check_not_stale(head.size, head.body)
+        if not head.note:
+            self._head = self._sign(head)
+
+    # --- what others ask of it
+
+    @property
+    def head(self) -> CheckpointRow:
+        """The newest signed checkpoint."""
+        return self._head
+
+    def deliver(self, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
+        """Applies deliveries of a counterparty in one transaction. Idempotent.
+
+        Raises NotFound(CLIENT_NOT_FOUND); refusals of headers and items are in the results.
+        """
+
+        def step(tx: Transaction, now: int) -> list[DeliveryResult]:
+            return [self.channel.deliver(tx, delivery, now) for delivery in deliveries]
+
+        result: list[DeliveryResult] = self._groups.submit(step)
+        return result
+
+    def call(self, port: str, method: str, body: bytes, request_id: str = "") -> bytes:
+        """One action of this node's operator or of an institution it serves (Contract.call).
+
+        With a `request_id` the same call again gives the stored answer; another body under it is
+        Refused(REQUEST_ID_REUSED).
+        """
+        if len(body) > MAX_BODY_BYTES:
+            raise Malformed("the body is too long", reason=Reason.LIMIT_EXCEEDED)
+        contract = self.contracts.get(port)
+        if contract is None:
+            raise NotFound(Reason.PORT_NOT_FOUND, "no contract runs on this port", port=port)
+
+        def step(tx: Transaction, now: int) -> bytes:
+            return contract.call(method, body, HostState(self.channel, tx, port, now), now)
+
+        whole = b"\0".join((port.encode(), method.encode(), body))
+        answer: bytes = self._groups.submit(_once(step, request_id, whole))
+        return answer
+
+    def create_client(self, state: ClientState, anchor_header: bytes, request_id: str = "") -> str:
+        """Pins a chain: its id, algorithm, threshold, witnesses and first header; the client id."""
+
+        def step(tx: Transaction, now: int) -> bytes:
+            return self.clients.create(tx, state, anchor_header, now).encode()
+
+        whole = repr(state).encode() + anchor_header
+        answer: bytes = self._groups.submit(_once(step, request_id, whole))
+        return answer.decode()
+
+    def register_counterparty(self, client_id: str, counterparty_client_id: str) -> None:
+        """Names the client on the other side, once. Raises COUNTERPARTY_EXISTS."""
+
+        def step(tx: Transaction, now: int) -> bool:
+            return self.clients.register_counterparty(tx, client_id, counterparty_client_id)
+
+        self._groups.submit(step)
+
+    def submit_misbehaviour(self, client_id: str, evidence: bytes) -> None:
+        """Freezes a client on verified evidence. Raises NOT_MISBEHAVIOUR."""
+
+        def step(tx: Transaction, now: int) -> bool:
+            return self.clients.freeze(tx, client_id, evidence, now)
+
+        self._groups.submit(step)
+
+    def announce_set(self, next_set: ValidatorSet) -> None:
+        """Announces the validator set that signs every size after the batch this lands in."""
+        encoded, digest = encode_set(next_set), set_hash(next_set)
+
+        def step(tx: Transaction, now: int) -> bytes:
+            tx.append(host_path(Kind.SET, self.chain_id, be64(tx.size)), encoded)
+            save_set(tx.connection, digest, encoded)
+            return digest
+
+        self._groups.submit(step)
+
+    def tick(self) -> bool:
+        """Appends a `tick` where the head has grown older than `tick_seconds`; whether it did."""
+        if self._clock() - self._head.time < self.tick_seconds:
+            return False
+
+        def step(tx: Transaction, now: int) -> bool:
+            append_tick(tx, self.chain_id, now)
+            return True
+
+        done: bool = self._groups.submit(step)
+        return done
+
+    def heads_needed(self, packet: Packet) -> list[HeadNeed]:
+        """Which clients the contracts of a packet want younger before it is delivered. Pure."""
+        needs: list[HeadNeed] = []
+        with self.store.reading() as tx:
+            now = max(self._clock(), self._head.time)
+            for payload in packet.payloads:
+                contract = self.contracts.get(payload.destination_port)
+                if contract is None:
+                    continue
+                state = HostState(self.channel, tx, contract.port, now)
+                try:
+                    needs.extend(contract.heads_needed(packet, payload, state, now))
+                except LianqiaoError:
+                    continue
+        return needs
+
+    def wait(self, size: int, timeout: float) -> bool:
+        """Waits until the journal is larger than `size`; whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._head.size > size, timeout)
+
+    def close(self) -> None:
+        """Releases the database."""
+        self.store.close()
+
+    # --- batches
+
+    def _run_group(self, steps: Sequence[Step]) -> list[Any]:
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                return self._commit(steps)
+            except Conflict:
+                if attempt + 1 == MAX_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _commit(self, steps: Sequence[Step]) -> list[Any]:
+        sealed: CheckpointRow | None = None
+        edge = self._edge
+        with self.store.transaction() as tx:
+            now = max(self._clock(), self._head.time)
+            answers: list[Any] = []
+            for step in steps:
+                mark = tx.mark()
+                try:
+                    answers.append(step(tx, now))
+                except CONTRACT_FAILURES as err:
+                    tx.rollback(mark)
+                    if isinstance(err, Conflict):
+                        raise
+                    if not isinstance(err, LianqiaoError):
+                        _log.error("step_failed", kind=type(err).__name__, exc_info=err)
+                    answers.append(err)
+            if tx.entries:
+                set_now = self._head.next_set_hash
+                announced = _announced(tx) or set_now
+                edge, sealed = seal(tx, self._edge, self.origin, now, set_now, announced)
+        if sealed is not None:
+            self._edge = edge
+            self._head = self._sign(sealed)
+            with self._changed:
+                self._changed.notify_all()
+        return answers
+
+    def _sign(self, row: CheckpointRow) -> CheckpointRow:
+        note = self._signer.sign(row.size, row.body)
+        return save_note(self.store, row, note)
+
+
+def _announced(tx: Transaction) -> bytes | None:
+    """Hash of the last set announced among the staged entries."""
+    prefix = bytes((0, Kind.SET))
+    found = [value for path, value in tx.entries if path.startswith(prefix)]
+    return set_hash(decode_set(found[-1])) if found else None
+
+
+def _once(step: Step, request_id: str, body: bytes) -> Step:
+    """`step`, answering a repeated request id from what is stored."""
+    if not request_id:
+        return step
+    if len(request_id) > 64:
+        raise Malformed("request_id is longer than 64 characters", field="request_id")
+    digest = sha256(body).digest()
+
+    def guarded(tx: Transaction, now: int) -> bytes:
+        known = tx.load(RequestRow, request_id)
+        if known is not None:
+            if known.body_hash != digest:
+                raise Refused(
+                    Reason.REQUEST_ID_REUSED,
+                    "this request id was used for another call",
+                    hint="make a new request_id for each call, repeat it only to retry",
+                )
+            return known.response
+        answer: bytes = step(tx, now)
+        tx.add(RequestRow(request_id, digest, answer, tx.size))
+        return answer
+
+    return guarded
+
+
+def create(
+    store: Store, chain_id: str, role: str, validators: ValidatorSet, *, epoch: int, now: int
+) -> None:
+    """Writes a new node's first entry: its chain id and first validator set."""
+    write_genesis(store, chain_id, role, validators, epoch=epoch, now=now)

@@ -1,0 +1,128 @@
+"""Signs this node's heads: one body per size, ever, also after a crash or a restored backup.
+
+A high-water mark (size and hash of the body) lies beside the keys and is raised, durably, before a
+signature leaves. A node whose database is behind its mark was restored from an old copy: it stays
+stopped, since it might sign a second history.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from relay.errors import Invalid, Reason, Refused
+from relay.light.checkpoint import Signer, parse_body, sign_body, sign_bytes
+from relay.light.keys import verify
+from relay.light.note import (
+    Note,
+    checkpoint_key_id,
+    decode_note,
+    encode_note,
+    sort_signatures,
+)
+from relay.light.validators import decode_set
+
+
+class HighWaterMark:
+    """The last signed size and body, in a file that only this node writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size, self.body_hash = self._read()
+
+    def _read(self) -> tuple[int, str]:
+        if not self._path.exists():
+            return 0, ""
+        try:
+            found = json.loads(self._path.read_text())
+            return int(found["size"]), str(found["body"])
+        except (ValueError, KeyError, TypeError) as err:
+            raise Refused(
+                Reason.STALE_RESTORE,
+                f"the high-water mark {self._path} cannot be read",
+                hint="restore that file from the signing machine; do not make a new one",
+            ) from err
+
+    def raise_to(self, size: int, body: bytes) -> None:
+        """Durable when it returns. Raises Refused(STALE_RESTORE) where another body of that size,
+        or a larger size, was signed before."""
+        digest = sha256(body).hexdigest()
+        if (size, digest) == (self.size, self.body_hash):
+            return
+        if size <= self.size:
+            raise Refused(
+                Reason.STALE_RESTORE,
+                f"a head of size {self.size} was signed before, and not this one of size {size}",
+                hint="this database is an old copy: fetch the missing entries, or stay stopped",
+                signed=self.size,
+                asked=size,
+            )
+        temporary = self._path.with_suffix(".new")
+        with temporary.open("w") as file:
+            file.write(json.dumps({"size": size, "body": digest}))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        self.size, self.body_hash = size, digest
+
+
+class CheckpointSigner:
+    """The validator keys that this process holds. In production each validator has its own."""
+
+    def __init__(self, signers: Sequence[tuple[str, Signer]], mark: HighWaterMark) -> None:
+        """`signers`: (validator name, key) pairs; a validator may sign with several algorithms."""
+        self._signers = list(signers)
+        self._mark = mark
+
+    def check_not_stale(self, size: int, body: bytes) -> None:
+        """Raises Refused(STALE_RESTORE) where more or something else was signed than is stored."""
+        signed = (self._mark.size, self._mark.body_hash)
+        if self._mark.size > size or (
+            self._mark.size == size and signed != (size, sha256(body).hexdigest())
+        ):
+            raise Refused(
+                Reason.STALE_RESTORE,
+                f"the database ends at size {size}, but size {self._mark.size} was signed",
+                hint="this database is an old copy: restore the newest one; if its entries are "
+                "lost for good, the operators open the next epoch",
+                stored=size,
+                signed=self._mark.size,
+            )
+
+    def sign(self, size: int, body: bytes) -> str:
+        """The signed note of a committed body."""
+        self._mark.raise_to(size, body)
+        lines = [sign_body(name, signer, body) for name, signer in self._signers]
+        return encode_note(Note(body, sort_signatures(lines))).decode()
+
+
+def verify_note(text: str, body: bytes, encoded_set: bytes) -> None:
+    """Checks a stored note of this node: its body, every line, more than 2/3 of the set's power.
+
+    Raises Malformed, Invalid(HEAD_CONFLICT), Invalid(UNKNOWN_SIGNER), Invalid(INVALID_SIGNATURE)
+    or Invalid(QUORUM_NOT_REACHED).
+    """
+    note, validators = decode_note(text.encode()), decode_set(encoded_set)
+    parse_body(note.text)
+    if note.text != body:
+        raise Invalid(Reason.HEAD_CONFLICT, "the note holds another body than was committed")
+    keys = {
+        (v.name, checkpoint_key_id(v.name, algorithm, key)): (v, algorithm, key)
+        for v in validators.validators
+        for algorithm, key in v.keys
+    }
+    powers: dict[tuple[str, str], int] = {}
+    for line in note.signatures:
+        found = keys.get((line.name, line.key_id))
+        if found is None:
+            raise Invalid(Reason.UNKNOWN_SIGNER, f"{line.name} is not in the set")
+        validator, algorithm, key = found
+        verify(algorithm, key, sign_bytes(algorithm, body), line.value)
+        powers[(algorithm, validator.name)] = validator.power
+    for algorithm in {algorithm for algorithm, _ in powers} or {""}:
+        power = sum(p for (of, _), p in powers.items() if of == algorithm)
+        if 3 * power <= 2 * validators.power:
+            raise Invalid(Reason.QUORUM_NOT_REACHED, f"{power} of {validators.power} signed")
