@@ -22,7 +22,7 @@ E = TypeVar("E", bound=StrEnum)
 
 HASH = 32
 MAX_KEY_BYTES = 256
-MAX_SIGNATURE_BYTES = 512
+MAX_SIGNATURE_BYTES = 256
 MAX_ITEMS = 256
 """Items in an attestation or a request, and entries in a scope."""
 MAX_PARTS = 512
