@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -36,10 +37,11 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
-class Number(str):
-    """A JSON number, kept as the text that was received."""
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A JSON number, kept as the text that was received; no str, so that it passes for none."""
 
-    __slots__ = ()
+    text: str
 
 
 class _RefusedError(Exception):
