@@ -30,6 +30,7 @@ from relay.light.types import MAX_VALIDATORS
 MAX_FILE_BYTES = 1024 * 1024
 MAX_LANES = 64
 ENVIRONMENT_PREFIX = "LIANQIAO_"
+ROLE_CONTRACTS = {"ledger": ("registry",), "relay": ("recognition",)}
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID_RULE = "must be 1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
@@ -177,6 +178,8 @@ class Config(BaseSettings):
     """Ledgers only, and required there."""
     lanes: tuple[LaneConfig, ...] = Field((), max_length=MAX_LANES)
     """Relays only: chains served from the start. `lianqiao connect` adds others while it runs."""
+    contracts: tuple[Id, ...] = Field((), max_length=64)
+    """Ports of the contracts that run here. Default: those of the role (ROLE_CONTRACTS)."""
     log: LogConfig = LogConfig()
     """How to log."""
     reflection: bool = True
@@ -214,7 +217,26 @@ class Config(BaseSettings):
         """The database as SQLAlchemy addresses it."""
         if "://" in self.database:
             return self.database
-        return f"sqlite:///{self.database or self.data / 'node.db'}"
+        return f"sqlite:///{self.database_file}"
+
+    @property
+    def database_file(self) -> Path | None:
+        """The database where it is a file of this machine, else None."""
+        if "://" in self.database:
+            return None
+        return Path(self.database) if self.database else self.data / "node.db"
+
+    @property
+    def mark_file(self) -> Path:
+        """The high-water mark: beside the first signing key and not beside the database, so that a
+        backup of the one restored without the other is noticed."""
+        first = next(iter(self.validators[0].keys.values()))
+        return first.parent / f"{self.chain_id}.{self.epoch}.mark"
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """Ports of the contracts that run here."""
+        return self.contracts or ROLE_CONTRACTS[self.role]
 
 
 def load(path: Path) -> Config:

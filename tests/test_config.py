@@ -99,6 +99,16 @@ def test_database_elsewhere(tmp_path: Path) -> None:
     assert read(tmp_path, f'database = "{url}"' + LEDGER).database_url == url
 
 
+def test_the_role_decides_which_contracts_run_unless_the_file_does(tmp_path: Path) -> None:
+    assert read(tmp_path, LEDGER).ports == ("registry",)
+    assert read(tmp_path, RELAY).ports == ("recognition",)
+    assert read(tmp_path, 'contracts = ["x"]' + RELAY).ports == ("x",)
+
+
+def test_the_mark_lies_beside_the_key_and_is_named_by_chain_and_epoch(tmp_path: Path) -> None:
+    assert read(tmp_path, "epoch = 2" + LEDGER).mark_file == tmp_path / "keys/zj-medical.2.mark"
+
+
 def test_environment_replaces_single_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

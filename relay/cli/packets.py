@@ -1,0 +1,232 @@
+"""Packets of a node: where each stands, what happened to it, and its bundle.
+
+A packet is named by client, sequence and direction: `checkpoint-0/7/out` was sent by the node that
+is asked, `checkpoint-0/7/in` was received by it. Without a direction, `out` is meant.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from relay.cli import output
+from relay.cli.options import Json, Limit, Node, node_at, write_file
+from relay.errors import LianqiaoError, Malformed, Reason
+from relay.packet import packet_commitment
+from relay.views import Direction, PacketState
+
+if TYPE_CHECKING:
+    from relay.client import NodeClient
+    from relay.packet import Packet
+    from relay.views import PacketView, TraceStep
+
+app = typer.Typer(no_args_is_help=True)
+
+PacketName = Annotated[
+    str,
+    typer.Argument(metavar="PACKET", help="CLIENT/SEQUENCE/DIRECTION, such as checkpoint-0/7/out."),
+]
+Key = tuple[str, int, Direction]
+
+
+def key_of(text: str) -> Key:
+    """`checkpoint-0/7/in` as (client, sequence, direction). Raises Malformed."""
+    client, _, rest = text.partition("/")
+    sequence, _, direction = rest.partition("/")
+    known = {"": Direction.OUT, "out": Direction.OUT, "in": Direction.IN}
+    if not (client and sequence.isascii() and sequence.isdigit()) or direction not in known:
+        raise Malformed(
+            f"{text[:100]!r} names no packet",
+            hint="write CLIENT/SEQUENCE/DIRECTION, such as checkpoint-0/7/out; "
+            "lianqiao packets list shows them",
+        )
+    return client, int(sequence[:20]), known[direction]
+
+
+def name_of(view: PacketView) -> str:
+    """The name of a packet on its node."""
+    return f"{view.client_id}/{view.packet.sequence}/{view.direction}"
+
+
+@app.command("list")
+def list_packets(
+    node: Node,
+    client: Annotated[
+        str, typer.Option("--client", metavar="CLIENT", help="Only packets of this client.")
+    ] = "",
+    state: Annotated[
+        Literal["sent", "acknowledged", "timed_out", "received", "expired"] | None,
+        typer.Option("--state", help="Only packets in this state."),
+    ] = None,
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Lists the packets of a node, oldest first.
+
+    Example: lianqiao packets list --state sent --node 127.0.0.1:7101
+    """
+    wanted = PacketState(state) if state else None
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        views = list(islice(peer.packets(client_id=client, state=wanted), limit))
+    if as_json:
+        output.print_json({"packets": [shown(view) for view in views]})
+        return
+    output.table(
+        ("packet", "state", "port", "to", "bytes", "last step"),
+        [
+            (
+                name_of(view),
+                view.state,
+                ", ".join(dict.fromkeys(p.destination_port for p in view.packet.payloads)),
+                view.packet.destination_client,
+                sum(len(p.value) for p in view.packet.payloads),
+                output.moment(view.time),
+            )
+            for view in views
+        ],
+        "no packets",
+    )
+
+
+@app.command()
+def show(packet: PacketName, node: Node, as_json: Json = False) -> None:
+    """Shows one packet: its payloads, its state and its acknowledgement.
+
+    Example: lianqiao packets show checkpoint-0/7/out --node 127.0.0.1:7101
+    """
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        view = peer.packet(*key_of(packet))
+    if as_json:
+        output.print_json(shown(view))
+        return
+    inner = view.packet
+    pairs: list[tuple[str, object]] = [
+        ("packet", name_of(view)),
+        ("state", view.state),
+        ("from", inner.source_client),
+        ("to", inner.destination_client),
+        ("timeout", output.moment(inner.timeout_timestamp)),
+        ("commitment", packet_commitment(inner).hex()),
+        ("last step", f"{output.moment(view.time)}, height {view.height}"),
+    ]
+    for number, payload in enumerate(inner.payloads):
+        ports = f"{payload.source_port} → {payload.destination_port}"
+        pairs.append((f"payload {number}", f"{ports}, {payload.version}, {payload.encoding}"))
+        pairs.append(("", text_of(payload.value)))
+    for number, acknowledgement in enumerate(view.acknowledgements):
+        pairs.append((f"acknowledged {number}", text_of(acknowledgement)))
+    output.fields(pairs)
+
+
+@app.command()
+def trace(
+    packet: PacketName,
+    node: Node,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="ADDRESS", help="Another node to ask; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Answers what happened to a packet: every step, where, when, with which proof.
+
+    Example: lianqiao packets trace checkpoint-0/7 --node 127.0.0.1:7101 --also 127.0.0.1:7100
+    """
+    key = key_of(packet)
+    with ExitStack() as stack, output.working("asking", quiet=as_json):
+        peer = stack.enter_context(node_at(node))
+        view = peer.packet(*key)
+        found = [(peer.status().chain_id, step) for step in peer.trace(*key)]
+        for address in also or ():
+            other = stack.enter_context(node_at(address))
+            chain = other.status().chain_id
+            if chain not in {name for name, _ in found}:
+                found += [(chain, step) for step in steps_elsewhere(other, view.packet)]
+    found.sort(key=lambda pair: (pair[1].time, _ORDER.index(str(pair[1].step))))
+    if as_json:
+        steps = [{"chain": chain, **output.plain(step)} for chain, step in found]
+        output.print_json({"packet": shown(view), "steps": steps})
+        return
+    output.say(f"{name_of(view)}: {view.state}")
+    output.table(
+        ("when", "where", "step", "entry", "under head", "proof", "detail"),
+        [
+            (
+                output.moment(step.time),
+                chain,
+                step.step,
+                step.index,
+                step.height,
+                proof_of(step),
+                step.detail,
+            )
+            for chain, step in found
+        ],
+        "no steps",
+    )
+
+
+_ORDER = ("send", "receive", "expire", "acknowledge", "timeout")
+
+
+def steps_elsewhere(peer: NodeClient, packet: Packet) -> list[TraceStep]:
+    """What another node journaled about the same packet; nothing where it does not know it.
+
+    Ids of clients are local, so the packet found under them must be the same one.
+    """
+    for client, direction in (
+        (packet.destination_client, Direction.IN),
+        (packet.source_client, Direction.OUT),
+    ):
+        try:
+            if peer.packet(client, packet.sequence, direction).packet == packet:
+                return peer.trace(client, packet.sequence, direction)
+        except LianqiaoError as error:
+            if error.reason is not Reason.PACKET_NOT_FOUND:
+                raise
+    return []
+
+
+def proof_of(step: TraceStep) -> str:
+    """By which proof a step was allowed."""
+    if not step.verified_height:
+        return "own step"
+    return f"under the other chain's head {step.verified_height}"
+
+
+def bundle(
+    packet: PacketName,
+    file: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")],
+    node: Node,
+) -> None:
+    """Writes the bundle of a packet: everything that proves it, to be verified offline.
+
+    Example: lianqiao bundle checkpoint-0/7/out -o result.bundle --node 127.0.0.1:7100
+    """
+    with node_at(node) as peer, output.working("collecting headers and proofs"):
+        raw = peer.bundle(*key_of(packet))
+    write_file(file, raw)
+    output.say(f"wrote {file}, {len(raw)} bytes")
+    output.say(f"next: lianqiao verify {file} --trust trust.json")
+
+
+def shown(view: PacketView) -> dict[str, object]:
+    """A packet as JSON: the view, its name and its commitment."""
+    return {
+        **output.plain(view),
+        "name": name_of(view),
+        "commitment": packet_commitment(view.packet).hex(),
+    }
+
+
+def text_of(raw: bytes) -> str:
+    """Bytes as text where they are, else as hex; at most 2000 characters."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.hex()
+    return text if len(text) <= 2000 else f"{text[:2000]} … ({len(raw)} bytes; --json has all)"

@@ -1,0 +1,158 @@
+"""The root command: what groups there are, and how every error ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from relay.cli import output
+from relay.errors import LianqiaoError, Malformed, Reason
+
+_LAZY = {"demo": ("relay.demo.cli", "Three nodes on this machine, real records, and attacks.")}
+"""Groups that are loaded only when they are used: name -> (module with `app`, one line)."""
+
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_ClickError: Any = typer.BadParameter.__mro__[2]
+
+
+class _Root(TyperGroup):
+    """Loads what stands in _LAZY when it is called, and lists it without."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command, the lazy ones last."""
+        return [*super().list_commands(ctx), *_LAZY]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command; a lazy one as its line of help alone."""
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        return _placeholder(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """What the arguments call."""
+        if args and args[0] in _LAZY:
+            return args[0], _load(args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
+
+def _placeholder(name: str) -> Any:
+    stub = typer.Typer(add_completion=False)
+    stub.command(name, help=_LAZY[name][1])(lambda: None)
+    return typer.main.get_command(stub)
+
+
+def _load(name: str) -> Any:
+    return typer.main.get_command(import_module(_LAZY[name][0]).app)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            output.say(f"lianqiao {version('lianqiao')}")
+        except PackageNotFoundError:
+            output.say("lianqiao 0+source")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="lianqiao",
+    cls=_Root,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Lianqiao joins permissioned ledgers and verifies each of them itself.
+
+    Start here: [bold]lianqiao demo[/bold]
+
+    Exit codes: 0 done or verified, 1 refused with a reason, 2 usage or unreadable input.
+    """
+
+
+def _register() -> None:
+    from relay.cli import clients, keys, packets, setup, status
+
+    setup.register(app)
+    app.add_typer(keys.app, name="keys", help="Make and show keys.")
+    app.command("status")(status.status)
+    app.add_typer(clients.app, name="clients", help="Light clients: what a node verifies.")
+    app.add_typer(packets.app, name="packets", help="Packets: what became of them.")
+    app.command("bundle")(packets.bundle)
+
+
+_register()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and ends the process with its exit code. No traceback for bad input."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str]) -> int:
+    """Runs one command; its exit code."""
+    as_json = "--json" in args
+    try:
+        code = typer.main.get_command(app).main(
+            list(args), prog_name="lianqiao", standalone_mode=False
+        )
+        sys.stdout.flush()
+        return code if isinstance(code, int) else output.DONE
+    except LianqiaoError as error:
+        output.print_error(error, as_json=as_json)
+        return output.exit_code(error)
+    except BrokenPipeError:
+        # The reader has gone, as `| head` does; Python must not complain of it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return output.REFUSED
+    except (typer.Abort, KeyboardInterrupt):
+        output.note("stopped")
+        return 130
+    except Exception as error:
+        return _unexpected(error, as_json)
+
+
+def _unexpected(error: Exception, as_json: bool) -> int:
+    """A mistake in the arguments, a file that fails, or a fault of ours."""
+    if isinstance(error, _ClickError):
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(str(error.format_message()).rstrip() + "\n")
+            return output.USAGE
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "lianqiao"
+        detail = str(error.format_message())
+        shown: LianqiaoError = Malformed(detail, hint=f"{path} --help")
+    elif isinstance(error, OSError):
+        named = f"{error.filename}: " if error.filename else ""
+        shown = Malformed(f"{named}{error.strerror or error}", hint="check the path and the disk")
+    else:
+        if os.environ.get("LIANQIAO_TRACEBACK"):
+            raise error
+        shown = LianqiaoError(
+            Reason.INTERNAL,
+            f"{type(error).__name__}: {error}",
+            hint="a fault of this program; LIANQIAO_TRACEBACK=1 shows where",
+        )
+    output.print_error(shown, as_json=as_json)
+    return output.exit_code(shown)

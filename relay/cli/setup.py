@@ -1,0 +1,251 @@
+"""Commands that open a node's own files: init, migrate, fsck."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from relay.cli import output
+from relay.cli.options import ConfigFile, Json
+from relay.errors import Invalid, Malformed, Reason, Refused
+
+if TYPE_CHECKING:
+    from relay.config import Config
+
+MAX_VALIDATORS = 100
+_PORTS = {"ledger": "7101", "relay": "7100"}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this module."""
+    app.command("init")(init)
+    app.command("migrate")(migrate)
+    app.command("fsck")(fsck)
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")],
+    chain_id: Annotated[
+        str, typer.Option("--chain-id", metavar="ID", help="Global id of the chain, for ever.")
+    ],
+    role: Annotated[
+        Literal["ledger", "relay"],
+        typer.Option("--role", help="ledger keeps records; relay decides and carries packets."),
+    ],
+    validators: Annotated[
+        int, typer.Option("--validators", min=1, max=MAX_VALIDATORS, help="Keys that sign heads.")
+    ] = 4,
+    listen: Annotated[
+        str,
+        typer.Option(
+            "--listen", metavar="ADDR", help="Loopback address to serve on.", show_default=False
+        ),
+    ] = "",
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option("--algorithm", help="Of the keys; repeat for more. [default: ed25519]"),
+    ] = None,
+) -> None:
+    """Makes the directory of a new node: configuration, keys, database.
+
+    Example: lianqiao init ./zj --chain-id zj-medical --role ledger
+    """
+    algorithms = tuple(dict.fromkeys(algorithm or ["ed25519"]))
+    listen = listen or f"127.0.0.1:{_PORTS[role]}"
+    _check_new(directory, chain_id, listen)
+    building = directory.absolute().parent / f".{directory.absolute().name}.new"
+    try:
+        building.parent.mkdir(parents=True, exist_ok=True)
+        building.mkdir(mode=0o700)
+    except FileExistsError:
+        raise Refused(
+            Reason.CONFLICT,
+            f"{building} exists: another init runs, or one was interrupted",
+            hint=f"if none runs: rm -r {building}",
+        ) from None
+    except OSError as error:
+        raise output.unreadable(building, error) from None
+    try:
+        names = [f"{chain_id}-{number}" for number in range(1, validators + 1)]
+        _build(building, chain_id, role, names, listen, algorithms)
+        os.replace(building, directory)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    many = "1 validator key" if validators == 1 else f"{validators} validator keys"
+    output.say(f"made {directory}: {role} {chain_id}, {many}, all of them in this directory")
+    output.say(f"next: lianqiao serve --config {directory / 'config.toml'}")
+
+
+def _check_new(directory: Path, chain_id: str, listen: str) -> None:
+    from relay.config import check_id, check_listen
+
+    try:
+        check_id(f"{chain_id}-{MAX_VALIDATORS}")
+    except ValueError as error:
+        raise Malformed(
+            f"--chain-id {error}",
+            hint="such as zj-medical; at most 60 characters",
+            field="chain_id",
+        ) from None
+    try:
+        check_listen(listen)
+    except ValueError as error:
+        raise Malformed(
+            f"--listen: {error}",
+            reason=Reason.CONFIG_INVALID,
+            hint="such as 127.0.0.1:7101; port 0 takes a free one",
+            field="listen",
+        ) from None
+    try:
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise Refused(
+                Reason.CONFLICT,
+                f"{directory} is not empty",
+                hint="choose a new directory; nothing was changed in this one",
+            )
+    except OSError as error:
+        raise output.unreadable(directory, error) from None
+
+
+def _build(
+    directory: Path,
+    chain_id: str,
+    role: str,
+    names: list[str],
+    listen: str,
+    algorithms: tuple[str, ...],
+) -> None:
+    """Everything of a new node in `directory`, the configuration read back as `serve` will."""
+    from relay.cli.opening import load_signers, set_of
+    from relay.config import load
+    from relay.keys import SigningKey
+    from relay.record.seal import create_key
+
+    (directory / "keys").mkdir(mode=0o700)
+    text = config_text(chain_id, role, names, listen, algorithms)
+    (directory / "config.toml").write_text(text, encoding="utf-8")
+    for name in names:
+        for algorithm in algorithms:
+            SigningKey.generate(algorithm).save(directory / key_file(name, algorithm))
+    if role == "ledger":
+        create_key(directory / "keys/vault.key", os.urandom)
+    config = load(directory / "config.toml")
+    _create_database(config, set_of(config.validators, load_signers(config)))
+
+
+def _create_database(config: Config, validators: object) -> None:
+    from relay.node import create
+    from relay.store import Store
+    from relay.store.migrate import migrate as migrate_schema
+
+    store = Store(config.database_url)
+    try:
+        migrate_schema(store.engine)
+        create(
+            store,
+            config.chain_id,
+            config.role,
+            validators,  # type: ignore[arg-type]
+            epoch=config.epoch,
+            now=int(time.time()),
+        )
+    finally:
+        store.close()
+
+
+def key_file(name: str, algorithm: str) -> str:
+    """Where `init` puts a validator's key, relative to its directory."""
+    return f"keys/{name}.{algorithm}.pem"
+
+
+def config_text(
+    chain_id: str, role: str, names: list[str], listen: str, algorithms: tuple[str, ...]
+) -> str:
+    """The config.toml of a new node."""
+    quote = json.dumps  # a JSON string of printable ASCII is a TOML string
+    lines = [
+        "# Every key is explained in deploy/*.example.toml. An unknown key is an error.",
+        f"chain_id = {quote(chain_id)}",
+        f"role = {quote(role)}",
+        f"listen = {quote(listen)}",
+        'database = "node.db"',
+    ]
+    if role == "ledger":
+        lines += ["", "[vault]", 'directory = "vault"', 'key = "keys/vault.key"']
+    for name in names:
+        keys = ", ".join(f"{a} = {quote(key_file(name, a))}" for a in algorithms)
+        lines += [
+            "",
+            "[[validators]]",
+            f"name = {quote(name)}",
+            "power = 1",
+            f"keys = {{ {keys} }}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def migrate(config: ConfigFile, as_json: Json = False) -> None:
+    """Brings a node's database to the schema of this program. Stop the node and back it up first.
+
+    Example: lianqiao migrate --config ./zj/config.toml
+    """
+    from relay.cli.opening import only_process, open_store
+    from relay.config import load
+    from relay.store.migrate import migrate as migrate_schema
+
+    loaded = load(config)
+    with only_process(loaded):
+        store = open_store(loaded)
+        try:
+            with output.working("migrating", quiet=as_json):
+                before, after = migrate_schema(store.engine)
+            store.check(loaded.chain_id)
+        finally:
+            store.close()
+    if as_json:
+        output.print_json({"before": before, "after": after})
+    elif before == after:
+        output.say(f"nothing to do: the schema is {after}")
+    else:
+        output.say(f"migrated from {before or 'none'} to {after}")
+
+
+def fsck(config: ConfigFile, as_json: Json = False) -> None:
+    """Checks a whole node offline: tree, signatures, tables, every stored proof.
+
+    Example: lianqiao fsck --config ./zj/config.toml
+    """
+    from relay.cli.opening import open_store
+    from relay.config import load
+    from relay.fsck import fsck as check
+    from relay.registry import client_types
+
+    loaded = load(config)
+    store = open_store(loaded)
+    try:
+        store.check(loaded.chain_id)
+        with output.working("checking every entry, signature and proof", quiet=as_json):
+            checked, findings = check(store, client_types(), f"{loaded.chain_id}/{loaded.epoch}")
+    finally:
+        store.close()
+    if as_json:
+        output.print_json({"checked": checked, "findings": findings})
+    else:
+        output.fields(sorted(output.plain(checked).items()))
+        for finding in findings:
+            output.say(f"{finding.where}: {finding.detail}")
+    if findings:
+        raise Invalid(
+            Reason.JOURNAL_CORRUPT,
+            f"{len(findings)} finding(s)" if as_json else f"{len(findings)} finding(s), see above",
+            hint="stop this node and restore its newest backup; keep this directory as evidence",
+            findings=len(findings),
+        )
+    if not as_json:
+        output.say("all is as it should be")
