@@ -69,6 +69,7 @@ class CheckpointClient:
     skips = False
     proves_absence = False
     equal_time = True
+    links = True
 
     def decode_header(self, raw: bytes) -> Header:
         """See ClientType. Raises Malformed."""

@@ -167,6 +167,8 @@ class ClientType(Protocol):
     proves_absence: bool
     equal_time: bool
     """True where a higher header may carry the same time as the one before."""
+    links: bool
+    """True where `verify_link` shows that all of the lower header's state is under the higher."""
 
     def decode_header(self, raw: bytes) -> Header:
         """The header in `raw`, its hash computed here. Raises Malformed, and nothing else."""
