@@ -71,7 +71,7 @@ class Fold:
         elif kind is Kind.HEADER:
             self._header(index, owner, int.from_bytes(key, "big"), value)
         elif kind is Kind.COUNTERPARTY:
-            self._change(owner, counterparty=value.decode())
+            self._change(owner, counterparty=value.decode("utf-8", "replace"))
         elif kind is Kind.MISBEHAVIOUR:
             self._change(owner, frozen=index + 1)
         elif kind is Kind.CLOSED:
@@ -97,6 +97,8 @@ class Fold:
         self.clients[client_id] = replace(client, **changes)  # type: ignore[arg-type]
 
     def _packet_entry(self, index: int, path: bytes, value: bytes) -> None:
+        if not path[:-_SUFFIX].isascii() or len(path) <= _SUFFIX:
+            raise Malformed("a path that is neither the host's nor a packet's")
         client_id = path[:-_SUFFIX].decode()
         kind, sequence = path[-_SUFFIX], int.from_bytes(path[-8:], "big")
         if kind == _COMMITMENT:

@@ -159,7 +159,11 @@ class _Run:
     ) -> Iterator[Finding]:
         self._counts["checkpoints"] += 1
         where = f"checkpoint {row.size}"
-        body = parse_body(bytes(row.body))
+        try:
+            body = parse_body(bytes(row.body))
+        except LianqiaoError as err:
+            yield Finding(where, str(err))
+            return
         if (body.size, body.root) != (row.size, edge.root()):
             yield Finding(where, "the body does not hold the root of its entries")
         if body.origin != self._origin or body.time != row.time:
@@ -264,8 +268,12 @@ class _Run:
             self._counts["packets"] += 1
             key = (row.client_id, row.direction, row.sequence)
             seen.add(key)
-            for detail in self._packet(key, row):
-                yield Finding(f"packet {row.client_id} {row.direction} {row.sequence}", detail)
+            where = f"packet {row.client_id} {row.direction} {row.sequence}"
+            try:
+                for detail in self._packet(key, row):
+                    yield Finding(where, detail)
+            except LianqiaoError as err:
+                yield Finding(where, str(err))
         for client_id, direction, sequence in sorted(set(self._fold.packets) - seen):
             yield Finding(f"packet {client_id} {direction} {sequence}", "is missing from the table")
 

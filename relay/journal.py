@@ -55,11 +55,16 @@ def host_path(kind: Kind, owner: str, key: bytes = b"") -> bytes:
 
 
 def parse_host_path(path: bytes) -> tuple[Kind, str, bytes] | None:
-    """(kind, owner, key) of a host path, or None for a packet's path."""
+    """(kind, owner, key) of a host path, or None for a packet's path. Raises Malformed."""
     if path[:1] != b"\x00":
         return None
+    if len(path) < 4 or len(path) < 3 + path[2]:
+        raise Malformed("a host path ends before its owner does")
     end = 3 + path[2]
-    return Kind(path[1]), path[3:end].decode(), path[end:]
+    try:
+        return Kind(path[1]), path[3:end].decode(), path[end:]
+    except ValueError as err:
+        raise Malformed("a host path of an unknown kind or owner") from err
 
 
 def check_value(value: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The five verbs between two real nodes: each rule has a refusal that names it, and leaves nothing."""
+"""The five verbs between two real nodes: each rule has a refusal that names it."""
 
 from __future__ import annotations
 
