@@ -11,9 +11,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def vectors(*parts: str) -> Path:
-    """The path of a vector file or folder; skips the calling test, visibly, where it is absent."""
+    """The path of a vector file or folder; skips the calling test, visibly, where it is absent.
+
+    With LIANQIAO_NEVER_SKIP set (continuous integration) an absent vector fails instead.
+    """
     base = os.environ.get("LIANQIAO_VECTORS")
     path = (Path(base) if base else ROOT / "../shared/vectors").joinpath(*parts)
     if not path.exists():
+        if os.environ.get("LIANQIAO_NEVER_SKIP"):
+            pytest.fail(f"vectors absent: {path}", pytrace=False)
         pytest.skip(f"vectors absent: {path} (set LIANQIAO_VECTORS)", allow_module_level=True)
     return path
