@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 
 from relay import canonical
 from relay.canonical import Json
@@ -123,6 +124,11 @@ class Consent:
     def encode(self) -> bytes:
         """The consent's canonical bytes, as a file or beside a query."""
         return canonical.encode(self.to_json())
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the canonical bytes."""
+        return sha256(self.encode()).digest()
 
     @classmethod
     def decode(cls, raw: bytes) -> Consent:

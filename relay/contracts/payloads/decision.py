@@ -14,6 +14,7 @@ from relay import canonical
 from relay.canonical import Json
 from relay.contracts.codes import Finding, Verdict, finding
 from relay.contracts.payloads import fields
+from relay.contracts.payloads.consent import REPORT, Consent
 from relay.contracts.payloads.fields import refuse
 
 GRANT_TAG = b"lianqiao/grant/v1\n"
@@ -118,6 +119,11 @@ class Decision:
     def recognised(self) -> tuple[ItemDecision, ...]:
         """The items that were recognised, with or without flags."""
         return tuple(i for i in self.items if i.verdict is not Verdict.NOT_ELIGIBLE)
+
+    def granted_parts(self, consent: Consent) -> tuple[int, ...]:
+        """What may be fetched: the recognised parts, and the report where the consent says so."""
+        parts = {item.part for item in self.recognised}
+        return tuple(sorted(parts | {0} if parts and REPORT in consent.scope else parts))
 
     def to_json(self) -> dict[str, Json]:
         """The members of the payload."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from relay.contracts.base import CLOCK_DRIFT
 from relay.contracts.civil import day
@@ -84,14 +84,14 @@ def _listed(
     only where there is none those that are wider.
     """
 
-    def entries(codes: Iterable[str]) -> list[CatalogueItem]:
+    def entries(codes: Sequence[str]) -> list[CatalogueItem]:
         return [e for c in catalogues for code in codes for e in c.by_code.get(code, ())]
 
     found = entries((name,))
     if found:
         return found, False, False
     targets = policy.mappings.get(name, ())
-    found = entries(target.code for target in targets if target.equivalence in EXACT)
+    found = entries([target.code for target in targets if target.equivalence in EXACT])
     if found:
         return found, False, False
     found = entries([target.code for target in targets if target.equivalence in WIDER])
@@ -143,8 +143,9 @@ def _age(case: Case, item: AttestedItem, entry: CatalogueItem | None, notes: Not
     if item.issued > case.now + CLOCK_DRIFT or item.examined > item.issued:
         notes.refuse(Code.AGE, Detail.FUTURE)
         return
-    rule = case.rule
-    inpatient, outpatient = rule.item_max_age.get(entry.item if entry else "", rule.max_age)
+    if entry is None:
+        return  # no item, so no rule of how old it may be
+    inpatient, outpatient = case.rule.item_max_age.get(entry.item, case.rule.max_age)
     most = inpatient if case.request.setting is Setting.INPATIENT else outpatient
     if day(case.now) - day(item.issued) > most:
         notes.refuse(Code.AGE, Detail.TOO_OLD)

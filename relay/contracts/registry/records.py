@@ -1,0 +1,189 @@
+"""Attesting, amending and retracting on the source ledger, and telling relays of it (row 1)."""
+
+from __future__ import annotations
+
+from relay import canonical
+from relay.canonical import Json
+from relay.contract import State
+from relay.contracts import base
+from relay.contracts.base import key
+from relay.contracts.payloads import (
+    RECOGNITION_PORT,
+    REGISTRY_PORT,
+    Action,
+    Attestation,
+    fields,
+)
+from relay.contracts.policy.readers import read_keys
+from relay.contracts.policy.values import DatedKey, key_holds
+from relay.contracts.registry.keys import (
+    MAX_VERSIONS,
+    find_attestation,
+    institution_keys,
+    revision_of,
+)
+from relay.errors import Denied, Invalid, LianqiaoError, Reason, Refused
+from relay.light.keys import verify
+
+MAX_BATCH = 1000
+"""Attestations, or commitments to announce, in one call."""
+MAX_RELAYS = 16
+MAX_AHEAD = 600
+"""Seconds by which an attestation's `issued` may lie in the ledger's future."""
+
+
+def register_institution(body: bytes, state: State, now: int) -> bytes:
+    """`institution.register`: {institution, version, keys: [{algorithm, key, start, end}]}.
+
+    Versions ascend from 1 without a gap; the latest counts, so that an empty `keys` ends it.
+    Raises Invalid(WEAK_KEY), Refused(CONFLICT).
+    """
+    asked = base.read_call(body, "institution version keys")
+    institution = fields.identifier(asked, "institution")
+    version = fields.integer(asked, "version", 1, MAX_VERSIONS)
+    read_keys(asked)
+    known = base.everything(state, key("institution", institution, ""), MAX_VERSIONS)
+    if version <= len(known):
+        held = fields.document(known[version - 1][1])
+        if held["keys"] == asked["keys"]:
+            return known[version - 1][1]
+    if version != len(known) + 1:
+        raise Refused(
+            Reason.CONFLICT,
+            f"the next version of this institution's keys is {len(known) + 1}",
+            institution=institution,
+        )
+    value: Json = {**asked, "registered": now}
+    raw = canonical.encode(value)
+    state.put(key("institution", institution, f"{version:08d}"), raw)
+    return raw
+
+
+def attest(body: bytes, action: Action, state: State, now: int) -> bytes:
+    """`attest`, `amend`, `retract`: {attestations: [row 1 …], relays: [chain id …]}.
+
+    Up to 1000 at once, all or none. An attestation that is already written is neither written nor
+    sent again. Answers {attested: [{commitment, new, packets: [{client, relay, sequence}]}]}.
+    Raises Denied(NOT_PERMITTED), Invalid (CHAIN_ID_MISMATCH, UNKNOWN_SIGNER, INVALID_SIGNATURE …),
+    Refused (RECORD_REVISED, CONFLICT), NotFound(RECORD_NOT_FOUND); `index` in its data says which.
+    """
+    asked = base.read_call(body, "attestations relays")
+    relays = fields.ascending(asked, "relays", fields.identifier, MAX_RELAYS)
+    given = fields.sequence(asked, "attestations", Attestation.from_json, MAX_BATCH, low=1)
+    keys: dict[str, tuple[DatedKey, ...]] = {}
+    answers: list[Json] = []
+    for place, attestation in enumerate(given):
+        try:
+            if attestation.action is not action:
+                fields.refuse("action", f"must be {action}")
+            if attestation.institution not in keys:
+                keys[attestation.institution] = institution_keys(state, attestation.institution)
+            check_attestation(attestation, keys[attestation.institution], state.chain_id, now)
+            new = _write(attestation, state)
+        except LianqiaoError as error:
+            error.data["index"] = str(place)
+            raise
+        packets = _announce(attestation, relays, state, now) if new else []
+        answers.append({"commitment": attestation.commitment.hex(), "new": new, "packets": packets})
+    return canonical.encode({"attested": answers})
+
+
+def check_attestation(
+    attestation: Attestation, keys: tuple[DatedKey, ...], ledger: str, now: int
+) -> None:
+    """Checks that an institution of this ledger signed this, for this ledger, under a key valid
+    now. Raises Invalid (CHAIN_ID_MISMATCH, UNKNOWN_SIGNER, INVALID_SIGNATURE) or Refused."""
+    if attestation.ledger != ledger or attestation.port != REGISTRY_PORT:
+        raise Invalid(
+            Reason.CHAIN_ID_MISMATCH,
+            f"attested for {attestation.ledger}, port {attestation.port}",
+            hint=f"sign for ledger {ledger}, port {REGISTRY_PORT}",
+        )
+    if not key_holds(keys, attestation.algorithm, attestation.key, now):
+        raise Invalid(
+            Reason.UNKNOWN_SIGNER,
+            "not a key of this institution that is valid now",
+            institution=attestation.institution,
+        )
+    if attestation.issued > now + MAX_AHEAD:
+        raise Refused(Reason.RECORD_INVALID, "the attestation is dated in the future")
+    verify(
+        attestation.algorithm, attestation.key, attestation.signing_bytes(), attestation.signature
+    )
+
+
+def _write(attestation: Attestation, state: State) -> bool:
+    """Writes an attestation and what it revises; whether it was new."""
+    raw = attestation.encode()
+    if attestation.action is Action.RETRACT:
+        name = key("retraction", attestation.commitment)
+        record = _own(attestation, attestation.commitment, state)
+        if record.patient != attestation.patient:
+            raise Invalid(
+                Reason.RECORD_MISMATCH, "a retraction names the record's own patient reference"
+            )
+    else:
+        name = key("attestation", attestation.commitment)
+    held = state.get(name)
+    if held == raw:
+        return False
+    if held is not None:
+        raise Refused(
+            Reason.CONFLICT,
+            "another attestation of this record is written",
+            hint="amend the record, or retract it",
+        )
+    if attestation.action is Action.AMEND:
+        _own(attestation, attestation.previous, state)
+        if (
+            revision_of(state, attestation.previous) is not None
+            or state.get(key("retraction", attestation.previous)) is not None
+        ):
+            raise Refused(
+                Reason.RECORD_REVISED,
+                "that record was amended or retracted already",
+                hint="amend its latest version",
+            )
+        state.put(key("revision", attestation.previous), raw)
+    state.put(name, raw)
+    return True
+
+
+def _own(attestation: Attestation, commitment: bytes, state: State) -> Attestation:
+    """The record that is revised; only the institution that attested it may."""
+    record = find_attestation(state, commitment)
+    if record.institution != attestation.institution:
+        raise Denied(Reason.NOT_PERMITTED, "another institution attested that record")
+    return record
+
+
+def _announce(
+    attestation: Attestation, relays: tuple[str, ...], state: State, now: int
+) -> list[Json]:
+    payload = base.payload_for(RECOGNITION_PORT, REGISTRY_PORT, attestation.encode())
+    packets: list[Json] = []
+    for relay in relays:
+        client = state.client_of(relay)
+        sequence = state.send(client, payload, now + base.ROW_TIMEOUT)
+        packets.append({"client": client, "relay": relay, "sequence": sequence})
+    return packets
+
+
+def announce(body: bytes, state: State, now: int) -> bytes:
+    """`announce`: {commitments, relays}: tells relays of records attested before, with their
+    revisions; for a relay that was connected later. Answers as `attest`; `new` is false."""
+    asked = base.read_call(body, "commitments relays")
+    relays = fields.ascending(asked, "relays", fields.identifier, MAX_RELAYS, low=1)
+    commitments = fields.ascending(asked, "commitments", fields.octets, MAX_BATCH, low=1)
+    answers: list[Json] = []
+    for commitment in commitments:
+        packets = _announce(find_attestation(state, commitment), relays, state, now)
+        retraction = state.get(key("retraction", commitment))
+        for newer in (
+            revision_of(state, commitment),
+            retraction and Attestation.decode(retraction),
+        ):
+            if newer:
+                packets += _announce(newer, relays, state, now)
+        answers.append({"commitment": commitment.hex(), "new": False, "packets": packets})
+    return canonical.encode({"attested": answers})
