@@ -194,7 +194,7 @@ def test_what_is_missing_or_unused(world: World) -> None:
 
 def test_what_does_not_match_the_proofs(world: World) -> None:
     good, trust = world.bundle(), world.trust()
-    source, relay = good.hops
+    _, relay = good.hops
     other = replace(PACKET, source_client="checkpoint-1")
     refused(
         Reason.INVALID_PROOF, replace(good, packets=(BundlePacket(other, ACKNOWLEDGEMENTS),)), trust
@@ -381,7 +381,7 @@ def json_edits() -> list[tuple[str, Callable[[dict[str, object]], object]]]:
         ("unknown key", lambda t: t.update(more=1)),
         ("missing key", lambda t: t.pop("hops")),
         ("hops type", lambda t: t.update(hops={})),
-        ("too many hops", lambda t: t.update(hops=[t["hops"][0]] * 65)),  # type: ignore[index]
+        ("too many hops", lambda t: t.update(hops=[t["hops"][0]] * 65)),
         ("sequence type", lambda t: packet(t).update(sequence=7)),
         ("sequence zero", lambda t: packet(t).update(sequence="07")),
         ("sequence sign", lambda t: packet(t).update(sequence="-7")),
