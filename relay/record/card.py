@@ -25,6 +25,8 @@ from relay.record.parts import MAX_SCHEME_BYTES, MAX_VALUE_BYTES, PatientOpening
 
 FORMAT = "lianqiao-card/1"
 MAX_CARD_BYTES = 2048
+_CARD = frozenset(("format", "ledger", "patient", "record"))
+_PATIENT = frozenset(("salt", "scheme", "value"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def decode_card(raw: bytes) -> Card:
             reason=Reason.UNSUPPORTED_VERSION,
             hint=f"this program reads {FORMAT}",
         )
-    body = members(value, ("format", "ledger", "patient", "record"), "card")
-    patient = members(body["patient"], ("salt", "scheme", "value"), "patient")
+    body = members(value, _CARD, "card")
+    patient = members(body["patient"], _PATIENT, "patient")
     return Card(
         ledger=identifier(body, "ledger"),
         record=octets(body, "record"),

@@ -49,8 +49,9 @@ class Vault:
         self._sealer = Sealer(ledger, self._keys.records, entropy)
         self._entropy = entropy
         self._lock = threading.Lock()
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("records", "patients"):
-            (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            (directory / name).mkdir(mode=0o700, exist_ok=True)
 
     # --- writing
 
