@@ -1,0 +1,263 @@
+"""What a relayer remembers: how far it has read each side of a lane, and what is not finished.
+
+Everything here is pacing. A lost table costs deliveries that answer "done before", never a packet:
+what was delivered is decided by the receipts of the chains. A step that was finished in passing
+has no row; a step that was refused waits with its reason until its next attempt; a step that can
+never succeed stays as a dead letter, with its reason, until an operator has seen to it.
+
+One `save` is one database transaction: the cursor moves over a step exactly when the step is
+finished or has its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+
+from relay.chain import Item, Step
+from relay.errors import Conflict
+from relay.packet import MAX_INT
+from relay.packet_bytes import (
+    decode_acknowledgements,
+    decode_packet,
+    encode_acknowledgements,
+    encode_packet,
+)
+from relay.store import Store, Transaction, tables
+from relay.views import Direction, PacketState
+
+NEVER = MAX_INT
+"""`not_before` of a dead letter."""
+MAX_REASON = 300
+MAX_ATTEMPTS_TO_SAVE = 20
+_LANE = tables.table(tables.Lane)
+_OUTBOX = tables.table(tables.Outbox)
+_PACKET = tables.table(tables.Packet)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One step on its way to the other chain of a lane."""
+
+    cursor: int
+    """Of the step on the chain it comes from."""
+    item: Item
+    height: int
+    """Lowest height of that chain whose header covers the step."""
+    attempts: int = 0
+    not_before: int = 0
+    """Seconds since 1970 UTC of the next attempt; NEVER for a dead letter."""
+    reason: str = ""
+    """Why the last attempt did not finish it: a reason of relay.errors, and its detail."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is kept only to be seen."""
+        return self.not_before == NEVER
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A waiting step and the side of the lane that it waits on, for listings."""
+
+    client_id: str
+    side: str
+    waiting: Waiting
+
+
+class Outbox:
+    """The tables `lane` and `outbox` of one node."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def cursor(self, client_id: str, side: str) -> int:
+        """How far the source of this side has been read; 0 where it has not."""
+        query = select(_LANE.c.cursor).where(_LANE.c.client_id == client_id, _LANE.c.side == side)
+        with self._store.read() as connection:
+            return int(connection.execute(query).scalar_one_or_none() or 0)
+
+    def due(self, client_id: str, side: str, now: int, limit: int) -> list[Waiting]:
+        """Steps whose next attempt is due, those that have waited longest first."""
+        query = (
+            select(_OUTBOX)
+            .where(
+                _OUTBOX.c.client_id == client_id,
+                _OUTBOX.c.side == side,
+                _OUTBOX.c.not_before <= min(now, NEVER - 1),
+            )
+            .order_by(_OUTBOX.c.not_before, _OUTBOX.c.cursor)
+            .limit(limit)
+        )
+        with self._store.read() as connection:
+            return [_waiting(row) for row in connection.execute(query)]
+
+    def size(self, client_id: str, side: str) -> int:
+        """Rows of one side, dead letters included."""
+        query = select(func.count()).where(_side(client_id, side))
+        with self._store.read() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def letters(
+        self, after: tuple[str, str, int] = ("", "", -1), limit: int = 1000, *, dead: bool = False
+    ) -> list[Letter]:
+        """Waiting steps, or dead letters alone, in order of (client, side, cursor); `after` is
+        the key of the last one seen."""
+        client_id, side, cursor = after
+        c = _OUTBOX.c
+        query = select(_OUTBOX).where(
+            (c.client_id > client_id)
+            | and_(c.client_id == client_id, c.side > side)
+            | and_(c.client_id == client_id, c.side == side, c.cursor > cursor)
+        )
+        if dead:
+            query = query.where(c.not_before == NEVER)
+        query = query.order_by(c.client_id, c.side, c.cursor).limit(limit)
+        with self._store.read() as connection:
+            return [Letter(r.client_id, r.side, _waiting(r)) for r in connection.execute(query)]
+
+    def save(
+        self,
+        client_id: str,
+        side: str,
+        *,
+        cursor: int | None = None,
+        waiting: Sequence[Waiting] = (),
+        finished: Sequence[int] = (),
+    ) -> None:
+        """Moves the cursor (never backwards), keeps what waits and drops what is finished."""
+
+        def write(tx: Transaction) -> None:
+            if cursor is not None:
+                _save_cursor(tx, client_id, side, cursor)
+            gone = [*finished, *(w.cursor for w in waiting)]
+            if gone:
+                key = {"b_client": client_id, "b_side": side}
+                tx.connection.execute(_DELETE, [{**key, "b_cursor": c} for c in gone])
+            if waiting:
+                rows = [_row(client_id, side, w) for w in waiting]
+                tx.connection.execute(insert(_OUTBOX), rows)
+
+        self._write(write)
+
+    def rewind(self, client_id: str, side: str) -> None:
+        """Reads this side again from the beginning: what was delivered answers that it was."""
+
+        def write(tx: Transaction) -> None:
+            where = and_(_LANE.c.client_id == client_id, _LANE.c.side == side)
+            tx.connection.execute(update(_LANE).where(where).values(cursor=0))
+
+        self._write(write)
+
+    def revive(self, client_id: str, side: str, cursor: int, now: int) -> bool:
+        """Tries a waiting step or a dead letter again at once; False where there is none."""
+        where = and_(_side(client_id, side), _OUTBOX.c.cursor == cursor)
+        changed: list[int] = []
+
+        def write(tx: Transaction) -> None:
+            done = tx.connection.execute(update(_OUTBOX).where(where).values(not_before=now))
+            changed.append(done.rowcount)
+
+        self._write(write)
+        return changed[-1] == 1
+
+    # --- what the packets of the node say about gaps
+
+    def forgotten_sends(self, client_id: str, side: str, after: int, limit: int) -> list[int]:
+        """Cursors of own packets that are open, were read, and wait nowhere."""
+        cursor = self.cursor(client_id, side)
+        waiting = select(_OUTBOX.c.cursor).where(_side(client_id, side))
+        query = (
+            select(_PACKET.c.index)
+            .where(
+                _PACKET.c.client_id == client_id,
+                _PACKET.c.direction == Direction.OUT.value,
+                _PACKET.c.state == PacketState.SENT.value,
+                _PACKET.c.index > after,
+                _PACKET.c.index <= cursor,
+                _PACKET.c.index.not_in(waiting),
+            )
+            .order_by(_PACKET.c.index)
+            .limit(limit)
+        )
+        with self._store.read() as connection:
+            return [int(i) for i in connection.execute(query).scalars()]
+
+    def missing_receipts(self, client_id: str, side: str) -> int:
+        """How many sequences below the greatest received one are neither here nor waiting.
+
+        Sequences are dense on the sender, so a hole is a packet that was passed over.
+        """
+        client = tables.table(tables.Client)
+        where = and_(_PACKET.c.client_id == client_id, _PACKET.c.direction == Direction.IN.value)
+        waiting = select(func.count()).where(
+            _side(client_id, side),
+            _OUTBOX.c.step.in_([Step.RECEIVE.value, Step.EXPIRE.value]),
+        )
+        floor = select(client.c.floor).where(client.c.client_id == client_id)
+        with self._store.read() as connection:
+            lowest = max(1, int(connection.execute(floor).scalar_one_or_none() or 0))
+            counted = select(func.count(), func.max(_PACKET.c.sequence)).where(
+                where, _PACKET.c.sequence >= lowest
+            )
+            count, highest = connection.execute(counted).one()
+            held = int(connection.execute(waiting).scalar_one())
+        return 0 if highest is None else int(highest) - lowest + 1 - int(count) - held
+
+    def _write(self, write: Any) -> None:
+        for attempt in range(MAX_ATTEMPTS_TO_SAVE):
+            try:
+                with self._store.transaction() as tx:
+                    write(tx)
+                return
+            except Conflict:
+                if attempt + 1 == MAX_ATTEMPTS_TO_SAVE:
+                    raise
+
+
+_DELETE = delete(_OUTBOX).where(
+    _OUTBOX.c.client_id == bindparam("b_client"),
+    _OUTBOX.c.side == bindparam("b_side"),
+    _OUTBOX.c.cursor == bindparam("b_cursor"),
+)
+
+
+def _side(client_id: str, side: str) -> Any:
+    return and_(_OUTBOX.c.client_id == client_id, _OUTBOX.c.side == side)
+
+
+def _save_cursor(tx: Transaction, client_id: str, side: str, cursor: int) -> None:
+    where = and_(_LANE.c.client_id == client_id, _LANE.c.side == side)
+    found = tx.connection.execute(select(_LANE.c.cursor).where(where)).scalar_one_or_none()
+    if found is None:
+        row = {"client_id": client_id, "side": side, "cursor": cursor}
+        tx.connection.execute(insert(_LANE), [row])
+    elif cursor > found:
+        tx.connection.execute(update(_LANE).where(where).values(cursor=cursor))
+
+
+def _row(client_id: str, side: str, waiting: Waiting) -> dict[str, Any]:
+    return {
+        "client_id": client_id,
+        "side": side,
+        "cursor": waiting.cursor,
+        "step": waiting.item.step.value,
+        "packet": encode_packet(waiting.item.packet),
+        "acknowledgements": encode_acknowledgements(waiting.item.acknowledgements),
+        "height": waiting.height,
+        "attempts": waiting.attempts,
+        "not_before": waiting.not_before,
+        "reason": waiting.reason[:MAX_REASON],
+    }
+
+
+def _waiting(row: Any) -> Waiting:
+    item = Item(
+        Step(row.step),
+        decode_packet(bytes(row.packet)),
+        decode_acknowledgements(bytes(row.acknowledgements)),
+    )
+    return Waiting(row.cursor, item, row.height, row.attempts, row.not_before, row.reason)

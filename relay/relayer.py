@@ -1,0 +1,337 @@
+"""The relayer: a lane for each chain that this node's clients follow, each at its own pace.
+
+    lane = local client id + the remote chain behind it
+         = the side `out` (local to remote) and the side `in` (remote to local), see relay.lane
+
+A relayer is never trusted and never needed twice: what it delivers is verified by whoever gets it,
+and what was delivered before is a no-op. So lanes need no coordination, a crash at any moment
+costs repeated deliveries at most, and another relayer may serve the same clients.
+
+At its first turn a lane compares what the node knows with what the lane has read, and closes the
+gaps: own packets that are open but wait nowhere are taken up again, and a hole in the received
+sequences has the remote chain read from its beginning (which costs no-ops).
+
+A contract that judges by the freshness of a chain's head says so before it is asked
+(`heads_needed`). Then the lane of that chain is run first, with all its packets up to its newest
+head, its client is updated, and the packet is delivered after that; also where no younger head was
+to be had, since the contract has a reason of its own for that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from relay.chain import MAX_BATCH, Chain, ClientStatus, Step
+from relay.contract import HeadNeed
+from relay.errors import LianqiaoError, NotFound, Reason, Refused
+from relay.lane import Ends, Side, SideReport
+from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.outbox import Outbox, Waiting
+from relay.packet import Packet
+from relay.steps import item_of
+from relay.store import ConsensusRow, Store
+
+OUT, IN = "out", "in"
+MAX_LANES = 1000
+BUSY_POLL, IDLE_POLL = 0.01, 0.2
+"""Seconds between two turns of a lane: while it has something to do, and after a quiet second."""
+QUIET_TURNS = 100
+FAULT_DELAY = 5.0
+"""Seconds that a lane rests after a fault of our own."""
+_log = structlog.get_logger("lianqiao.lane")
+
+HeadsNeeded = Callable[[Packet], Sequence[HeadNeed]]
+Misbehaviour = Callable[[str, bytes], object]
+
+
+def _no_needs(_: Packet) -> Sequence[HeadNeed]:
+    """For a node whose contracts never ask for a younger head."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReport:
+    """What one turn of a lane did."""
+
+    client_id: str
+    outward: SideReport = field(default_factory=SideReport)
+    inward: SideReport = field(default_factory=SideReport)
+    aside: SideReport = field(default_factory=SideReport)
+    """The items that were set aside until a younger head was there, delivered after that."""
+
+    @property
+    def sides(self) -> tuple[SideReport, SideReport, SideReport]:
+        """All parts of the turn, in order."""
+        return self.outward, self.inward, self.aside
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to tell."""
+        return all(side.idle for side in self.sides)
+
+    @property
+    def more(self) -> bool:
+        """Whether another turn has work already."""
+        return any(side.more for side in self.sides)
+
+    @property
+    def reason(self) -> str:
+        """Why a side stopped; empty where none did."""
+        return next((side.reason for side in self.sides if side.reason), "")
+
+
+class Lane:
+    """One local client and the chain that it follows."""
+
+    def __init__(self, client_id: str, remote: Chain, relayer: Relayer) -> None:
+        self.client_id = client_id
+        self.remote = remote
+        self._relayer = relayer
+        local, outbox = relayer.local, relayer.outbox
+        self.outward = Side(client_id, OUT, local, remote, outbox)
+        self.inward = Side(
+            client_id,
+            IN,
+            remote,
+            local,
+            outbox,
+            set_aside=relayer.is_aside,
+            conflicting=relayer.accuse,
+        )
+        self._compared = False
+        self._not_before = 0
+        self.told = ""
+        """The reason that was logged last: the same one is not logged as a warning again."""
+
+    def tick(self, now: int) -> LaneReport:
+        """One turn of both sides, then of what was set aside."""
+        if now < self._not_before:
+            return LaneReport(self.client_id)
+        try:
+            ours, theirs = self._ends()
+            self._compare(now)
+        except LianqiaoError as err:
+            self._not_before = now + 1
+            stopped = SideReport(reason=err.reason.value, detail=err.detail)
+            return LaneReport(self.client_id, outward=stopped)
+        outward, _ = self.outward.tick(ours, now)
+        inward, aside = self.inward.tick(theirs, now)
+        report = LaneReport(self.client_id, outward, inward)
+        if aside:
+            self._relayer.meet(aside, now)
+            late = self.inward.deliver(theirs, aside, now)
+            report = LaneReport(self.client_id, outward, inward, late)
+        return report
+
+    def bring_young(self, now: int) -> None:
+        """Carries the remote chain's packets up to its newest head, then updates its client."""
+        try:
+            _, theirs = self._ends()
+        except LianqiaoError:
+            return
+        self.inward.bring_young(theirs, now)
+
+    def _ends(self) -> tuple[Ends, Ends]:
+        """(ends of the outward side, ends of the inward side). Raises CLIENT_NOT_FOUND,
+        COUNTERPARTY_UNKNOWN."""
+        status = self._relayer.local.client(self.client_id)
+        theirs = status.counterparty_client_id
+        if not theirs:
+            raise Refused(
+                Reason.COUNTERPARTY_UNKNOWN,
+                f"{self.client_id} has no counterparty yet",
+                hint="lianqiao connect registers counterparties on both sides",
+                client_id=self.client_id,
+            )
+        return Ends(self.client_id, theirs), Ends(theirs, self.client_id)
+
+    def _compare(self, now: int) -> None:
+        """Closes the gaps between the node's packets and what this lane has read, once."""
+        if self._compared:
+            return
+        outbox = self._relayer.outbox
+        if outbox.missing_receipts(self.client_id, IN) > 0:
+            outbox.rewind(self.client_id, IN)
+        after = 0
+        while page := outbox.forgotten_sends(self.client_id, OUT, after, MAX_BATCH):
+            wanted = set(page)
+            steps = self._relayer.local.packets(self.client_id, page[0] - 1, MAX_BATCH)
+            after = steps[-1].cursor
+            found = [s for s in steps if s.cursor in wanted and s.step is Step.SEND]
+            waiting = [Waiting(s.cursor, item_of(s), s.height, not_before=now) for s in found]
+            outbox.save(self.client_id, OUT, waiting=waiting)
+        self._compared = True
+
+
+class Relayer:
+    """The lanes of one node. `tick(now)` runs each once; `run` runs each at its own pace."""
+
+    def __init__(
+        self,
+        store: Store,
+        local: Chain,
+        lanes: Iterable[tuple[str, Chain]] = (),
+        *,
+        heads_needed: HeadsNeeded = _no_needs,
+        submit_misbehaviour: Misbehaviour | None = None,
+    ) -> None:
+        """`store` is the local node's; `lanes` are (local client id, remote chain) pairs."""
+        self.local = local
+        self.outbox = Outbox(store)
+        self._store = store
+        self._heads_needed = heads_needed
+        self._submit_misbehaviour = submit_misbehaviour
+        self._lanes: dict[str, Lane] = {}
+        self._changed = threading.Condition()
+        for client_id, remote in lanes:
+            self.add_lane(client_id, remote)
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """The lanes, in order of their client ids."""
+        return [self._lanes[name] for name in sorted(self._lanes)]
+
+    def add_lane(self, client_id: str, remote: Chain) -> None:
+        """Serves another chain from now on, also while `run` runs; replaces a lane of that id.
+
+        Raises Refused(LIMIT_EXCEEDED).
+        """
+        if len(self._lanes) >= MAX_LANES and client_id not in self._lanes:
+            raise Refused(Reason.LIMIT_EXCEEDED, f"a relayer runs at most {MAX_LANES} lanes")
+        with self._changed:
+            self._lanes = {**self._lanes, client_id: Lane(client_id, remote, self)}
+            self._changed.notify_all()
+
+    def remove_lane(self, client_id: str) -> None:
+        """Stops serving a chain; what waits for it stays in the outbox."""
+        with self._changed:
+            self._lanes = {k: v for k, v in self._lanes.items() if k != client_id}
+            self._changed.notify_all()
+
+    def tick(self, now: int) -> list[LaneReport]:
+        """One turn of every lane, one after the other."""
+        reports = []
+        for lane in self.lanes:
+            reports.append(lane.tick(now))
+            log_turn(lane, reports[-1])
+        return reports
+
+    # --- younger heads
+
+    def is_aside(self, waiting: Waiting) -> bool:
+        """Whether a packet's contracts want a head younger than this node has verified."""
+        return waiting.item.step is Step.RECEIVE and bool(self._unmet(waiting.item.packet))
+
+    def meet(self, aside: Sequence[Waiting], now: int) -> None:
+        """Runs the lane of each chain whose head is wanted younger, once."""
+        wanted = {client_id for w in aside for client_id in self._unmet(w.item.packet)}
+        for client_id in sorted(wanted):
+            lane = self._lanes.get(client_id)
+            if lane is not None:
+                lane.bring_young(now)
+
+    def _unmet(self, packet: Packet) -> set[str]:
+        return {n.client_id for n in self._heads_needed(packet) if not self._is_met(n)}
+
+    def _is_met(self, need: HeadNeed) -> bool:
+        try:
+            return self.local.client(need.client_id).latest_time >= need.time
+        except NotFound:
+            return True  # nothing can be fetched for it: the contract says what that means
+
+    # --- conflicting heads
+
+    def accuse(self, status: ClientStatus, headers: Sequence[bytes]) -> None:
+        """Submits evidence where a refused header contradicts one that was verified before."""
+        if self._submit_misbehaviour is None:
+            return
+        with self._store.reading() as tx:
+            known = tx.load(ConsensusRow, status.client_id, status.latest_height)
+        lane = self._lanes.get(status.client_id)
+        if known is None or lane is None:
+            return
+        suspects = list(headers)
+        with suppress(LianqiaoError):  # where it hides that height, those at hand must do
+            suspects += lane.remote.headers(0, status.latest_height, status.algorithm)
+        for suspect in suspects:
+            try:
+                evidence = encode_evidence(Evidence(bytes(known.header), suspect))
+                self._submit_misbehaviour(status.client_id, evidence)
+            except LianqiaoError:
+                continue  # no evidence: verified there as anybody's would be
+            _log.error("misbehaviour", client_id=status.client_id, height=status.latest_height)
+            return
+
+    # --- at its own pace
+
+    def run(
+        self,
+        stop: threading.Event,
+        clock: Callable[[], int],
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        """Runs every lane in a thread of its own until `stop` is set.
+
+        `clock` gives integer seconds; `wait(seconds)` returns earlier where the local chain has
+        grown (default: sleeps).
+        """
+        threads: dict[Lane, threading.Thread] = {}
+        pause = wait or stop.wait
+        while not stop.is_set():
+            for lane in self.lanes:
+                if lane not in threads:
+                    name, arguments = f"lane-{lane.client_id}", (lane, stop, clock, pause)
+                    threads[lane] = threading.Thread(
+                        target=self._run_lane, args=arguments, name=name, daemon=True
+                    )
+                    threads[lane].start()
+            with self._changed:
+                self._changed.wait(0.5)
+        for thread in threads.values():
+            thread.join()
+
+    def _run_lane(
+        self,
+        lane: Lane,
+        stop: threading.Event,
+        clock: Callable[[], int],
+        pause: Callable[[float], object],
+    ) -> None:
+        quiet = QUIET_TURNS
+        while not stop.is_set() and self._lanes.get(lane.client_id) is lane:
+            try:
+                report = lane.tick(clock())
+            except Exception as err:  # a fault of ours or of an adapter must not end other lanes
+                _log.error("fault", client_id=lane.client_id, kind=type(err).__name__, exc_info=err)
+                stop.wait(FAULT_DELAY)
+                continue
+            log_turn(lane, report)
+            if report.more and not report.reason:
+                continue
+            quiet = quiet + 1 if report.idle or report.reason else 0
+            pause(IDLE_POLL if quiet >= QUIET_TURNS else BUSY_POLL)
+
+
+def log_turn(lane: Lane, report: LaneReport) -> None:
+    """One line for a turn that did something: counts and reasons, never content."""
+    if report.idle:
+        return
+    sides = {"out": report.outward, "in": report.inward, "aside": report.aside}
+    line: dict[str, object] = {}
+    for name, side in sides.items():
+        if side.idle:
+            continue
+        counts = ("headers", "deliveries", "done", "repeated", "waiting", "dead")
+        line |= {f"{name}_{c}": getattr(side, c) for c in counts if getattr(side, c)}
+        if side.reason:
+            line |= {f"{name}_reason": side.reason, f"{name}_detail": side.detail}
+    level = _log.info
+    if report.reason:
+        level = _log.debug if report.reason == lane.told else _log.warning
+    lane.told = report.reason
+    level("lane", client_id=report.client_id, **line)
