@@ -20,6 +20,7 @@ from relay.journal import Kind, host_path
 from relay.packet import (
     ABSENT,
     ERROR_ACKNOWLEDGEMENT,
+    MAX_INT,
     MAX_TIMEOUT_AHEAD,
     Packet,
     Payload,
@@ -120,6 +121,7 @@ class Channel:
             tx.rollback(mark)
             headers = _refusal(err)
         client = self.clients.load(tx, client_id)
+        _prefetch(tx, delivery)
         proven = Proven(self.clients, tx, client, delivery, now)
         items, kept = [], False
         for item in delivery.items:
@@ -396,6 +398,26 @@ class Channel:
         except CONTRACT_FAILURES as err:
             tx.rollback(mark)
             tx.save(replace(row, error=_why(err)))
+
+
+def _prefetch(tx: Transaction, delivery: Delivery) -> None:
+    """What the items will look up, in a few statements for the whole delivery."""
+    paths: list[bytes] = []
+    sent: list[int] = []
+    for item in delivery.items:
+        packet = item.packet
+        if not 1 <= packet.sequence <= MAX_INT:
+            continue
+        if item.step in (Step.RECEIVE, Step.EXPIRE):
+            paths.append(receipt_path(delivery.client_id, packet.sequence))
+            paths.append(acknowledgement_path(delivery.client_id, packet.sequence))
+        else:
+            paths.append(commitment_path(delivery.client_id, packet.sequence))
+            paths.append(host_path(Kind.CLOSED, delivery.client_id, be64(packet.sequence)))
+            sent.append(packet.sequence)
+    if len(delivery.items) > 1:
+        tx.prefetch(paths)
+        tx.prefetch_packets(delivery.client_id, Direction.OUT, sent)
 
 
 def _check_acknowledgement(answer: bytes) -> None:

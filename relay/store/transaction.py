@@ -37,6 +37,8 @@ _TABLES: dict[type[Any], tuple[Table, tuple[str, ...]]] = {
     RequestRow: (tables.table(tables.Request), ("request_id",)),
 }
 _ENTRY = tables.table(tables.Entry)
+_BULK = 500
+"""Parameters in one statement; databases bound them."""
 _NAMES = {row: tuple(f.name for f in dataclasses.fields(row)) for row in _TABLES}
 
 
@@ -63,6 +65,7 @@ class Transaction:
         self._base = size
         self._entries: list[tuple[bytes, bytes]] = []
         self._paths: dict[bytes, bytes] = {}
+        self._known: dict[bytes, bytes | None] = {}
         self._rows: dict[tuple[type[Any], tuple[Any, ...]], tuple[Any, bool]] = {}
         self._undo: list[Callable[[], None]] = []
         self._number: int | None = None
@@ -96,8 +99,37 @@ class Transaction:
         staged = self._paths.get(path)
         if staged is not None:
             return staged
-        value = self.connection.execute(_SELECT_VALUE, {"path": path}).scalar_one_or_none()
-        return value if value is None else bytes(value)
+        if path not in self._known:
+            found = self.connection.execute(_SELECT_VALUE, {"path": path}).scalar_one_or_none()
+            self._known[path] = None if found is None else bytes(found)
+        return self._known[path]
+
+    def prefetch(self, paths: Sequence[bytes]) -> None:
+        """Reads many paths in few statements, so that a batch does not ask for each alone."""
+        wanted = [path for path in dict.fromkeys(paths) if path not in self._known]
+        for start in range(0, len(wanted), _BULK):
+            part = wanted[start : start + _BULK]
+            self._known |= dict.fromkeys(part)
+            query = select(_ENTRY.c.path, _ENTRY.c.value).where(_ENTRY.c.path.in_(part))
+            self._known |= {bytes(p): bytes(v) for p, v in self.connection.execute(query)}
+
+    def prefetch_packets(
+        self, client_id: str, direction: Direction, sequences: Sequence[int]
+    ) -> None:
+        """As `prefetch`, for packet rows."""
+        table, _ = _TABLES[PacketRow]
+        for start in range(0, len(sequences), _BULK):
+            query = select(*columns(PacketRow)).where(
+                table.c.client_id == client_id,
+                table.c.direction == direction.value,
+                table.c.sequence.in_(sequences[start : start + _BULK]),
+            )
+            for found in self.connection.execute(query):
+                row = make_row(PacketRow, found)
+                key = (client_id, direction, row.sequence)
+                if (PacketRow, key) not in self._rows:
+                    self._rows[(PacketRow, key)] = (row, False)
+                    self._loaded.add((PacketRow, key))
 
     def append(self, path: bytes, value: bytes) -> int:
         """Writes once; the entry's index. Raises Refused(PATH_WRITTEN) where the path is taken."""
