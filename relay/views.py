@@ -110,3 +110,17 @@ class StatusView:
     """Deliveries that wait here for the relayer; 0 on a ledger."""
     ports: tuple[str, ...]
     """Ports of the contracts that run here."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """One version of a policy document, without its content."""
+
+    kind: str
+    name: str
+    version: int
+    effective_from: int
+    digest: bytes
+    """SHA-256 of the document."""
+    in_force: bool
+    """Whether it is the version of its kind and name that is in force now."""

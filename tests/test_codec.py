@@ -378,6 +378,7 @@ FORM = {
     Reason.MALFORMED,
     Reason.LIMIT_EXCEEDED,
     Reason.UNSUPPORTED_VERSION,
+    Reason.DEADLINE_MISSING,
     Reason.NOT_CANONICAL,
 }
 
@@ -413,9 +414,9 @@ def test_reasons_that_have_a_code_or_class_of_their_own() -> None:
     nobody = error_to_status(errors.Denied(Reason.UNAUTHENTICATED, "who"))
     assert nobody.code == code_pb2.UNAUTHENTICATED
     assert type(error_from_status(nobody)) is errors.Denied
-    reused = error_to_status(errors.Conflict(Reason.REQUEST_ID_REUSED, "again"))
+    reused = error_to_status(errors.Refused(Reason.REQUEST_ID_REUSED, "again"))
     assert reused.code == code_pb2.INVALID_ARGUMENT
-    assert type(error_from_status(reused)) is errors.Conflict
+    assert type(error_from_status(reused)) is errors.Refused
     more = error_to_status(errors.NotEnoughTrust("more headers"))
     assert more.code == code_pb2.FAILED_PRECONDITION
     assert type(error_from_status(more)) is errors.NotEnoughTrust

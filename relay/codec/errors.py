@@ -57,6 +57,7 @@ _FORM = frozenset(
         Reason.MALFORMED,
         Reason.LIMIT_EXCEEDED,
         Reason.UNSUPPORTED_VERSION,
+        Reason.DEADLINE_MISSING,
         Reason.NOT_CANONICAL,
     }
 )
@@ -129,7 +130,7 @@ def _make(code: int, reason: Reason, detail: str, hint: str, data: dict[str, str
     elif code == code_pb2.INVALID_ARGUMENT and reason in _FORM:
         error = Malformed(detail, reason=reason, hint=hint)
     elif reason is Reason.REQUEST_ID_REUSED:
-        error = Conflict(reason, detail, hint=hint)
+        error = Refused(reason, detail, hint=hint)
     else:
         classes: dict[int, type[LianqiaoError]] = {
             code_pb2.INVALID_ARGUMENT: Invalid,

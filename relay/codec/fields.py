@@ -84,10 +84,10 @@ def each(
 
 
 def blobs(
-    values: Sequence[bytes], field: str, many: int, limit: int, *, least: int = 0
+    values: Sequence[bytes], field: str, many: int, limit: int, *, least: int = 0, few: int = 0
 ) -> tuple[bytes, ...]:
-    """Up to `many` byte strings of `least` to `limit` length each."""
-    return each(values, field, many, lambda v, where: blob(v, where, limit, least=least))
+    """`few` to `many` byte strings of `least` to `limit` length each."""
+    return each(values, field, many, lambda v, where: blob(v, where, limit, least=least), least=few)
 
 
 def member(value: _E, field: str, meanings: Mapping[_E, _T]) -> _T:

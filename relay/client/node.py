@@ -1,0 +1,79 @@
+"""Everything a node answers, as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+
+from lianqiao.relay.v1 import operator_service_pb2 as opb
+from lianqiao.relay.v1 import operator_service_pb2_grpc as orpc
+from relay.client.base import Calls
+from relay.client.chain import ClientCalls, EvidenceCalls, PacketCalls
+from relay.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection
+from relay.codec.evidence import policy_from_pb, status_from_pb
+from relay.views import PolicyView, StatusView
+
+
+class OperatorCalls(Calls):
+    """OperatorService."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._operator = orpc.OperatorServiceStub(connection.channel)
+
+    def status(self) -> StatusView:
+        """The node in one glance."""
+        return status_from_pb(
+            self._connection.call(self._operator.GetStatus, opb.GetStatusRequest())
+        )
+
+    def load_policy(self, document: bytes) -> PolicyView:
+        """Loads a policy document (RFC 8785 JSON) on a relay."""
+        request = opb.LoadPolicyRequest(document=document)
+        return policy_from_pb(self._connection.call(self._operator.LoadPolicy, request).policy)
+
+    def policy(self, kind: str, name: str, version: int) -> tuple[PolicyView, bytes]:
+        """A policy document and its place. Raises NotFound(POLICY_NOT_FOUND)."""
+        request = opb.GetPolicyRequest(kind=kind, name=name, version=version)
+        response = self._connection.call(self._operator.GetPolicy, request)
+        return policy_from_pb(response.policy), response.document
+
+    def policies(self, kind: str = "") -> Iterator[PolicyView]:
+        """Policy documents of a relay, of one kind or all."""
+        request = opb.ListPoliciesRequest(kind=kind)
+        return self._pages(self._operator.ListPolicies, request, "policies", policy_from_pb)
+
+
+class NodeClient(ClientCalls, PacketCalls, EvidenceCalls, OperatorCalls):
+    """A node over gRPC. Thread-safe; a context manager that closes its connection."""
+
+    def __init__(self, address: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+        super().__init__(Connection(address, timeout))
+
+    @property
+    def address(self) -> str:
+        """Where the node listens, `host:port`."""
+        return self._connection.address
+
+    def close(self) -> None:
+        """Ends the connection and every call on it."""
+        self._connection.close()
+
+    def __enter__(self) -> NodeClient:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def connect(address: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> NodeClient:
+    """A client of the node at `address`, each call of which ends after `timeout` seconds.
+
+    Opens nothing yet: that nobody answers is found out by the first call.
+    """
+    return NodeClient(address, timeout)

@@ -1,0 +1,100 @@
+"""Heads, a node in one glance, and its policy documents."""
+
+from __future__ import annotations
+
+from lianqiao.relay.v1 import evidence_service_pb2 as pb
+from lianqiao.relay.v1 import operator_service_pb2 as opb
+from relay.codec.fields import blob, digest, each, integer, member, name
+from relay.views import HeadView, PolicyView, StatusView
+
+MAX_NOTE_BYTES = 256 * 1024
+MAX_PORTS = 100
+ROLES = {opb.NODE_ROLE_LEDGER: "ledger", opb.NODE_ROLE_RELAY: "relay"}
+_ROLES = {value: key for key, value in ROLES.items()}
+
+
+def head_to_pb(view: HeadView) -> pb.GetHeadResponse:
+    """HeadView as a message."""
+    return pb.GetHeadResponse(
+        origin=view.origin,
+        size=view.size,
+        root=view.root,
+        time_seconds=view.time,
+        note=view.note,
+    )
+
+
+def head_from_pb(message: pb.GetHeadResponse, where: str = "head") -> HeadView:
+    """HeadView; what its note says is for relay.light to verify."""
+    return HeadView(
+        name(message.origin, f"{where}.origin"),
+        integer(message.size, f"{where}.size"),
+        digest(message.root, f"{where}.root"),
+        integer(message.time_seconds, f"{where}.time_seconds"),
+        blob(message.note, f"{where}.note", MAX_NOTE_BYTES, least=1),
+    )
+
+
+def status_to_pb(view: StatusView) -> opb.GetStatusResponse:
+    """StatusView as a message."""
+    message = opb.GetStatusResponse(
+        chain_id=view.chain_id,
+        role=_ROLES[view.role],
+        version=view.version,
+        clients=view.clients,
+        packets_open=view.packets_open,
+        outbox=view.outbox,
+        ports=view.ports,
+    )
+    if view.head is not None:
+        message.origin, message.head_size = view.head.origin, view.head.size
+        message.head_root, message.head_time_seconds = view.head.root, view.head.time
+        message.head_note = view.head.note
+    return message
+
+
+def status_from_pb(message: opb.GetStatusResponse) -> StatusView:
+    """StatusView; without a head where nothing is signed yet."""
+    head = None
+    if message.head_size:
+        head = HeadView(
+            name(message.origin, "origin"),
+            integer(message.head_size, "head_size"),
+            digest(message.head_root, "head_root"),
+            integer(message.head_time_seconds, "head_time_seconds"),
+            blob(message.head_note, "head_note", MAX_NOTE_BYTES, least=1),
+        )
+    return StatusView(
+        chain_id=name(message.chain_id, "chain_id"),
+        role=member(message.role, "role", ROLES),
+        version=name(message.version, "version"),
+        head=head,
+        clients=integer(message.clients, "clients"),
+        packets_open=integer(message.packets_open, "packets_open"),
+        outbox=integer(message.outbox, "outbox"),
+        ports=each(message.ports, "ports", MAX_PORTS, name),
+    )
+
+
+def policy_to_pb(view: PolicyView) -> opb.Policy:
+    """PolicyView as a message."""
+    return opb.Policy(
+        kind=view.kind,
+        name=view.name,
+        version=view.version,
+        effective_time_seconds=view.effective_from,
+        digest=view.digest,
+        in_force=view.in_force,
+    )
+
+
+def policy_from_pb(message: opb.Policy, where: str = "policy") -> PolicyView:
+    """PolicyView."""
+    return PolicyView(
+        name(message.kind, f"{where}.kind"),
+        name(message.name, f"{where}.name"),
+        integer(message.version, f"{where}.version", low=1),
+        integer(message.effective_time_seconds, f"{where}.effective_time_seconds"),
+        digest(message.digest, f"{where}.digest"),
+        message.in_force,
+    )

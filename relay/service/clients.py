@@ -1,0 +1,78 @@
+"""ClientService: the light clients of this node."""
+
+from __future__ import annotations
+
+import grpc
+
+from lianqiao.relay.v1 import client_service_pb2 as pb
+from lianqiao.relay.v1 import client_service_pb2_grpc as rpc
+from relay import query
+from relay.codec import pages
+from relay.codec.clients import client_state_from_pb, client_to_pb
+from relay.codec.fields import blob, name, present
+from relay.light.types import MAX_HEADER_BYTES
+from relay.service.parts import Parts
+
+MAX_REQUEST_ID = 64
+MAX_EVIDENCE_BYTES = 1024 * 1024
+
+
+class ClientServicer(rpc.ClientServiceServicer):
+    """Creates, shows and freezes clients."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def CreateClient(
+        self, request: pb.CreateClientRequest, context: grpc.ServicerContext
+    ) -> pb.CreateClientResponse:
+        """Node.create_client."""
+        request_id = name(request.request_id, "request_id", MAX_REQUEST_ID)
+        present(request, "state")
+        state = client_state_from_pb(request.state)
+        anchor = blob(request.anchor_header, "anchor_header", MAX_HEADER_BYTES, least=1)
+        client_id = self._parts.node.create_client(state, anchor, request_id)
+        return pb.CreateClientResponse(client_id=client_id)
+
+    def RegisterCounterparty(
+        self, request: pb.RegisterCounterpartyRequest, context: grpc.ServicerContext
+    ) -> pb.RegisterCounterpartyResponse:
+        """Node.register_counterparty."""
+        self._parts.node.register_counterparty(
+            name(request.client_id, "client_id"),
+            name(request.counterparty_client_id, "counterparty_client_id"),
+        )
+        return pb.RegisterCounterpartyResponse()
+
+    def GetClient(
+        self, request: pb.GetClientRequest, context: grpc.ServicerContext
+    ) -> pb.GetClientResponse:
+        """query.get_client."""
+        view = query.get_client(self._parts.node.store, name(request.client_id, "client_id"))
+        return pb.GetClientResponse(client=client_to_pb(view, self._parts.clock()))
+
+    def ListClients(
+        self, request: pb.ListClientsRequest, context: grpc.ServicerContext
+    ) -> pb.ListClientsResponse:
+        """query.list_clients."""
+        size = pages.page_size(request.page_size)
+        listing = pages.filter_hash("ListClients")
+        after = pages.decode_text(pages.decode_token(request.page_token, listing))
+        views = query.list_clients(self._parts.node.store, after, size)
+        token = ""
+        if len(views) == size:
+            token = pages.encode_token(listing, views[-1].client_id.encode())
+        now = self._parts.clock()
+        return pb.ListClientsResponse(
+            clients=[client_to_pb(v, now) for v in views], next_page_token=token
+        )
+
+    def SubmitMisbehaviour(
+        self, request: pb.SubmitMisbehaviourRequest, context: grpc.ServicerContext
+    ) -> pb.SubmitMisbehaviourResponse:
+        """Node.submit_misbehaviour."""
+        self._parts.node.submit_misbehaviour(
+            name(request.client_id, "client_id"),
+            blob(request.evidence, "evidence", MAX_EVIDENCE_BYTES, least=1),
+        )
+        return pb.SubmitMisbehaviourResponse()

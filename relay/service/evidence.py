@@ -1,0 +1,69 @@
+"""EvidenceService: what this node proves to others."""
+
+from __future__ import annotations
+
+import grpc
+
+from lianqiao.relay.v1 import evidence_service_pb2 as pb
+from lianqiao.relay.v1 import evidence_service_pb2_grpc as rpc
+from relay import query
+from relay.codec.clients import MAX_ALGORITHM
+from relay.codec.evidence import head_to_pb
+from relay.codec.fields import blobs, integer, name, present
+from relay.codec.packets import key_from_pb
+from relay.errors import NotFound, Reason, Refused
+from relay.service.parts import Parts
+
+MAX_PATHS = 2000
+MAX_PATH_BYTES = 1024
+DEFAULT_ALGORITHM = "ed25519"
+CLIENT_TYPE = "checkpoint"
+"""The type by which others follow a node of ours."""
+
+
+class EvidenceServicer(rpc.EvidenceServiceServicer):
+    """Heads, headers, inclusion, consistency, bundles."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def GetHead(
+        self, request: pb.GetHeadRequest, context: grpc.ServicerContext
+    ) -> pb.GetHeadResponse:
+        """query.head."""
+        view = query.head(self._parts.node.store)
+        if view is None or not view.note:
+            raise NotFound(Reason.HEIGHT_NOT_FOUND, "no head is signed yet", hint="ask again")
+        return head_to_pb(view)
+
+    def GetHeaders(
+        self, request: pb.GetHeadersRequest, context: grpc.ServicerContext
+    ) -> pb.GetHeadersResponse:
+        """Evidence.headers."""
+        trusted = integer(request.trusted_height, "trusted_height")
+        height = integer(request.height, "height", low=1)
+        algorithm = name(request.algorithm or DEFAULT_ALGORITHM, "algorithm", MAX_ALGORITHM)
+        headers = self._parts.evidence.headers(trusted, height, algorithm)
+        return pb.GetHeadersResponse(client_type=CLIENT_TYPE, headers=headers)
+
+    def Prove(self, request: pb.ProveRequest, context: grpc.ServicerContext) -> pb.ProveResponse:
+        """Evidence.prove."""
+        paths = blobs(request.paths, "paths", MAX_PATHS, MAX_PATH_BYTES, least=1, few=1)
+        height = integer(request.height, "height", low=1)
+        return pb.ProveResponse(proof=self._parts.evidence.prove(paths, height))
+
+    def GetConsistency(
+        self, request: pb.GetConsistencyRequest, context: grpc.ServicerContext
+    ) -> pb.GetConsistencyResponse:
+        """Evidence.consistency."""
+        old = integer(request.old_size, "old_size", low=1)
+        new = integer(request.new_size, "new_size", low=old)
+        return pb.GetConsistencyResponse(hashes=self._parts.evidence.consistency(old, new))
+
+    def GetBundle(
+        self, request: pb.GetBundleRequest, context: grpc.ServicerContext
+    ) -> pb.GetBundleResponse:
+        """What happened to a packet, as one file."""
+        present(request, "key")
+        query.get_packet(self._parts.node.store, *key_from_pb(request.key))
+        raise Refused(Reason.BUNDLE_INCOMPLETE, "this node has not kept every proof of that packet")

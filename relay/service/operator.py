@@ -1,0 +1,118 @@
+"""OperatorService: what an operator asks of his own node.
+
+Policy documents belong to the contract `recognition`, so only a relay has them; its journal keeps
+every version for ever.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import grpc
+
+from lianqiao.relay.v1 import operator_service_pb2 as pb
+from lianqiao.relay.v1 import operator_service_pb2_grpc as rpc
+from relay import query
+from relay.codec import pages
+from relay.codec.evidence import policy_to_pb, status_to_pb
+from relay.codec.fields import blob, integer, name
+from relay.contracts.payloads import RECOGNITION_PORT, fields
+from relay.contracts.policy import MAX_POLICY_BYTES, Line, in_force, index, read
+from relay.errors import NotFound, Reason
+from relay.service.parts import Parts
+from relay.views import PolicyView
+
+
+def program_version() -> str:
+    """Version of the installed distribution; `0+source` where it runs from a bare checkout."""
+    try:
+        return version("lianqiao")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+class OperatorServicer(rpc.OperatorServiceServicer):
+    """Shows the node."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def GetStatus(
+        self, request: pb.GetStatusRequest, context: grpc.ServicerContext
+    ) -> pb.GetStatusResponse:
+        """query.status."""
+        node = self._parts.node
+        view = query.status(
+            node.store,
+            chain_id=node.chain_id,
+            role=node.role,
+            version=program_version(),
+            ports=sorted(node.contracts),
+        )
+        return status_to_pb(view)
+
+    def LoadPolicy(
+        self, request: pb.LoadPolicyRequest, context: grpc.ServicerContext
+    ) -> pb.LoadPolicyResponse:
+        """`policy.load` of the contract."""
+        raw = blob(request.document, "document", MAX_POLICY_BYTES, least=1)
+        answer = self._parts.node.call(RECOGNITION_PORT, "policy.load", raw)
+        line = fields.document(answer)
+        loaded = (str(line["kind"]), str(line["name"]), int(str(line["version"])))
+        return pb.LoadPolicyResponse(policy=policy_to_pb(self._policy(*loaded)[0]))
+
+    def GetPolicy(
+        self, request: pb.GetPolicyRequest, context: grpc.ServicerContext
+    ) -> pb.GetPolicyResponse:
+        """One document with its content."""
+        view, document = self._policy(
+            name(request.kind, "kind"),
+            name(request.name, "name"),
+            integer(request.version, "version", low=1),
+        )
+        return pb.GetPolicyResponse(policy=policy_to_pb(view), document=document)
+
+    def ListPolicies(
+        self, request: pb.ListPoliciesRequest, context: grpc.ServicerContext
+    ) -> pb.ListPoliciesResponse:
+        """Documents after the one that the token names, in order of kind, name and version."""
+        size = pages.page_size(request.page_size)
+        kind = name(request.kind, "kind") if request.kind else ""
+        listing = pages.filter_hash("ListPolicies", kind)
+        after = pages.decode_text(pages.decode_token(request.page_token, listing))
+        with self._parts.state(RECOGNITION_PORT) as state:
+            lines = index(state)
+        found = [
+            view for view in self._views(lines) if kind in ("", view.kind) and _key(view) > after
+        ][:size]
+        token = pages.encode_token(listing, _key(found[-1]).encode()) if len(found) == size else ""
+        return pb.ListPoliciesResponse(
+            policies=[policy_to_pb(v) for v in found], next_page_token=token
+        )
+
+    def _policy(self, kind: str, named: str, version: int) -> tuple[PolicyView, bytes]:
+        with self._parts.state(RECOGNITION_PORT) as state:
+            lines = index(state)
+            raw = read(state, kind, named, version)
+        for view in self._views(lines):
+            if (view.kind, view.name, view.version) == (kind, named, version):
+                return view, raw
+        raise NotFound(Reason.POLICY_NOT_FOUND, f"policy {kind}/{named}@{version} is not loaded")
+
+    def _views(self, lines: tuple[Line, ...]) -> list[PolicyView]:
+        current = set(in_force(lines, self._parts.clock()))
+        return [
+            PolicyView(
+                kind=line.kind.value,
+                name=line.name,
+                version=line.version,
+                effective_from=line.effective_from,
+                digest=line.digest,
+                in_force=line in current,
+            )
+            for line in lines
+        ]
+
+
+def _key(view: PolicyView) -> str:
+    return f"{view.kind}/{view.name}/{view.version:08d}"

@@ -1,0 +1,170 @@
+"""ClientService through its client."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import grpc
+import pytest
+
+from lianqiao.relay.v1 import client_service_pb2 as pb
+from lianqiao.relay.v1 import client_service_pb2_grpc
+from relay.codec.clients import client_state_to_pb
+from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.light.checkpoint import encode_body, parse_body, sign_body
+from relay.light.checkpoint_client import encode_header
+from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.light.note import Note, decode_note, encode_note, sort_signatures
+from relay.light.types import ClientState
+from tests.service.nodes import Running, pin
+
+
+def stub(running: Running) -> client_service_pb2_grpc.ClientServiceStub:
+    return client_service_pb2_grpc.ClientServiceStub(running.client._connection.channel)
+
+
+def refusal(running: Running, method, request) -> LianqiaoError:
+    with pytest.raises(grpc.RpcError) as err:
+        method(request, timeout=5)
+    return running.client._connection.error(err.value)
+
+
+def test_what_was_pinned_is_shown(pair) -> None:
+    ledger, relay, here, there = pair
+    view = ledger.client.client(here)
+    assert view.state == pin(relay)
+    assert view.counterparty_client_id == there
+    assert not view.frozen
+    assert view.expires == view.latest.time + view.state.trusting_period
+    assert [v.client_id for v in ledger.client.clients()] == [here]
+
+
+def test_expiry_is_told_by_the_clock(pair) -> None:
+    ledger, _, here, _ = pair
+    ask = pb.GetClientRequest(client_id=here)
+    assert stub(ledger).GetClient(ask, timeout=5).client.activity == 1
+    ledger.clock.now = ledger.client.client(here).expires
+    assert stub(ledger).GetClient(ask, timeout=5).client.activity == 2
+
+
+def test_the_same_request_gives_the_same_client(pair) -> None:
+    ledger, relay, _, _ = pair
+    (anchor,) = relay.client.headers(0, relay.client.head().size)
+    first = ledger.client.create_client(pin(relay), anchor, "request-1")
+    assert ledger.client.create_client(pin(relay), anchor, "request-1") == first
+    with pytest.raises(Refused) as err:
+        other = replace(pin(relay), assurance="other words")
+        ledger.client.create_client(other, anchor, "request-1")
+    assert err.value.reason == Reason.REQUEST_ID_REUSED
+    again = ledger.client.create_client(pin(relay), anchor)
+    assert again != first
+
+
+def test_clients_page_in_order(pair) -> None:
+    ledger, relay, _, _ = pair
+    (anchor,) = relay.client.headers(0, relay.client.head().size)
+    for _ in range(4):
+        ledger.client.create_client(pin(relay), anchor)
+    seen, token = [], ""
+    while True:
+        page = stub(ledger).ListClients(
+            pb.ListClientsRequest(page_size=2, page_token=token), timeout=5
+        )
+        seen += [c.client_id for c in page.clients]
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == [f"checkpoint-{n}" for n in range(5)]
+    for fields in ({"page_size": -1}, {"page_token": "x"}):
+        error = refusal(ledger, stub(ledger).ListClients, pb.ListClientsRequest(**fields))
+        assert error.data["field"] in fields
+
+
+def test_a_counterparty_is_named_once(pair) -> None:
+    ledger, _, here, there = pair
+    ledger.client.register_counterparty(here, there)
+    with pytest.raises(Refused) as err:
+        ledger.client.register_counterparty(here, "checkpoint-7")
+    assert err.value.reason == Reason.COUNTERPARTY_EXISTS
+
+
+def test_unknown_names(one) -> None:
+    for call in (
+        lambda: one.client.client("checkpoint-0"),
+        lambda: one.client.register_counterparty("checkpoint-0", "checkpoint-0"),
+        lambda: one.client.submit_misbehaviour("checkpoint-0", b"x"),
+    ):
+        with pytest.raises(NotFound) as err:
+            call()
+        assert err.value.reason == Reason.CLIENT_NOT_FOUND
+    with pytest.raises(NotFound) as err:
+        one.client.create_client(ClientState("cometbft", "cosmos-1"), b"header")
+    assert err.value.reason == Reason.CLIENT_TYPE_UNKNOWN
+    assert "checkpoint" in err.value.hint
+
+
+def test_an_anchor_that_is_none_is_refused(pair) -> None:
+    ledger, relay, _, _ = pair
+    with pytest.raises(Malformed) as err:
+        ledger.client.create_client(pin(relay), b"no header")
+    assert err.value.reason == Reason.MALFORMED
+    (anchor,) = relay.client.headers(0, relay.client.head().size)
+    with pytest.raises(Invalid) as wrong:
+        ledger.client.create_client(replace(pin(relay), chain_id="west/0"), anchor)
+    assert wrong.value.reason == Reason.CHAIN_ID_MISMATCH
+
+
+def test_malformed_requests_name_their_field(one) -> None:
+    state = client_state_to_pb(ClientState("checkpoint", "east/0"))
+    header = b"h"
+    calls = stub(one)
+    for method, request, field in (
+        (
+            calls.CreateClient,
+            pb.CreateClientRequest(state=state, anchor_header=header),
+            "request_id",
+        ),
+        (calls.CreateClient, pb.CreateClientRequest(request_id="r", anchor_header=header), "state"),
+        (calls.CreateClient, pb.CreateClientRequest(request_id="r", state=state), "anchor_header"),
+        (
+            calls.CreateClient,
+            pb.CreateClientRequest(request_id="r" * 65, state=state),
+            "request_id",
+        ),
+        (calls.RegisterCounterparty, pb.RegisterCounterpartyRequest(), "client_id"),
+        (
+            calls.RegisterCounterparty,
+            pb.RegisterCounterpartyRequest(client_id="c"),
+            "counterparty_client_id",
+        ),
+        (calls.GetClient, pb.GetClientRequest(client_id="two words"), "client_id"),
+        (calls.SubmitMisbehaviour, pb.SubmitMisbehaviourRequest(client_id="c"), "evidence"),
+    ):
+        error = refusal(one, method, request)
+        assert isinstance(error, Malformed)
+        assert (error.reason, error.data["field"]) == (Reason.MALFORMED, field)
+    big = pb.SubmitMisbehaviourRequest(client_id="c", evidence=bytes(1024 * 1024 + 1))
+    assert refusal(one, calls.SubmitMisbehaviour, big).reason == Reason.LIMIT_EXCEEDED
+
+
+def test_what_is_no_misbehaviour_freezes_nothing(pair) -> None:
+    ledger, _, here, _ = pair
+    with pytest.raises((Malformed, Invalid)) as err:
+        ledger.client.submit_misbehaviour(here, b"nothing of the kind")
+    assert err.value.reason in (Reason.MALFORMED, Reason.NOT_MISBEHAVIOUR)
+    assert not ledger.client.client(here).frozen
+
+
+def test_two_heads_of_one_size_freeze_the_client(pair) -> None:
+    ledger, relay, here, _ = pair
+    head = relay.client.head()
+    (header,) = relay.client.headers(0, head.size)
+    forked = replace(parse_body(decode_note(head.note).text), root=bytes(32))
+    body = encode_body(forked)
+    lines = sort_signatures([sign_body(name, key, body) for name, key in relay.keys])
+    second = encode_header(encode_note(Note(body, lines)), relay.validators, 0, ())
+    ledger.client.submit_misbehaviour(here, encode_evidence(Evidence(header, second)))
+    assert ledger.client.client(here).frozen
+    ledger.client.submit_misbehaviour(here, b"and again")
+    ask = pb.GetClientRequest(client_id=here)
+    assert stub(ledger).GetClient(ask, timeout=5).client.activity == 3

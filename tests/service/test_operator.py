@@ -1,0 +1,108 @@
+"""OperatorService through its client: the node in one glance, and a relay's policy documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import grpc
+import pytest
+
+from lianqiao.relay.v1 import operator_service_pb2 as pb
+from lianqiao.relay.v1 import operator_service_pb2_grpc
+from relay import canonical
+from relay.contracts.policy import MAX_POLICY_BYTES
+from relay.contracts.recognition import CONTRACT
+from relay.errors import Malformed, NotFound, Reason, Refused
+from tests.service.nodes import START, Running, run
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Running]:
+    running = run(tmp_path / "relay", "east", "relay", {CONTRACT.port: CONTRACT})
+    yield running
+    running.stop()
+
+
+def document(name: str = "east", version: int = 1, start: int = START) -> bytes:
+    return canonical.encode(
+        {
+            "kind": "conceptmap",
+            "name": name,
+            "version": version,
+            "effective_from": start,
+            "provenance": "a test",
+            "rows": [],
+        }
+    )
+
+
+def test_status(relay) -> None:
+    status = relay.client.status()
+    assert (status.chain_id, status.role, status.ports) == ("east", "relay", ("recognition",))
+    assert status.head == relay.client.head()
+    assert (status.clients, status.packets_open) == (0, 0)
+    assert status.version
+
+
+def test_policies_are_loaded_shown_and_listed(relay) -> None:
+    first, second = document(), document(version=2, start=START + 100)
+    loaded = relay.client.load_policy(first)
+    assert (loaded.kind, loaded.name, loaded.version) == ("conceptmap", "east", 1)
+    assert loaded.digest == sha256(first).digest()
+    assert loaded.in_force
+    assert relay.client.load_policy(first) == loaded
+    assert not relay.client.load_policy(second).in_force
+    relay.clock.now = START + 100
+    assert [(p.version, p.in_force) for p in relay.client.policies()] == [(1, False), (2, True)]
+    assert relay.client.policy("conceptmap", "east", 2)[1] == second
+    assert list(relay.client.policies("rules")) == []
+
+
+def test_policies_page(relay) -> None:
+    for n in range(5):
+        relay.client.load_policy(document(f"p{n}"))
+    stub = operator_service_pb2_grpc.OperatorServiceStub(relay.client._connection.channel)
+    seen, token = [], ""
+    while True:
+        page = stub.ListPolicies(pb.ListPoliciesRequest(page_size=2, page_token=token), timeout=5)
+        seen += [p.name for p in page.policies]
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == [f"p{n}" for n in range(5)]
+
+
+def test_refusals(relay) -> None:
+    relay.client.load_policy(document(version=2))
+    with pytest.raises(Refused) as err:
+        relay.client.load_policy(document(version=1))
+    assert err.value.reason == Reason.CONFLICT
+    with pytest.raises(NotFound) as missing:
+        relay.client.policy("conceptmap", "east", 9)
+    assert missing.value.reason == Reason.POLICY_NOT_FOUND
+    for raw, reason in (
+        (b"", Reason.MALFORMED),
+        (b"{}", Reason.MALFORMED),
+        (bytes(MAX_POLICY_BYTES + 1), Reason.LIMIT_EXCEEDED),
+        (document()[:-1] + b" }", Reason.NOT_CANONICAL),
+    ):
+        with pytest.raises(Malformed) as bad:
+            relay.client.load_policy(raw)
+        assert bad.value.reason == reason
+    stub = operator_service_pb2_grpc.OperatorServiceStub(relay.client._connection.channel)
+    with pytest.raises(grpc.RpcError) as rpc:
+        stub.ListPolicies(pb.ListPoliciesRequest(page_token="AQ"), timeout=5)
+    assert relay.client._connection.error(rpc.value).data["field"] == "page_token"
+
+
+def test_a_ledger_has_no_policies(one) -> None:
+    for call in (
+        lambda: one.client.load_policy(document()),
+        lambda: one.client.policy("conceptmap", "east", 1),
+        lambda: list(one.client.policies()),
+    ):
+        with pytest.raises(NotFound) as err:
+            call()
+        assert err.value.reason == Reason.PORT_NOT_FOUND
