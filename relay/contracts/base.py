@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Protocol
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contract import State
 from relay.contracts.payloads import ENCODING, RECOGNITION_VERSION, REGISTRY_VERSION, fields
 from relay.contracts.payloads.fields import Object
@@ -135,7 +134,7 @@ def post(state: State, chain: str, payload: Payload, now: int) -> tuple[str, int
             "source_port": payload.source_port,
         }
         name = (sha256(payload.value).digest(), f"{now:012d}")
-        state.put(key("undelivered", *name), canonical.encode(held))
+        state.put(key("undelivered", *name), encode(held))
         return "", 0
 
 
@@ -166,9 +165,9 @@ def resend(body: bytes, state: State, now: int) -> bytes:
             failed += 1
             continue
         sent += 1
-        state.put(done, canonical.encode({"client": client, "sequence": number}))
+        state.put(done, encode({"client": client, "sequence": number}))
     last = page[-1][0].hex() if len(page) == limit else ""
-    return canonical.encode({"after": last, "failed": failed, "sent": sent})
+    return encode({"after": last, "failed": failed, "sent": sent})
 
 
 def unknown_method(port: str, method: str) -> NotFound:

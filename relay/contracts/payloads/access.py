@@ -7,7 +7,7 @@ it from being shown twice (the source remembers it until `time` is too old).
 
 from __future__ import annotations
 
-from relay import canonical
+from relay.canonical import encode
 
 FETCH_TAG = b"lianqiao/fetch/v1\n"
 FIND_TAG = b"lianqiao/find/v1\n"
@@ -19,7 +19,7 @@ def fetch_bytes(
     *, ledger: str, commitment: bytes, grant: bytes, institution: str, nonce: bytes, time: int
 ) -> bytes:
     """What the grantee institution signs to fetch a record, under a key that its grant names."""
-    return FETCH_TAG + canonical.encode(
+    return FETCH_TAG + encode(
         {
             "commitment": commitment.hex(),
             "grant": grant.hex(),
@@ -36,7 +36,7 @@ def find_bytes(
 ) -> bytes:
     """What the asking institution signs over a query; `query` is the SHA-256 of what it asks and
     `consent` that of the consent's canonical bytes."""
-    return FIND_TAG + canonical.encode(
+    return FIND_TAG + encode(
         {
             "consent": consent.hex(),
             "institution": institution,

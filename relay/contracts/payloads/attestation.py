@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contracts.payloads import fields
 from relay.contracts.payloads.fields import refuse
 
@@ -176,11 +175,11 @@ class Attestation:
 
     def signing_bytes(self) -> bytes:
         """What the institution signs: the context tag and the payload without `signature`."""
-        return ATTESTATION_TAG + canonical.encode(self._unsigned())
+        return ATTESTATION_TAG + encode(self._unsigned())
 
     def encode(self) -> bytes:
         """The payload's canonical bytes."""
-        return canonical.encode(self.to_json())
+        return encode(self.to_json())
 
     @classmethod
     def decode(cls, raw: bytes) -> Attestation:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contracts.payloads import fields
 from relay.contracts.payloads.fields import refuse
 
@@ -119,11 +118,11 @@ class Consent:
 
     def signing_bytes(self) -> bytes:
         """What is signed: the context tag and the payload without `signature`."""
-        return CONSENT_TAG + canonical.encode(self._unsigned())
+        return CONSENT_TAG + encode(self._unsigned())
 
     def encode(self) -> bytes:
         """The consent's canonical bytes, as a file or beside a query."""
-        return canonical.encode(self.to_json())
+        return encode(self.to_json())
 
     @property
     def digest(self) -> bytes:

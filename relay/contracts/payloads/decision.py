@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contracts.codes import Finding, Verdict, finding
 from relay.contracts.payloads import fields
 from relay.contracts.payloads.consent import REPORT, Consent
@@ -25,7 +24,7 @@ MAX_VERSIONS = 256
 def grant_id(relay: str, origin: str, request: bytes) -> bytes:
     """The id of the grant that a recognised request gives, 32 bytes; there is at most one."""
     name: Json = {"origin": origin, "relay": relay, "request": request.hex()}
-    return sha256(GRANT_TAG + canonical.encode(name)).digest()
+    return sha256(GRANT_TAG + encode(name)).digest()
 
 
 def _read_finding(value: Json) -> Finding:
@@ -147,7 +146,7 @@ class Decision:
 
     def encode(self) -> bytes:
         """The acknowledgement's canonical bytes."""
-        return canonical.encode(self.to_json())
+        return encode(self.to_json())
 
     @classmethod
     def decode(cls, raw: bytes) -> Decision:
@@ -194,7 +193,7 @@ class Answer:
 
     def encode(self) -> bytes:
         """The acknowledgement's canonical bytes."""
-        return canonical.encode(
+        return encode(
             {
                 "accepted": self.accepted,
                 "reason": "" if self.reason is None else str(self.reason),

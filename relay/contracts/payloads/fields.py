@@ -58,7 +58,7 @@ def members(value: Json, expected: Collection[str], what: str) -> Object:
     """`value` as an object with exactly the `expected` members. Raises Malformed."""
     if type(value) is not dict:
         refuse(what, "must be an object")
-    if value.keys() != expected:
+    if len(value) != len(expected) or not all(name in value for name in expected):
         unknown, missing = sorted(value.keys() - expected), sorted(set(expected) - value.keys())
         detail = f"unknown {unknown}" if unknown else f"missing {missing}"
         raise Malformed(f"{what}: {detail[:200]}", field=what)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contracts.payloads import fields
 from relay.contracts.payloads.consent import Purpose
 from relay.contracts.payloads.outcome import ItemOutcome
@@ -93,7 +92,7 @@ class Notice:
 
     def encode(self) -> bytes:
         """The payload's canonical bytes."""
-        return canonical.encode(self.to_json())
+        return encode(self.to_json())
 
     @classmethod
     def decode(cls, raw: bytes) -> Notice:
@@ -162,7 +161,7 @@ class OutcomeNotice:
 
     def encode(self) -> bytes:
         """The payload's canonical bytes."""
-        return canonical.encode(self.to_json())
+        return encode(self.to_json())
 
     @classmethod
     def decode(cls, raw: bytes) -> OutcomeNotice:

@@ -13,8 +13,7 @@ from enum import StrEnum
 from hashlib import sha256
 from itertools import pairwise
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contracts.codes import Reexamination
 from relay.contracts.payloads import fields
 from relay.contracts.payloads.fields import refuse
@@ -143,11 +142,11 @@ class Outcome:
 
     def signing_bytes(self) -> bytes:
         """What the clinician signs: the context tag and the payload without `signature`."""
-        return OUTCOME_TAG + canonical.encode(self._unsigned())
+        return OUTCOME_TAG + encode(self._unsigned())
 
     def encode(self) -> bytes:
         """The payload's canonical bytes."""
-        return canonical.encode(self.to_json())
+        return encode(self.to_json())
 
     @classmethod
     def decode(cls, raw: bytes) -> Outcome:

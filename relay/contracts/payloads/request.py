@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contracts.payloads import fields
 from relay.contracts.payloads.consent import Consent, Purpose
 from relay.contracts.payloads.fields import refuse
@@ -92,11 +91,11 @@ class RecognitionRequest:
 
     def signing_bytes(self) -> bytes:
         """What the clinician signs: the context tag and the payload without `signature`."""
-        return REQUEST_TAG + canonical.encode(self._unsigned())
+        return REQUEST_TAG + encode(self._unsigned())
 
     def encode(self) -> bytes:
         """The payload's canonical bytes."""
-        return canonical.encode(self.to_json())
+        return encode(self.to_json())
 
     @classmethod
     def decode(cls, raw: bytes) -> RecognitionRequest:

@@ -31,8 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import MAX_BYTES, Json
 from relay.contracts.payloads import Purpose, fields
 from relay.contracts.payloads.fields import Object, refuse
 from relay.contracts.policy.readers import coded, many, once, period, read_keys, text
@@ -50,7 +49,7 @@ from relay.contracts.policy.values import (
     Target,
 )
 
-MAX_POLICY_BYTES = canonical.MAX_BYTES
+MAX_POLICY_BYTES = MAX_BYTES
 MAX_ROWS = 20_000
 MAX_DAYS = 36_500
 DEFAULT_HEAD_SECONDS = 600

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contract import State
 from relay.contracts.base import Reader, everything
 from relay.contracts.payloads import fields
@@ -129,7 +128,7 @@ def load(state: State, raw: bytes) -> Json:
             raise Refused(Reason.LIMIT_EXCEEDED, f"a relay holds {MAX_DOCUMENTS} policy documents")
         _check_order(parsed, lines)
         _check_overlap(state, parsed, lines)
-    state.put(_index_key(parsed), canonical.encode(line))
+    state.put(_index_key(parsed), encode(line))
     state.put(document_key(digest), raw)
     return line
 

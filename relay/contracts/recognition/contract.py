@@ -26,8 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contract import HeadNeed, State
 from relay.contracts import base, policy
 from relay.contracts.base import key, post
@@ -86,7 +85,7 @@ class Recognition:
             attestation.signing_bytes(),
             attestation.signature,
         )
-        value = canonical.encode({"attestation": attestation.to_json(), "recorded": now})
+        value = encode({"attestation": attestation.to_json(), "recorded": now})
         writes = []
         if attestation.action is Action.RETRACT:
             names = ("retraction", ledger, attestation.commitment, attestation.institution)
@@ -194,7 +193,7 @@ class Recognition:
                 "sequence": packet.sequence,
                 "time": now,
             }
-            state.put(name, canonical.encode(answer))
+            state.put(name, encode(answer))
 
     def timeout(self, packet: Packet, payload: Payload, state: State, now: int) -> None:
         """Rows 3 and 5 did not arrive: they are sent again under a new sequence."""
@@ -204,7 +203,7 @@ class Recognition:
     def call(self, method: str, body: bytes, state: State, now: int) -> bytes:
         """`policy.load` (a policy document) and `resend` ({after, limit}), by the operator."""
         if method == "policy.load":
-            return canonical.encode(policy.load(state, body))
+            return encode(policy.load(state, body))
         if method == "resend":
             return base.resend(body, state, now)
         raise base.unknown_method(self.port, method)

@@ -17,8 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contract import HeadNeed, State
 from relay.contracts import base
 from relay.contracts.base import key
@@ -142,7 +141,7 @@ class Registry:
         now: int,
     ) -> None:
         name = lapsed_key(request.request, packet.source_client, packet.sequence)
-        state.put(name, canonical.encode({"reason": why.value, "time": now}))
+        state.put(name, encode({"reason": why.value, "time": now}))
 
     def timeout(self, packet: Packet, payload: Payload, state: State, now: int) -> None:
         """Rows 1 and 4 are sent again; a request is reported to its caller."""
@@ -189,7 +188,7 @@ def _answer(packet: Packet, acknowledgement: bytes, now: int) -> bytes:
         "sequence": packet.sequence,
         "time": now,
     }
-    return canonical.encode(kept)
+    return encode(kept)
 
 
 CONTRACT = Registry()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contract import State
 from relay.contracts import base
 from relay.contracts.base import key
@@ -54,7 +53,7 @@ def register_institution(body: bytes, state: State, now: int) -> bytes:
             institution=institution,
         )
     value: Json = {**asked, "registered": now}
-    raw = canonical.encode(value)
+    raw = encode(value)
     state.put(key("institution", institution, f"{version:08d}"), raw)
     return raw
 
@@ -85,7 +84,7 @@ def attest(body: bytes, action: Action, state: State, now: int) -> bytes:
             raise
         packets = _announce(attestation, relays, state, now) if new else []
         answers.append({"commitment": attestation.commitment.hex(), "new": new, "packets": packets})
-    return canonical.encode({"attested": answers})
+    return encode({"attested": answers})
 
 
 def check_attestation(
@@ -186,4 +185,4 @@ def announce(body: bytes, state: State, now: int) -> bytes:
             if newer:
                 packets += _announce(newer, relays, state, now)
         answers.append({"commitment": commitment.hex(), "new": False, "packets": packets})
-    return canonical.encode({"attested": answers})
+    return encode({"attested": answers})

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from relay import canonical
-from relay.canonical import Json
+from relay.canonical import Json, encode
 from relay.contract import State
 from relay.contracts import base
 from relay.contracts.base import key
@@ -85,7 +84,7 @@ def request(body: bytes, state: State, now: int) -> bytes:
         "timeout": now + seconds,
     }
     name = key("attempt", wanted.request, f"{now:012d}", client, f"{sequence:016d}")
-    state.put(name, canonical.encode(attempt))
+    state.put(name, encode(attempt))
     return _view(find_request(state, wanted.request))
 
 
@@ -101,7 +100,7 @@ def _check_origin(origin: str, hops: int, state: State) -> None:
 
 
 def _view(view: RequestView) -> bytes:
-    return canonical.encode(
+    return encode(
         {
             "client": view.client,
             "decision": None if view.decision is None else view.decision.to_json(),
@@ -116,7 +115,7 @@ def outcome(body: bytes, state: State, now: int) -> bytes:
     """`outcome`: {outcome: row 4}. Answers {outcome: id, client, sequence}; again: sequence 0.
 
     Raises Denied(NOT_PERMITTED), Invalid (CHAIN_ID_MISMATCH, INVALID_SIGNATURE, HOP_LIMIT),
-    NotFound(NOT_FOUND) for an unknown request, Refused: ACKNOWLEDGEMENT_PENDING before the decision,
+    NotFound(NOT_FOUND) for an unknown request; Refused: ACKNOWLEDGEMENT_PENDING while undecided,
     CONTRACT_REFUSED where it does not fit the decision (`code` in its data).
     """
     asked = base.read_call(body, "outcome")
@@ -141,7 +140,7 @@ def outcome(body: bytes, state: State, now: int) -> bytes:
         payload = base.payload_for(RECOGNITION_PORT, REGISTRY_PORT, report.encode())
         client, sequence = base.post(state, report.relay, payload, now)
     answer: Json = {"client": client, "outcome": report.id.hex(), "sequence": sequence}
-    return canonical.encode(answer)
+    return encode(answer)
 
 
 def access(body: bytes, state: State, now: int) -> bytes:
@@ -154,8 +153,8 @@ def access(body: bytes, state: State, now: int) -> bytes:
     entries = fields.sequence(asked, "entries", _entry, MAX_ENTRIES, low=1)
     for entry in entries:
         name = key("access", f"{now:012d}", str(entry["commitment"]))
-        state.put(name, canonical.encode({**entry, "time": now}))
-    return canonical.encode({"written": len(entries)})
+        state.put(name, encode({**entry, "time": now}))
+    return encode({"written": len(entries)})
 
 
 def _entry(value: Json) -> dict[str, Json]:
