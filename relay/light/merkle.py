@@ -98,7 +98,7 @@ def multi_proof(indexes: Sequence[int], size: int, node: Node) -> list[bytes]:
     assert indexes, "a multi proof shows at least one leaf"
     assert 0 <= indexes[0] <= indexes[-1] < size, "indexes must lie below size"
     assert all(a < b for a, b in pairwise(indexes)), "indexes must ascend"
-    return [_hash_at(level, index, size, node) for level, index in _needed(indexes, size)]
+    return [_hash_at(level, index, size, node) for level, index in needed_nodes(indexes, size)]
 
 
 def root_from_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes]) -> bytes:
@@ -264,7 +264,7 @@ def _path(level: int, index: int, size: int, node: Node) -> list[bytes]:
     return proof
 
 
-def _needed(indexes: Sequence[int], size: int) -> list[tuple[int, int]]:
+def needed_nodes(indexes: Sequence[int], size: int) -> list[tuple[int, int]]:
     """(level, index) of every node that a multi proof holds, in its order."""
     needed = []
     level, width, row = 0, size, list(indexes)

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.lianqiao.light import CLIENT
+from relay.errors import Invalid, Malformed, Reason
+from relay.light import merkle
+from relay.light.client import (
+    Evidence,
+    Misbehaviour,
+    decode_evidence,
+    encode_evidence,
+    verify_misbehaviour,
+)
+from relay.light.membership import leaf_data
+from relay.light.misbehaviour import ProvenLeaf
+from relay.light.types import DAY, ClientType
+from relay.light.validators import set_hash
+from tests.light.ledger import START, Ledger, make_set
+from tests.light.skipping import ALGORITHM, SKIPPING, raw_header
+from tests.light.skipping import make_set as skipping_set
+
+NOW = START + 60
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    made = Ledger()
+    made.fill(5)
+    return made
+
+
+def prove(
+    ledger: Ledger,
+    evidence: Evidence,
+    known: Collection[bytes] | None = None,
+    now: int = NOW,
+    client_type: ClientType = CLIENT,
+) -> Misbehaviour:
+    sets = {set_hash(ledger.set)} if known is None else known
+    return verify_misbehaviour(client_type, ledger.state, sets, encode_evidence(evidence), now)
+
+
+def refused(
+    ledger: Ledger, evidence: Evidence, known: Collection[bytes] | None = None, now: int = NOW
+) -> None:
+    with pytest.raises(Invalid) as err:
+        prove(ledger, evidence, known, now)
+    assert err.value.reason == Reason.NOT_MISBEHAVIOUR
+
+
+def leaf(ledger: Ledger, index: int) -> ProvenLeaf:
+    path, value = ledger.entries[index]
+    proof = merkle.inclusion_proof(index, ledger.size, ledger.node)
+    return ProvenLeaf(index, leaf_data(path, value), tuple(proof))
+
+
+def fork_of(ledger: Ledger, path: bytes, value: bytes) -> Ledger:
+    fork = Ledger(ledger.origin)
+    fork.set, fork.entries = ledger.set, [*ledger.entries[:-1], (path, value)]
+    return fork
+
+
+def test_two_heads_of_one_size(ledger: Ledger) -> None:
+    other = ledger.raw(body=ledger.body(time=START + 6))
+    found = prove(ledger, Evidence(ledger.raw(), other))
+    assert "height 5" in found.description
+    assert found.culprits == ("zj-a", "zj-b", "zj-c", "zj-d")
+
+
+def test_those_who_signed_both_are_named(ledger: Ledger) -> None:
+    one, other = ledger.body(), ledger.body(time=START + 6)
+    found = prove(
+        ledger,
+        Evidence(
+            ledger.raw(body=one, lines=ledger.lines(one, ["zj-a", "zj-b", "zj-c"])),
+            ledger.raw(body=other, lines=ledger.lines(other, ["zj-b", "zj-c", "zj-d"])),
+        ),
+    )
+    assert found.culprits == ("zj-b", "zj-c")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"root": bytes(32)}, {"time": START}, {"next_set_hash": bytes(32)}]
+)
+def test_any_field_that_differs_is_a_conflict(ledger: Ledger, fields: dict[str, object]) -> None:
+    prove(ledger, Evidence(ledger.raw(), ledger.raw(body=ledger.body(**fields))))
+
+
+def test_a_conflict_across_algorithms(ledger: Ledger) -> None:
+    ledger.set = make_set("abcd", algorithms=("ed25519", "secp256k1"))
+    other = ledger.body(root=bytes(32))
+    hidden = ledger.raw(body=other, lines=ledger.lines(other, "bcd", "secp256k1"))
+    assert prove(ledger, Evidence(ledger.raw(), hidden)).culprits == ("b", "c", "d")
+    mixed = ledger.lines(other, "ab") + ledger.lines(other, "cd", "secp256k1")
+    refused(ledger, Evidence(ledger.raw(), ledger.raw(body=other, lines=mixed)))
+
+
+def test_a_greater_size_with_an_earlier_time(ledger: Ledger) -> None:
+    first = ledger.raw()
+    ledger.fill(2)
+    back = ledger.raw(body=ledger.body(time=START + 4))
+    for evidence in (Evidence(first, back), Evidence(back, first)):
+        assert "earlier time" in prove(ledger, evidence).description
+    refused(ledger, Evidence(first, ledger.raw(body=ledger.body(time=START + 5))))
+    refused(ledger, Evidence(first, ledger.raw()))
+
+
+def test_two_entries_of_one_index(ledger: Ledger) -> None:
+    fork = fork_of(ledger, b"another", b"x")
+    fork.fill(3)
+    evidence = Evidence(ledger.raw(), fork.raw(), (leaf(ledger, 4), leaf(fork, 4)))
+    assert "index 4" in prove(ledger, evidence).description
+
+
+def test_one_path_with_two_values(ledger: Ledger) -> None:
+    ledger.write(b"decision", b"commit")
+    ledger.fill(1)
+    ledger.write(b"decision", b"abort")
+    raw = ledger.raw()
+    evidence = Evidence(raw, raw, (leaf(ledger, 5), leaf(ledger, 7)))
+    assert "one path" in prove(ledger, evidence).description
+    refused(ledger, Evidence(raw, raw, (leaf(ledger, 4), leaf(ledger, 7))))
+    refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), leaf(ledger, 5))))
+    wrong = replace(leaf(ledger, 7), index=6)
+    refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), wrong)))
+    invented = replace(leaf(ledger, 7), data=leaf_data(b"decision", b"neither"))
+    refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), invented)))
+    ledger.state = replace(ledger.state, tree_hash="sm3")
+    refused(ledger, evidence)
+
+
+def test_the_same_value_twice_deceives_nobody(ledger: Ledger) -> None:
+    ledger.write(b"decision", b"commit")
+    ledger.write(b"decision", b"commit")
+    raw = ledger.raw()
+    refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), leaf(ledger, 6))))
+
+
+def test_what_is_no_evidence(ledger: Ledger) -> None:
+    good, body = ledger.raw(), ledger.body(time=START + 6)
+    other = ledger.raw(body=body)
+    prove(ledger, Evidence(good, other))
+    refused(ledger, Evidence(good, good))
+    refused(ledger, Evidence(good, other), known=set())
+    refused(ledger, Evidence(good, other), now=START + 5 + 90 * DAY)
+    refused(ledger, Evidence(other, good), now=START + 5 + 90 * DAY)
+    few = ledger.lines(body)[:2]
+    refused(ledger, Evidence(good, ledger.raw(body=body, lines=few)))
+    forged = [*ledger.lines(body)[:3], replace(ledger.lines(body)[3], value=bytes(64))]
+    refused(ledger, Evidence(good, ledger.raw(body=body, lines=forged)))
+    stranger = ledger.cosign(body, "w", NOW)
+    only_strangers = ledger.raw(body=body, lines=[], others=[stranger])
+    refused(ledger, Evidence(good, only_strangers))
+    elsewhere = Ledger("sh-medical/0")
+    elsewhere.set, elsewhere.entries = ledger.set, ledger.entries
+    refused(ledger, Evidence(good, elsewhere.raw()))
+    presented = make_set("abcd")
+    refused(
+        ledger,
+        Evidence(good, ledger.raw(body=body, validators=presented)),
+        known={set_hash(ledger.set), set_hash(presented)},
+    )
+    unknown = replace(body, set_hash=set_hash(presented))
+    refused(ledger, Evidence(good, ledger.raw(body=unknown, validators=presented)))
+
+
+def test_the_witnesses_of_a_client_are_not_asked(ledger: Ledger) -> None:
+    ledger.state = replace(ledger.state, witness_quorum=0)
+    line = ledger.cosign(ledger.body(), "w", NOW)
+    other = ledger.raw(body=ledger.body(time=START + 6))
+    prove(ledger, Evidence(ledger.raw(others=[line]), other))
+
+
+def test_equal_times_where_a_type_forbids_them() -> None:
+    ledger = Ledger()
+    ledger.state = replace(
+        ledger.state, client_type="test-skipping", chain_id="test-1", algorithm=ALGORITHM
+    )
+    one, other = raw_header(5, "abcd", time=NOW), raw_header(6, "abcd", time=NOW)
+    known = {set_hash(skipping_set("abcd"))}
+    prove(ledger, Evidence(one, other), known, client_type=SKIPPING)
+
+
+def test_evidence_has_one_encoding(ledger: Ledger) -> None:
+    heads = encode_evidence(Evidence(ledger.raw(), ledger.raw()))
+    pair = (leaf(ledger, 1), leaf(ledger, 2))
+    entries = encode_evidence(Evidence(ledger.raw(), ledger.raw(), pair))
+    assert decode_evidence(entries).leaves == pair
+    for raw in (
+        b"",
+        heads[:-1],
+        heads + b"\0",
+        entries[:-1],
+        entries + b"\0",
+        b"\x02" + heads[1:],
+        b"\x01\x03" + heads[2:],
+        b"\x01\x02" + heads[2:],
+        b"\x01\x01" + entries[2:],
+    ):
+        with pytest.raises(Malformed) as err:
+            decode_evidence(raw)
+        assert err.value.reason == Reason.MALFORMED
+    with pytest.raises(Malformed) as err:
+        prove(ledger, Evidence(b"no", b"headers"))
+    assert err.value.reason == Reason.MALFORMED
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes_are_evidence_or_malformed(raw: bytes) -> None:
+    for candidate in (raw, b"\x01\x01" + raw, b"\x01\x02" + bytes(8) + raw):
+        try:
+            decoded = decode_evidence(candidate)
+        except Malformed:
+            continue
+        assert encode_evidence(decoded) == candidate

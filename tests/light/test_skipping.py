@@ -1,0 +1,158 @@
+"""Skipping verification, by a client type that only tests have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from relay.errors import Invalid, LianqiaoError, NotEnoughTrust, Reason
+from relay.light import client as light
+from relay.light.types import ClientState, ConsensusState, Threshold
+from tests.light.skipping import (
+    ALGORITHM,
+    SKIPPING,
+    make_set,
+    raw_header,
+    sign,
+    verifications,
+)
+
+STATE = ClientState("test-skipping", "test-1", algorithm=ALGORITHM, trusting_period=10_000)
+NOW = 2000
+
+
+def follow(
+    trusted: ConsensusState, names: Sequence[str] | None, raw: bytes, state: ClientState = STATE
+) -> ConsensusState:
+    trusted_set = None if names is None else make_set(names)
+    header = SKIPPING.decode_header(raw)
+    return light.verify_header(SKIPPING, state, trusted, header, NOW, trusted_set)
+
+
+def refused(
+    kind: type[LianqiaoError],
+    reason: Reason,
+    trusted: ConsensusState,
+    names: Sequence[str] | None,
+    raw: bytes,
+    state: ClientState = STATE,
+) -> None:
+    with pytest.raises(kind) as err:
+        follow(trusted, names, raw, state)
+    assert err.value.reason == reason
+
+
+def anchored(names: str = "abcd") -> ConsensusState:
+    return light.anchor(SKIPPING, STATE, raw_header(1, names), NOW)[0]
+
+
+def test_encoding_and_decoding_are_inverse() -> None:
+    raw = raw_header(1, "abcd")
+    assert SKIPPING.encode_header(SKIPPING.decode_header(raw)) == raw
+
+
+def test_a_header_far_ahead_by_the_same_set() -> None:
+    assert follow(anchored(), None, raw_header(90, "abcd")).height == 90
+
+
+def test_more_than_a_third_of_the_trusted_set_carries_over() -> None:
+    trusted = anchored()
+    assert follow(trusted, "abcd", raw_header(90, "abxy")).height == 90
+    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw_header(90, "axyz"))
+
+
+def test_exactly_the_trust_level_is_not_more() -> None:
+    trusted = anchored("abc")
+    raw = raw_header(90, "axy")
+    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abc", raw)
+    half = replace(STATE, trust_level=Threshold(1, 2))
+    refused(
+        NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, anchored(), "abcd", raw_header(90, "abxy"), half
+    )
+
+
+def test_being_listed_is_not_signing() -> None:
+    trusted = anchored()
+    raw = raw_header(90, "abcdvwxyz", signers="avwxyz")
+    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw)
+
+
+def test_a_name_with_another_key_carries_no_trust() -> None:
+    """The names of the trusted set, other keys: the new set vouches for itself alone."""
+    header = SKIPPING.decode_header(raw_header(90, "abcd", power=2))
+    trusted = anchored()
+    stolen = tuple(
+        replace(v, keys=((ALGORITHM, bytes([9]) * 32 if v.name == "a" else v.keys[0][1][::-1]),))
+        for v in header.validators.validators
+    )
+    validators = replace(header.validators, validators=stolen)
+    digest = SKIPPING.hash_validators(validators)
+    fake = replace(header, validators=validators, set_hash=digest)
+    with pytest.raises(NotEnoughTrust) as err:
+        light.verify_header(SKIPPING, STATE, trusted, fake, NOW, make_set("abcd"))
+    assert err.value.reason == Reason.NOT_ENOUGH_TRUST
+
+
+def test_the_overlap_counts_only_what_verifies() -> None:
+    trusted = anchored()
+    header = SKIPPING.decode_header(raw_header(90, "abcx"))
+    forged = tuple(
+        replace(s, value=sign(b"wrong", b"")) if s.signer in "ab" else s for s in header.signatures
+    )
+    with pytest.raises(Invalid) as err:
+        light.verify_header(
+            SKIPPING, STATE, trusted, replace(header, signatures=forged), NOW, make_set("abcd")
+        )
+    assert err.value.reason == Reason.INVALID_SIGNATURE
+
+
+def test_the_overlap_counts_nobody_twice() -> None:
+    trusted = anchored()
+    header = SKIPPING.decode_header(raw_header(90, "axyz"))
+    doubled = replace(header, signatures=(header.signatures[0], *header.signatures))
+    with pytest.raises(NotEnoughTrust) as err:
+        light.verify_header(SKIPPING, STATE, trusted, doubled, NOW, make_set("abcd"))
+    assert err.value.reason == Reason.NOT_ENOUGH_TRUST
+
+
+def test_the_new_sets_own_quorum_is_asked_as_well() -> None:
+    raw = raw_header(90, "abcdefghi", signers="abcd")
+    refused(Invalid, Reason.QUORUM_NOT_REACHED, anchored(), "abcd", raw)
+
+
+def test_the_next_height_must_be_signed_by_the_announced_set() -> None:
+    raw = raw_header(2, "abcx")
+    refused(Invalid, Reason.VALIDATOR_SET_MISMATCH, anchored(), "abcd", raw)
+
+
+def test_an_intermediate_header_bridges_what_was_not_enough() -> None:
+    trusted = anchored()
+    far = raw_header(90, "wxyz")
+    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", far)
+    middle = follow(trusted, "abcd", raw_header(50, "abxy"))
+    assert follow(middle, "abxy", far).height == 90
+
+
+def test_without_the_trusted_set_nothing_is_skipped() -> None:
+    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, anchored(), None, raw_header(90, "abcx"))
+    with pytest.raises(RuntimeError):
+        follow(anchored(), "abc", raw_header(90, "abcx"))
+
+
+def test_time_must_rise_where_the_type_says_so() -> None:
+    trusted = anchored()
+    for time in (trusted.time, trusted.time - 1):
+        raw = raw_header(9, "abcd", time=time)
+        refused(Invalid, Reason.TIME_NOT_MONOTONIC, trusted, None, raw)
+
+
+def test_the_overlap_costs_no_second_verification() -> None:
+    trusted = anchored()
+    verifications.clear()
+    follow(trusted, "abcd", raw_header(90, "abxy"))
+    assert len(verifications) == 4
+    verifications.clear()
+    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw_header(90, "axyz"))
+    assert not verifications
