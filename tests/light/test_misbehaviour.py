@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -88,7 +89,7 @@ def test_those_who_signed_both_are_named(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     "fields", [{"root": bytes(32)}, {"time": START}, {"next_set_hash": bytes(32)}]
 )
-def test_any_field_that_differs_is_a_conflict(ledger: Ledger, fields: dict[str, object]) -> None:
+def test_any_field_that_differs_is_a_conflict(ledger: Ledger, fields: dict[str, Any]) -> None:
     prove(ledger, Evidence(ledger.raw(), ledger.raw(body=ledger.body(**fields))))
 
 
