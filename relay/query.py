@@ -92,14 +92,15 @@ def _client_view(connection: Connection, row: ClientRow) -> ClientView:
 def get_packet(store: Store, client_id: str, sequence: int, direction: Direction) -> PacketView:
     """Raises NotFound(PACKET_NOT_FOUND)."""
     with store.read() as connection:
-        return _packet_views(connection, [_packet_row(connection, client_id, sequence, direction)])[
+        return _packet_views(connection, [packet_row(connection, client_id, sequence, direction)])[
             0
         ]
 
 
-def _packet_row(
+def packet_row(
     connection: Connection, client_id: str, sequence: int, direction: Direction
 ) -> PacketRow:
+    """The row of one packet. Raises NotFound(PACKET_NOT_FOUND)."""
     query = select(*columns(PacketRow)).where(
         _PACKET.c.client_id == client_id,
         _PACKET.c.direction == direction.value,
@@ -211,7 +212,7 @@ def trace_packet(
 ) -> list[TraceStep]:
     """Every entry of this node's journal about one packet, in order, each with its proof."""
     with store.read() as connection:
-        row = _packet_row(connection, client_id, sequence, direction)
+        row = packet_row(connection, client_id, sequence, direction)
         steps = _trace_out(row) if direction is Direction.OUT else _trace_in(row)
         heights = heights_of(connection, [step[1] for step in steps])
         proofs = {number: _delivery_height(connection, number) for _, _, _, number, _ in steps}

@@ -1,0 +1,236 @@
+"""Makes bundles and trust files out of what a node has kept. Read-only.
+
+A packet has two ends. What this node wrote is proven under its own head. What the other chain
+wrote came in a delivery, whose header and proof were kept as they came: the proof is narrowed to
+this packet, and the headers lead on from the anchor at which this node's client began. Where the
+other chain can be asked, it gives a shorter way from the anchor: one header and one link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select
+
+from relay.bundle_format import (
+    Bundle,
+    BundleClaim,
+    BundlePacket,
+    ClaimKind,
+    Hop,
+    claim_of,
+    encode_bundle,
+)
+from relay.chain import Chain
+from relay.clients import decode_creation
+from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.evidence import Evidence
+from relay.journal import Kind, host_path
+from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.client import consensus_of
+from relay.light.narrow import narrow_membership
+from relay.light.states import decode_client_state, decode_consensus_state
+from relay.light.types import ClientState
+from relay.node import Node
+from relay.packet import Packet
+from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
+from relay.query import get_delivery, packet_row
+from relay.store import ClientRow, ConsensusRow, Direction, PacketRow, PacketState, Transaction
+from relay.store.transaction import columns
+from relay.trust import Trust, TrustedChain
+
+MAX_PACKETS = 64
+PacketKey = tuple[str, int, Direction]
+"""(client id, sequence, direction) on this node."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What one delivery shows of one packet."""
+
+    packet: int
+    kind: ClaimKind
+    delivery: int
+
+
+class BundleWriter:
+    """Bundles of one node's packets, and the trust file that goes with them."""
+
+    def __init__(
+        self, node: Node, remote: Callable[[str], Chain | None] = lambda client_id: None
+    ) -> None:
+        """`remote` gives the chain behind a client where it can be asked."""
+        self._node = node
+        self._remote = remote
+        self._evidence = Evidence(node.store, node.tiles)
+
+    def trust(self) -> Trust:
+        """What this node itself trusts: each client as it was pinned, and its own first head."""
+        own = TrustedChain(
+            ClientState("checkpoint", self._node.origin),
+            consensus_of(CHECKPOINT.decode_header(self._evidence.headers(0, 1)[-1])),
+        )
+        with self._node.store.reading() as tx:
+            rows = [ClientRow(*row) for row in tx.connection.execute(select(*columns(ClientRow)))]
+            others = {row.chain_id: self._pinned(tx, row.client_id) for row in rows}
+        chains = {**others, self._node.origin: own}
+        return Trust(tuple(chains[chain_id] for chain_id in sorted(chains)))
+
+    def bundle(self, keys: Sequence[PacketKey], anchors: Mapping[str, int] | None = None) -> bytes:
+        """The bundle of some packets: who sent them, and what became of them here.
+
+        `anchors`: chain -> height from which the reader's trust leads, where it is not the anchor
+        of `trust()`. Raises NotFound(PACKET_NOT_FOUND), NotFound(HEIGHT_NOT_FOUND),
+        Malformed(LIMIT_EXCEEDED), Refused(BUNDLE_INCOMPLETE).
+        """
+        if not 1 <= len(keys) <= MAX_PACKETS:
+            raise Malformed(
+                f"a bundle is about 1 to {MAX_PACKETS} packets", reason=Reason.LIMIT_EXCEEDED
+            )
+        known = anchors or {}
+        with self._node.store.reading() as tx:
+            rows = [packet_row(tx.connection, *key) for key in dict.fromkeys(keys)]
+        packets = tuple(_about(row) for row in rows)
+        own: list[BundleClaim] = []
+        foreign: list[tuple[str, _Shown]] = []
+        for index, row in enumerate(rows):
+            own.extend(BundleClaim(kind, index) for kind in _own_kinds(row))
+            foreign.extend((row.client_id, shown) for shown in _foreign(row, index))
+        hops = self._foreign_hops(foreign, packets, known)
+        hops.append(self._own_hop(own, packets, known))
+        return encode_bundle(Bundle(packets, tuple(hops)))
+
+    # --- hops
+
+    def _own_hop(
+        self,
+        claims: Sequence[BundleClaim],
+        packets: Sequence[BundlePacket],
+        anchors: Mapping[str, int],
+    ) -> Hop:
+        height = self._evidence.latest_height()
+        origin = self._node.origin
+        headers = _way(self._evidence.headers, anchors.get(origin, 1), height)
+        paths = [claim_of(claim, packets).path for claim in claims]
+        return Hop(origin, height, headers, self._evidence.prove(paths, height), tuple(claims))
+
+    def _foreign_hops(
+        self,
+        shown: Sequence[tuple[str, _Shown]],
+        packets: Sequence[BundlePacket],
+        anchors: Mapping[str, int],
+    ) -> list[Hop]:
+        grouped: dict[tuple[str, int], list[_Shown]] = {}
+        for client_id, one in shown:
+            grouped.setdefault((client_id, one.delivery), []).append(one)
+        return [
+            self._foreign_hop(client_id, delivery, part, packets, anchors)
+            for (client_id, delivery), part in grouped.items()
+        ]
+
+    def _foreign_hop(
+        self,
+        client_id: str,
+        number: int,
+        shown: Sequence[_Shown],
+        packets: Sequence[BundlePacket],
+        anchors: Mapping[str, int],
+    ) -> Hop:
+        delivery = get_delivery(self._node.store, number)
+        with self._node.store.reading() as tx:
+            pinned = self._pinned(tx, client_id)
+        origin = pinned.state.chain_id
+        anchor = anchors.get(origin, pinned.anchor.height)
+        claims = tuple(BundleClaim(one.kind, one.packet) for one in shown)
+        covered = decode_claims(delivery.claims)
+        wanted = [covered.index(claim_of(claim, packets)) for claim in claims]
+        proof = narrow_membership(delivery.height, delivery.proof, covered, wanted)
+        headers = self._foreign_headers(client_id, pinned.state, anchor, delivery.height)
+        return Hop(origin, delivery.height, headers, proof, claims)
+
+    def _foreign_headers(
+        self, client_id: str, state: ClientState, anchor: int, height: int
+    ) -> tuple[bytes, ...]:
+        chain = self._remote(client_id)
+        if chain is not None:
+            try:
+                return _way(
+                    lambda low, high: chain.headers(low, high, state.algorithm), anchor, height
+                )
+            except LianqiaoError:
+                pass  # it cannot be asked now; what was kept is a longer way to the same place
+        return self._kept_headers(client_id, anchor, height)
+
+    def _kept_headers(self, client_id: str, anchor: int, height: int) -> tuple[bytes, ...]:
+        low, high = min(anchor, height), max(anchor, height)
+        if low == high:
+            return ()
+        with self._node.store.reading() as tx:
+            names = columns(ConsensusRow)
+            column = {name.name: name for name in names}
+            query = (
+                select(*names)
+                .where(column["client_id"] == client_id)
+                .where(column["height"] >= low, column["height"] <= high)
+                .order_by(column["height"])
+            )
+            rows = [ConsensusRow(*row) for row in tx.connection.execute(query)]
+            client_type = self._node.clients.load(tx, client_id).type
+        if not rows or rows[0].height != low or rows[-1].height != high:
+            raise Refused(
+                Reason.BUNDLE_INCOMPLETE,
+                f"this node has kept no headers from height {anchor} to {height}",
+                hint="ask the relay while it can reach that chain, or leave the anchor out",
+                anchor=anchor,
+                height=height,
+            )
+        if anchor < height:
+            return tuple(row.header for row in rows[1:])
+        first = replace(client_type.decode_header(rows[0].header), link=(), link_height=0)
+        return (client_type.encode_header(first), *(row.header for row in rows[1:]))
+
+    # --- what is pinned
+
+    def _pinned(self, tx: Transaction, client_id: str) -> TrustedChain:
+        value = tx.get(host_path(Kind.CLIENT, client_id))
+        if value is None:
+            raise NotFound(Reason.CLIENT_NOT_FOUND, "no such client", client_id=client_id)
+        state, anchor = decode_creation(value)
+        return TrustedChain(decode_client_state(state), decode_consensus_state(anchor))
+
+
+def _way(
+    headers: Callable[[int, int], Sequence[bytes]], anchor: int, height: int
+) -> tuple[bytes, ...]:
+    """The headers that lead from an anchor to a height, forwards or (to an older one) backwards."""
+    if anchor == height:
+        return ()
+    if anchor < height:
+        return tuple(headers(anchor, height))
+    return (*headers(0, height), *headers(height, anchor))
+
+
+def _about(row: PacketRow) -> BundlePacket:
+    packet: Packet = decode_packet(row.packet)
+    return BundlePacket(packet, decode_acknowledgements(row.acknowledgements))
+
+
+def _own_kinds(row: PacketRow) -> list[ClaimKind]:
+    if row.direction is Direction.OUT:
+        return [ClaimKind.COMMITMENT]
+    if row.state is PacketState.EXPIRED:
+        return [ClaimKind.ABSENT]
+    if row.state is PacketState.DEFERRED:
+        return [ClaimKind.RECEIPT]
+    return [ClaimKind.RECEIPT, ClaimKind.ACKNOWLEDGEMENT]
+
+
+def _foreign(row: PacketRow, index: int) -> list[_Shown]:
+    if row.direction is Direction.IN:
+        return [_Shown(index, ClaimKind.COMMITMENT, row.delivery)]
+    if row.state is PacketState.ACKNOWLEDGED:
+        return [_Shown(index, ClaimKind.ACKNOWLEDGEMENT, row.closed_delivery)]
+    if row.state is PacketState.TIMED_OUT:
+        return [_Shown(index, ClaimKind.ABSENT, row.closed_delivery)]
+    return []

@@ -1,0 +1,133 @@
+"""Bundles made by a node verify offline with its trust file, from either end and at any age."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relay.bundle import ClaimKind, verify_bundle
+from relay.bundle_writer import BundleWriter
+from relay.chain import Chain, Item, Step
+from relay.errors import LianqiaoError, Reason
+from relay.query import get_packet
+from relay.store import Direction
+from relay.trust import Trust, TrustedChain
+from tests.echo import ECHO
+from tests.world import TYPES, World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.node("zj", "ledger", [ECHO])
+    made.node("hub", "relay", [ECHO])
+    made.connect("zj", "hub")
+    for round_ in range(3):
+        for n in range(5):
+            _send(made, f"value {round_} {n}")
+        made.relay_once("zj", "hub")
+        made.relay_once("hub", "zj")
+    return made
+
+
+def _send(world: World, value: str, timeout: int = 600) -> None:
+    client_id = world.clients[("zj", "hub")]
+    body = f"{client_id}\n{world.clock() + timeout}\n{value}".encode()
+    world.nodes["zj"].call("echo", "send", body)
+
+
+def _kinds(world: World, raw: bytes, trust: Trust) -> set[tuple[str, ClaimKind]]:
+    report = verify_bundle(raw, trust, world.clock(), TYPES)
+    return {(hop.chain, claim.kind) for hop in report.hops for claim in hop.claims}
+
+
+@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("sequence", [1, 8, 15])
+def test_both_ends_show_the_same_story(world: World, online: bool, sequence: int) -> None:
+    for name, other, direction in (("zj", "hub", Direction.OUT), ("hub", "zj", Direction.IN)):
+        remote = world.chain(other) if online else None
+        writer = BundleWriter(world.nodes[name], lambda _, chain=remote: chain)
+        raw = writer.bundle([(world.clients[(name, other)], sequence, direction)])
+        kinds = _kinds(world, raw, writer.trust())
+        assert ("zj/0", ClaimKind.COMMITMENT) in kinds
+        assert ("hub/0", ClaimKind.ACKNOWLEDGEMENT) in kinds
+
+
+def test_a_chain_that_can_be_asked_gives_the_shorter_way(world: World) -> None:
+    key = (world.clients[("hub", "zj")], 15, Direction.IN)
+    chain = world.chain("zj")
+    asked = BundleWriter(world.nodes["hub"], lambda _: chain).bundle([key])
+    kept = BundleWriter(world.nodes["hub"]).bundle([key])
+    assert len(asked) < len(kept)
+
+
+def test_a_chain_that_does_not_answer_is_done_without(world: World) -> None:
+    class Silent:
+        def headers(self, *_: object) -> list[bytes]:
+            raise LianqiaoError(Reason.CHAIN_UNREACHABLE, "down")
+
+    silent: Chain = Silent()  # type: ignore[assignment]
+    writer = BundleWriter(world.nodes["hub"], lambda _: silent)
+    raw = writer.bundle([(world.clients[("hub", "zj")], 15, Direction.IN)])
+    assert _kinds(world, raw, writer.trust())
+
+
+def test_several_packets_share_hops(world: World) -> None:
+    client_id = world.clients[("hub", "zj")]
+    writer = BundleWriter(world.nodes["hub"])
+    raw = writer.bundle([(client_id, n, Direction.IN) for n in (6, 7, 8)])
+    report = verify_bundle(raw, writer.trust(), world.clock(), TYPES)
+    assert len(report.hops) == 2
+
+
+def test_a_timed_out_packet_shows_that_it_was_never_received(world: World) -> None:
+    _send(world, "late", timeout=5)
+    world.clock.advance(6)
+    client_id = world.clients[("zj", "hub")]
+    packet = get_packet(world.nodes["zj"].store, client_id, 16, Direction.OUT).packet
+    world.deliver("zj", "hub", [Item(Step.EXPIRE, packet)])
+    world.relay_once("hub", "zj")
+    writer = BundleWriter(world.nodes["zj"])
+    raw = writer.bundle([(client_id, 16, Direction.OUT)])
+    assert ("hub/0", ClaimKind.ABSENT) in _kinds(world, raw, writer.trust())
+
+
+def test_a_trust_that_is_younger_than_the_packet_reads_it_backwards(world: World) -> None:
+    client_id = world.clients[("hub", "zj")]
+    hub, chain = world.nodes["hub"], world.chain("zj")
+    young = {"zj/0": chain.latest_height(), "hub/0": hub.head.size}
+    writer = BundleWriter(hub, lambda _: chain)
+    raw = writer.bundle([(client_id, 1, Direction.IN)], young)
+    anchors = {
+        "zj/0": chain.headers(0, young["zj/0"])[-1],
+        "hub/0": world.chain("hub").headers(0, young["hub/0"])[-1],
+    }
+    from relay.light.client import consensus_of
+
+    trust = Trust(
+        tuple(
+            TrustedChain(
+                pinned.state,
+                consensus_of(TYPES["checkpoint"].decode_header(anchors[pinned.state.chain_id])),
+            )
+            for pinned in writer.trust().chains
+        )
+    )
+    assert _kinds(world, raw, trust)
+    with pytest.raises(LianqiaoError) as err:
+        BundleWriter(hub).bundle([(client_id, 1, Direction.IN)], {"zj/0": 10_000})
+    assert err.value.reason is Reason.BUNDLE_INCOMPLETE
+
+
+@pytest.mark.parametrize("count", [0, 65])
+def test_limits(world: World, count: int) -> None:
+    with pytest.raises(LianqiaoError) as err:
+        BundleWriter(world.nodes["hub"]).bundle([("checkpoint-0", 1, Direction.IN)] * count)
+    assert err.value.reason is Reason.LIMIT_EXCEEDED
+
+
+def test_a_packet_that_was_never_seen(world: World) -> None:
+    with pytest.raises(LianqiaoError) as err:
+        BundleWriter(world.nodes["hub"]).bundle([("checkpoint-0", 99, Direction.IN)])
+    assert err.value.reason is Reason.PACKET_NOT_FOUND
