@@ -94,6 +94,8 @@ PURE = (
     "relay.packet",
     "relay.packet_bytes",
     "relay.bundle",
+    "relay.bundle_format",
+    "relay.trust",
     "relay.errors",
     "relay.canonical",
     "relay.light",
@@ -116,7 +118,14 @@ PURE = (
         ),
         (
             "packet and bundle: the pure core",
-            lambda m: _below(m, "relay.packet", "relay.packet_bytes", "relay.bundle"),
+            lambda m: _below(
+                m,
+                "relay.packet",
+                "relay.packet_bytes",
+                "relay.bundle",
+                "relay.bundle_format",
+                "relay.trust",
+            ),
             lambda n: (
                 n.split(".")[0] not in PURE_STDLIB | CRYPTO | {"rfc8785"} and not _below(n, *PURE)
             ),

@@ -159,6 +159,11 @@ def test_a_set_is_followed_through_each_change(ledger: Ledger) -> None:
     skipped = ledger.header(5)
     err = refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, state, trusted, skipped)
     assert "announce" in err.hint
+    # This type never skips, not even where all of the trusted set signed again.
+    ledger.set = make_set(["zj-a", "zj-b", "zj-c", "zj-d", "zj-e"])
+    with pytest.raises(NotEnoughTrust) as skipping_err:
+        light.verify_header(CLIENT, state, trusted, ledger.header(5), NOW, old)
+    assert skipping_err.value.reason == Reason.NOT_ENOUGH_TRUST
     ledger.set = old
     ledger.fill(1)
     refused(Invalid, Reason.VALIDATOR_SET_MISMATCH, state, after, ledger.header(10))
@@ -215,6 +220,10 @@ def test_each_rule_of_an_anchor(ledger: Ledger) -> None:
     anchor_refused(Invalid, Reason.HEADER_FROM_FUTURE, ledger.state, ledger.raw(), START - 10)
     anchor_refused(Refused, Reason.CLIENT_EXPIRED, ledger.state, ledger.raw(), START + 91 * DAY)
     anchor_refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, ledger.raw(2))
+    header = ledger.header()
+    for linked in (replace(header, link_height=2), replace(header, link=(bytes(32),))):
+        raw = CLIENT.encode_header(linked)
+        anchor_refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, raw)
     body = ledger.body()
     few = ledger.raw(lines=ledger.lines(body, ["zj-a"]))
     anchor_refused(Invalid, Reason.QUORUM_NOT_REACHED, ledger.state, few)

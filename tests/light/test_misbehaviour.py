@@ -164,7 +164,10 @@ def test_what_is_no_evidence(ledger: Ledger) -> None:
     presented = make_set("abcd")
     refused(
         ledger,
-        Evidence(good, ledger.raw(body=body, validators=presented)),
+        Evidence(
+            good,
+            ledger.raw(body=body, lines=ledger.lines(body, "abcd"), validators=presented),
+        ),
         known={set_hash(ledger.set), set_hash(presented)},
     )
     unknown = replace(body, set_hash=set_hash(presented))
