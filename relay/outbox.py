@@ -143,12 +143,14 @@ class Outbox:
 
         self._write(write)
 
-    def rewind(self, client_id: str, side: str) -> None:
-        """Reads this side again from the beginning: what was delivered answers that it was."""
+    def rewind(self, client_id: str, side: str, cursor: int) -> None:
+        """Reads this side again from an earlier cursor: what was delivered answers that it was."""
 
         def write(tx: Transaction) -> None:
-            where = and_(_LANE.c.client_id == client_id, _LANE.c.side == side)
-            tx.connection.execute(update(_LANE).where(where).values(cursor=0))
+            where = and_(
+                _LANE.c.client_id == client_id, _LANE.c.side == side, _LANE.c.cursor > cursor
+            )
+            tx.connection.execute(update(_LANE).where(where).values(cursor=cursor))
 
         self._write(write)
 
@@ -166,7 +168,7 @@ class Outbox:
 
     # --- what the packets of the node say about gaps
 
-    def forgotten_sends(self, client_id: str, side: str, after: int, limit: int) -> list[int]:
+    def forgotten_sends(self, client_id: str, side: str, limit: int) -> list[int]:
         """Cursors of own packets that are open, were read, and wait nowhere."""
         cursor = self.cursor(client_id, side)
         waiting = select(_OUTBOX.c.cursor).where(_side(client_id, side))
@@ -176,7 +178,6 @@ class Outbox:
                 _PACKET.c.client_id == client_id,
                 _PACKET.c.direction == Direction.OUT.value,
                 _PACKET.c.state == PacketState.SENT.value,
-                _PACKET.c.index > after,
                 _PACKET.c.index <= cursor,
                 _PACKET.c.index.not_in(waiting),
             )

@@ -103,13 +103,15 @@ class Lane:
             set_aside=relayer.is_aside,
             conflicting=relayer.accuse,
         )
+        self._counterparty = ""
         self._compared = False
         self._not_before = 0
         self.told = ""
         """The reason that was logged last: the same one is not logged as a warning again."""
 
     def tick(self, now: int) -> LaneReport:
-        """One turn of both sides, then of what was set aside."""
+        """One turn: what comes in, what of it was set aside, then what goes out, so that answers
+        leave in the turn in which their questions came."""
         if now < self._not_before:
             return LaneReport(self.client_id)
         try:
@@ -119,14 +121,13 @@ class Lane:
             self._not_before = now + 1
             stopped = SideReport(reason=err.reason.value, detail=err.detail)
             return LaneReport(self.client_id, outward=stopped)
-        outward, _ = self.outward.tick(ours, now)
         inward, aside = self.inward.tick(theirs, now)
-        report = LaneReport(self.client_id, outward, inward)
+        late = SideReport()
         if aside:
             self._relayer.meet(aside, now)
             late = self.inward.deliver(theirs, aside, now)
-            report = LaneReport(self.client_id, outward, inward, late)
-        return report
+        outward, _ = self.outward.tick(ours, now)
+        return LaneReport(self.client_id, outward, inward, late)
 
     def bring_young(self, now: int) -> None:
         """Carries the remote chain's packets up to its newest head, then updates its client."""
@@ -139,32 +140,36 @@ class Lane:
     def _ends(self) -> tuple[Ends, Ends]:
         """(ends of the outward side, ends of the inward side). Raises CLIENT_NOT_FOUND,
         COUNTERPARTY_UNKNOWN."""
+        theirs = self._counterparty or self._ask_counterparty()
+        return Ends(self.client_id, theirs), Ends(theirs, self.client_id)
+
+    def _ask_counterparty(self) -> str:
         status = self._relayer.local.client(self.client_id)
-        theirs = status.counterparty_client_id
-        if not theirs:
+        self._counterparty = status.counterparty_client_id
+        if not self._counterparty:
             raise Refused(
                 Reason.COUNTERPARTY_UNKNOWN,
                 f"{self.client_id} has no counterparty yet",
                 hint="lianqiao connect registers counterparties on both sides",
                 client_id=self.client_id,
             )
-        return Ends(self.client_id, theirs), Ends(theirs, self.client_id)
+        return self._counterparty
 
     def _compare(self, now: int) -> None:
         """Closes the gaps between the node's packets and what this lane has read, once."""
         if self._compared:
             return
-        outbox = self._relayer.outbox
-        if outbox.missing_receipts(self.client_id, IN) > 0:
-            outbox.rewind(self.client_id, IN)
-        after = 0
-        while page := outbox.forgotten_sends(self.client_id, OUT, after, MAX_BATCH):
-            wanted = set(page)
-            steps = self._relayer.local.packets(self.client_id, page[0] - 1, MAX_BATCH)
-            after = steps[-1].cursor
-            found = [s for s in steps if s.cursor in wanted and s.step is Step.SEND]
-            waiting = [Waiting(s.cursor, item_of(s), s.height, not_before=now) for s in found]
-            outbox.save(self.client_id, OUT, waiting=waiting)
+        outbox, client_id = self._relayer.outbox, self.client_id
+        if outbox.missing_receipts(client_id, IN) > 0:
+            outbox.rewind(client_id, IN, 0)
+        forgotten = outbox.forgotten_sends(client_id, OUT, MAX_BATCH + 1)
+        if len(forgotten) > MAX_BATCH:
+            outbox.rewind(client_id, OUT, forgotten[0] - 1)
+        elif forgotten:
+            local = self._relayer.local
+            steps = [local.packets(client_id, cursor - 1, 1)[0] for cursor in forgotten]
+            again = [Waiting(s.cursor, item_of(s), s.height, not_before=now) for s in steps]
+            outbox.save(client_id, OUT, waiting=again)
         self._compared = True
 
 
