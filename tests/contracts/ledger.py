@@ -29,7 +29,7 @@ class Peer:
 
 @dataclass
 class Ledger:
-    """relay.contract.State over a dict; `run` and `call` are one step each, undone if they raise."""
+    """relay.contract.State over a dict; a step that raises is undone."""
 
     chain_id: str
     contract: Contract
@@ -143,7 +143,7 @@ class Network:
         return ledger.sent[self._done[ledger.chain_id] :]
 
     def deliver(self) -> list[tuple[str, Packet, bytes]]:
-        """Carries everything until nothing moves; (destination, packet, acknowledgement) of each."""
+        """Carries all until nothing moves; (destination, packet, acknowledgement) of each."""
         seen = []
         moving = True
         while moving:

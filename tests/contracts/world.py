@@ -228,7 +228,7 @@ def item(**changes: Any) -> AttestedItem:
     return replace(base, **changes)
 
 
-def attestation(*items: AttestedItem, signer: Person = HOSPITAL, **changes: Any) -> Attestation:
+def attestation(*items: AttestedItem, by: Person = HOSPITAL, **changes: Any) -> Attestation:
     base = Attestation(
         ledger="zj-medical",
         port="registry",
@@ -243,11 +243,11 @@ def attestation(*items: AttestedItem, signer: Person = HOSPITAL, **changes: Any)
         key=b"",
         signature=b"",
     )
-    signed: Attestation = signer.sign(replace(base, **changes))
+    signed: Attestation = by.sign(replace(base, **changes))
     return signed
 
 
-def consent(signer: Person = PATIENT, **changes: Any) -> Consent:
+def consent(by: Person = PATIENT, **changes: Any) -> Consent:
     base = Consent(
         records=(RECORD,),
         patients=(),
@@ -263,11 +263,11 @@ def consent(signer: Person = PATIENT, **changes: Any) -> Consent:
         key=b"",
         signature=b"",
     )
-    signed: Consent = signer.sign(replace(base, **changes))
+    signed: Consent = by.sign(replace(base, **changes))
     return signed
 
 
-def request(signer: Person = DOCTOR, **changes: Any) -> RecognitionRequest:
+def request(by: Person = DOCTOR, **changes: Any) -> RecognitionRequest:
     base = RecognitionRequest(
         request=digest("request"),
         relay="relay-1",
@@ -287,7 +287,7 @@ def request(signer: Person = DOCTOR, **changes: Any) -> RecognitionRequest:
         key=b"",
         signature=b"",
     )
-    signed: RecognitionRequest = signer.sign(replace(base, **changes))
+    signed: RecognitionRequest = by.sign(replace(base, **changes))
     return signed
 
 
@@ -295,7 +295,7 @@ def adopted(part: int = 1) -> ItemOutcome:
     return ItemOutcome(part, Result.ADOPTED, None, b"", None, 0)
 
 
-def outcome(*items: ItemOutcome, signer: Person = DOCTOR, **changes: Any) -> Outcome:
+def outcome(*items: ItemOutcome, by: Person = DOCTOR, **changes: Any) -> Outcome:
     base = Outcome(
         relay="relay-1",
         origin="sh-medical",
@@ -311,7 +311,7 @@ def outcome(*items: ItemOutcome, signer: Person = DOCTOR, **changes: Any) -> Out
         key=b"",
         signature=b"",
     )
-    signed: Outcome = signer.sign(replace(base, **changes))
+    signed: Outcome = by.sign(replace(base, **changes))
     return signed
 
 
