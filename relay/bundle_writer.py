@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sqlalchemy import select
-
 from relay.bundle_format import (
     Bundle,
     BundleClaim,
@@ -36,8 +34,8 @@ from relay.node import Node
 from relay.packet import Packet
 from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
 from relay.query import get_delivery, packet_row
-from relay.store import ClientRow, ConsensusRow, Direction, PacketRow, PacketState, Transaction
-from relay.store.transaction import columns
+from relay.store import Direction, PacketRow, PacketState, Transaction
+from relay.store.lookups import all_clients, header_rows
 from relay.trust import Trust, TrustedChain
 
 MAX_PACKETS = 64
@@ -72,8 +70,7 @@ class BundleWriter:
             consensus_of(CHECKPOINT.decode_header(self._evidence.headers(0, 1)[-1])),
         )
         with self._node.store.reading() as tx:
-            rows = [ClientRow(*row) for row in tx.connection.execute(select(*columns(ClientRow)))]
-            others = {row.chain_id: self._pinned(tx, row.client_id) for row in rows}
+            others = {row.chain_id: self._pinned(tx, row.client_id) for row in all_clients(tx)}
         chains = {**others, self._node.origin: own}
         return Trust(tuple(chains[chain_id] for chain_id in sorted(chains)))
 
@@ -167,15 +164,7 @@ class BundleWriter:
         if low == high:
             return ()
         with self._node.store.reading() as tx:
-            names = columns(ConsensusRow)
-            column = {name.name: name for name in names}
-            query = (
-                select(*names)
-                .where(column["client_id"] == client_id)
-                .where(column["height"] >= low, column["height"] <= high)
-                .order_by(column["height"])
-            )
-            rows = [ConsensusRow(*row) for row in tx.connection.execute(query)]
+            rows = header_rows(tx, client_id, low, high)
             client_type = self._node.clients.load(tx, client_id).type
         if not rows or rows[0].height != low or rows[-1].height != high:
             raise Refused(

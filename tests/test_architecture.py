@@ -90,10 +90,17 @@ def _only(*allowed: str) -> object:
     return lambda name: name.split(".")[0] not in roots and not _below(name, *allowed)
 
 
-PURE = (
+BUNDLE = (
     "relay.packet",
     "relay.packet_bytes",
     "relay.bundle",
+    "relay.bundle_format",
+    "relay.trust",
+)
+PURE = (
+    "relay.packet",
+    "relay.packet_bytes",
+    *BUNDLE,
     "relay.bundle_format",
     "relay.trust",
     "relay.errors",
@@ -118,16 +125,11 @@ PURE = (
         ),
         (
             "packet and bundle: the pure core",
-            lambda m: _below(
-                m,
-                "relay.packet",
-                "relay.packet_bytes",
-                "relay.bundle",
-                "relay.bundle_format",
-                "relay.trust",
-            ),
+            lambda m: _below(m, *BUNDLE),
             lambda n: (
-                n.split(".")[0] not in PURE_STDLIB | CRYPTO | {"rfc8785"} and not _below(n, *PURE)
+                n.split(".")[0] not in PURE_STDLIB | CRYPTO | {"rfc8785"}
+                and n != "relay"
+                and not _below(n, *PURE)
             ),
         ),
         (
@@ -184,7 +186,7 @@ PURE = (
             "cli and demo speak to nodes through the client",
             lambda m: (
                 _below(m, "relay.demo")
-                or (_below(m, "relay.cli") and not _below(m, "relay.cli.serve"))
+                or (_below(m, "relay.cli") and not _below(m, "relay.cli.serve", "relay.cli.lanes"))
             ),
             lambda n: _below(n, "relay.service", "relay.server", "relay.relayer", "relay.channel"),
         ),

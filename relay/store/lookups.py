@@ -31,3 +31,14 @@ def consensus_states(tx: Transaction, client_id: str, limit: int) -> list[bytes]
     staged = [row.state for row in tx.staged(ConsensusRow) if row.client_id == client_id]
     stored = tx.connection.execute(_STATES, {"client_id": client_id, "limit": limit}).scalars()
     return [*staged, *(bytes(state) for state in stored)]
+
+
+def header_rows(tx: Transaction, client_id: str, low: int, high: int) -> list[ConsensusRow]:
+    """The stored headers of a client from height `low` to `high`, both included, ascending."""
+    query = (
+        select(*columns(ConsensusRow))
+        .where(_CONSENSUS.c.client_id == client_id)
+        .where(_CONSENSUS.c.height >= low, _CONSENSUS.c.height <= high)
+        .order_by(_CONSENSUS.c.height)
+    )
+    return [ConsensusRow(*row) for row in tx.connection.execute(query)]
