@@ -95,6 +95,8 @@ def test_each_rule_of_a_header_that_follows(ledger: Ledger) -> None:
     refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, unlinked)
     from_elsewhere = ledger.header(4)
     refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, from_elsewhere)
+    mislabelled = replace(good, link_height=4)
+    refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, mislabelled)
 
 
 def test_equal_time_is_legal_and_the_drift_is_exact(ledger: Ledger) -> None:
