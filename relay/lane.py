@@ -281,13 +281,15 @@ class Side:
             height, headers = self._lead(status, max(w.height for w in waiting))
             try:
                 proof = self.source.prove(paths, height)
-                result = self._send(Delivery(ends.destination, headers, height, proof, items))
+                delivery = Delivery(ends.destination, headers, height, proof, items)
+                results = self.destination.submit([delivery])
             except (Unavailable, Conflict, Exhausted):
                 raise
             except LianqiaoError as err:
                 if err.reason.value not in OF_THE_PROOF:
                     raise
                 return [refusal(err)] * len(items)
+            result = self._result(delivery, results)
             report.deliveries += 1
             report.headers += len(headers) if result.headers.outcome is Outcome.DONE else 0
             before, status = status, self._status_after(ends, status, result)
@@ -327,8 +329,8 @@ class Side:
             return now_there
         raise Refused(_reason(refused.reason), refused.detail, client_id=ends.destination)
 
-    def _send(self, delivery: Delivery) -> DeliveryResult:
-        results = self.destination.submit([delivery])
+    def _result(self, delivery: Delivery, results: Sequence[DeliveryResult]) -> DeliveryResult:
+        """The one answer there must be; refused headers are looked at for what they prove."""
         if len(results) != 1 or len(results[0].items) != len(delivery.items):
             raise Malformed("a chain answered another number of items than it was given")
         if results[0].headers.outcome is Outcome.REFUSED:
@@ -342,7 +344,8 @@ class Side:
             if height <= status.latest_height:
                 return
             _, headers = self._lead(status, height)
-            result = self._send(Delivery(ends.destination, headers))
+            delivery = Delivery(ends.destination, headers)
+            result = self._result(delivery, self.destination.submit([delivery]))
             report.deliveries += 1
             report.headers += len(headers) if result.headers.outcome is Outcome.DONE else 0
             self._status_after(ends, status, result)
