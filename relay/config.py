@@ -180,6 +180,8 @@ class Config(BaseSettings):
     """Relays only: chains served from the start. `lianqiao connect` adds others while it runs."""
     contracts: tuple[Id, ...] = Field((), max_length=64)
     """Ports of the contracts that run here. Default: those of the role (ROLE_CONTRACTS)."""
+    engine: Id = "journal"
+    """Entry point in the group `lianqiao.engines`: what serves and extends the journal."""
     log: LogConfig = LogConfig()
     """How to log."""
     reflection: bool = True

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
 
 if TYPE_CHECKING:
     from relay.config import Config, ValidatorConfig
     from relay.keys import SigningKey
     from relay.light.types import ValidatorSet
+    from relay.node import Node
     from relay.store import Store
 
+_SQLITE = b"SQLite format 3\x00"
 Signers = list[tuple[str, "SigningKey"]]
 
 
@@ -89,7 +91,7 @@ def set_of(validators: tuple[ValidatorConfig, ...], signers: Signers) -> Validat
 
 
 def open_store(config: Config) -> Store:
-    """The database, which must be there. Raises NotFound(NOT_FOUND)."""
+    """The database, which must be there. Raises NotFound(NOT_FOUND), Invalid(JOURNAL_CORRUPT)."""
     from relay.store import Store
 
     file = config.database_file
@@ -99,4 +101,62 @@ def open_store(config: Config) -> Store:
             f"no database {file}",
             hint="lianqiao init makes a directory with one; `database` in the config names it",
         )
+    if file is not None:
+        with file.open("rb") as opened:
+            if opened.read(len(_SQLITE)) != _SQLITE:
+                raise Invalid(
+                    Reason.JOURNAL_CORRUPT,
+                    f"{file} is not a database",
+                    hint="restore it from the newest backup; keep this file as evidence",
+                )
     return Store(config.database_url)
+
+
+def open_node(config: Config, clock: Callable[[], int]) -> Node:
+    """The node of a configuration, its files checked against each other.
+
+    Raises CONFIG_INVALID, NOT_FOUND, WRONG_SCHEMA, WRONG_CHAIN, STALE_RESTORE.
+    """
+    from relay.light.validators import set_hash
+    from relay.node import Node
+    from relay.registry import client_types, contracts_on
+    from relay.signing import CheckpointSigner, HighWaterMark
+
+    signers = load_signers(config)
+    validators = set_of(config.validators, signers)
+    contracts = contracts_on(config.ports)
+    store = open_store(config)
+    try:
+        store.check(config.chain_id)
+        _check_written(store.meta("role"), config.role, "role")
+        _check_written(store.meta("epoch"), str(config.epoch), "epoch")
+        node = Node(
+            chain_id=config.chain_id,
+            role=config.role,
+            store=store,
+            signer=CheckpointSigner(signers, HighWaterMark(config.mark_file)),
+            client_types=client_types(),
+            contracts=contracts,
+            clock=clock,
+            epoch=config.epoch,
+            tick_seconds=config.tick_seconds,
+        )
+        if node.head.next_set_hash != set_hash(validators):
+            raise Malformed(
+                "the configured validators are not the set in force on the journal",
+                reason=Reason.CONFIG_INVALID,
+                hint="names, powers and keys must be those of the set that was announced last",
+            )
+    except BaseException:
+        store.close()
+        raise
+    return node
+
+
+def _check_written(written: str | None, configured: str, what: str) -> None:
+    if written is not None and written != configured:
+        raise Malformed(
+            f"the database was made with {what} {written}, the configuration says {configured}",
+            reason=Reason.CONFIG_INVALID,
+            hint=f"correct `{what}`, or name the database that belongs to it",
+        )

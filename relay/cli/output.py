@@ -164,9 +164,15 @@ def print_error(error: LianqiaoError, *, as_json: bool) -> None:
         }
         sys.stderr.write(json.dumps(body, ensure_ascii=False, sort_keys=True) + "\n")
         return
-    note(f"{error.reason}: {error.detail}")
+    note(f"{error.reason}: {error.detail}{_dynamic(error)}")
     if error.hint:
         note(f"hint: {error.hint}")
+
+
+def _dynamic(error: LianqiaoError) -> str:
+    """What the detail does not say already of the values that the error is about."""
+    missing = [(n, v) for n, v in error.data.items() if v and v not in error.detail + error.hint]
+    return f" ({', '.join(f'{n} {v}' for n, v in missing)})" if missing else ""
 
 
 def unreadable(path: Path, error: OSError) -> Malformed:

@@ -91,14 +91,17 @@ def root(
 
 
 def _register() -> None:
-    from relay.cli import clients, keys, packets, setup, status
+    from relay.cli import clients, connect, keys, packets, serve, setup, status, verify
 
     setup.register(app)
+    app.command("serve")(serve.serve)
+    app.command("connect")(connect.connect)
     app.add_typer(keys.app, name="keys", help="Make and show keys.")
     app.command("status")(status.status)
     app.add_typer(clients.app, name="clients", help="Light clients: what a node verifies.")
     app.add_typer(packets.app, name="packets", help="Packets: what became of them.")
     app.command("bundle")(packets.bundle)
+    app.command("verify")(verify.verify)
 
 
 _register()
@@ -120,8 +123,7 @@ def run(args: Sequence[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else output.DONE
     except LianqiaoError as error:
-        output.print_error(error, as_json=as_json)
-        return output.exit_code(error)
+        return _end(error, args, as_json)
     except BrokenPipeError:
         # The reader has gone, as `| head` does; Python must not complain of it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -130,10 +132,10 @@ def run(args: Sequence[str]) -> int:
         output.note("stopped")
         return 130
     except Exception as error:
-        return _unexpected(error, as_json)
+        return _unexpected(error, args, as_json)
 
 
-def _unexpected(error: Exception, as_json: bool) -> int:
+def _unexpected(error: Exception, args: Sequence[str], as_json: bool) -> int:
     """A mistake in the arguments, a file that fails, or a fault of ours."""
     if isinstance(error, _ClickError):
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -154,5 +156,27 @@ def _unexpected(error: Exception, as_json: bool) -> int:
             f"{type(error).__name__}: {error}",
             hint="a fault of this program; LIANQIAO_TRACEBACK=1 shows where",
         )
-    output.print_error(shown, as_json=as_json)
-    return output.exit_code(shown)
+    return _end(shown, args, as_json)
+
+
+def _end(error: LianqiaoError, args: Sequence[str], as_json: bool) -> int:
+    """Tells a refusal, with something to do next in any case."""
+    code = output.exit_code(error)
+    if not error.hint:
+        called = " ".join(["lianqiao", *_command(args)])
+        usage = f"{called} --help shows an example"
+        error.hint = usage if code == output.USAGE else "relay/README.md explains every reason"
+    output.print_error(error, as_json=as_json)
+    return code
+
+
+def _command(args: Sequence[str]) -> list[str]:
+    """The words among the arguments that name a command."""
+    found: list[str] = []
+    here: Any = typer.main.get_command(app)
+    for word in args:
+        here = getattr(here, "commands", {}).get(word)
+        if here is None:
+            break
+        found.append(word)
+    return found

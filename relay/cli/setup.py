@@ -62,6 +62,9 @@ def init(
     building = directory.absolute().parent / f".{directory.absolute().name}.new"
     try:
         building.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output.unreadable(building.parent, error) from None
+    try:
         building.mkdir(mode=0o700)
     except FileExistsError:
         raise Refused(
@@ -122,7 +125,7 @@ def _build(
     algorithms: tuple[str, ...],
 ) -> None:
     """Everything of a new node in `directory`, the configuration read back as `serve` will."""
-    from relay.cli.opening import load_signers, set_of
+    from relay.cli.opening import load_signers, open_node, set_of
     from relay.config import load
     from relay.keys import SigningKey
     from relay.record.seal import create_key
@@ -137,6 +140,8 @@ def _build(
         create_key(directory / "keys/vault.key", os.urandom)
     config = load(directory / "config.toml")
     _create_database(config, set_of(config.validators, load_signers(config)))
+    # Opening it once signs the first head, and finds out now what `serve` would find out later.
+    open_node(config, _clock).close()
 
 
 def _create_database(config: Config, validators: object) -> None:
@@ -153,10 +158,14 @@ def _create_database(config: Config, validators: object) -> None:
             config.role,
             validators,  # type: ignore[arg-type]
             epoch=config.epoch,
-            now=int(time.time()),
+            now=_clock(),
         )
     finally:
         store.close()
+
+
+def _clock() -> int:
+    return int(time.time())
 
 
 def key_file(name: str, algorithm: str) -> str:
@@ -197,12 +206,19 @@ def migrate(config: ConfigFile, as_json: Json = False) -> None:
     """
     from relay.cli.opening import only_process, open_store
     from relay.config import load
+    from relay.store.migrate import SCHEMA, current_schema
     from relay.store.migrate import migrate as migrate_schema
 
     loaded = load(config)
     with only_process(loaded):
         store = open_store(loaded)
         try:
+            if current_schema(store.engine) > SCHEMA:
+                raise Refused(
+                    Reason.WRONG_SCHEMA,
+                    f"the database was made by a newer program; this one reads up to {SCHEMA}",
+                    hint="install the newer lianqiao; a schema is never taken back",
+                )
             with output.working("migrating", quiet=as_json):
                 before, after = migrate_schema(store.engine)
             store.check(loaded.chain_id)

@@ -1,0 +1,235 @@
+"""Joins a ledger and a relay in one step, and says in words what is trusted from then on.
+
+1. both nodes say who they are; 2. each is given a client of the other, anchored in a head whose own
+set signed it; 3. each client is told its counterparty; 4. the relay is told where to reach the
+ledger. Repeating it changes nothing: clients and counterparties that are there are kept.
+
+The heads come from the nodes themselves, as the operator who runs this reaches them. That they are
+those of the chains is what he trusts and compares by other means: their roots are printed for that.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from relay.cli import output
+from relay.cli.clients import threshold
+from relay.cli.options import Json, node_at, read_file, write_file
+from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.light.types import DAY
+
+if TYPE_CHECKING:
+    from relay.client import NodeClient
+    from relay.light.types import ClientState, Header
+    from relay.views import ClientView, HeadView
+
+CLIENT_TYPE = "checkpoint"
+ADAPTER = "lianqiao"
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """One of the two nodes, with the head that the other may pin."""
+
+    node: NodeClient
+    chain: str
+    role: str
+    head: HeadView
+    state: ClientState
+    """What the other pins of it."""
+    raw_header: bytes
+    header: Header
+
+
+def connect(
+    node: Annotated[
+        str,
+        typer.Option(
+            "--node", envvar="LIANQIAO_NODE", metavar="ADDRESS", help="The ledger (or a relay)."
+        ),
+    ],
+    relay: Annotated[str, typer.Option("--relay", metavar="ADDRESS", help="The relay.")],
+    address: Annotated[
+        str,
+        typer.Option(
+            "--address", metavar="ADDRESS", help="Where the relay reaches the ledger, if elsewhere."
+        ),
+    ] = "",
+    algorithm: Annotated[
+        str, typer.Option("--algorithm", help="The one signature algorithm that both pin.")
+    ] = "ed25519",
+    trusting_days: Annotated[
+        int,
+        typer.Option("--trusting-days", min=1, max=3650, help="How long a head can be built upon."),
+    ] = 90,
+    trust: Annotated[
+        Path | None,
+        typer.Option("--trust", metavar="FILE", help="Also write what is pinned to a trust file."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Joins a ledger and a relay: clients and counterparties on both sides, and the lane.
+
+    Example: lianqiao connect --node 127.0.0.1:7101 --relay 127.0.0.1:7100
+    """
+    with (
+        node_at(node) as ledger_node,
+        node_at(relay) as relay_node,
+        output.working("asking both nodes for their heads", quiet=as_json),
+    ):
+        ledger = _end(ledger_node, algorithm, trusting_days)
+        decider = _end(relay_node, algorithm, trusting_days)
+        _check_pair(ledger, decider)
+        on_ledger, on_relay, made = _join(ledger, decider)
+        relay_node.register_lane(on_relay.client_id, address or node, ADAPTER)
+    if trust is not None:
+        _write_trust(trust, [on_ledger, on_relay])
+    if as_json:
+        output.print_json(_as_json(ledger, decider, on_ledger, on_relay, made, address or node))
+        return
+    _print(ledger, decider, on_ledger, on_relay, made, address or node)
+    if trust is not None:
+        output.say(f"wrote what is pinned of both to {trust}, for lianqiao verify")
+
+
+def _end(node: NodeClient, algorithm: str, trusting_days: int) -> _End:
+    """A node's identity and newest head, the head verified under its own set."""
+    from relay.light.client import anchor
+    from relay.light.types import ClientState
+    from relay.registry import client_types
+
+    status = node.status()
+    if status.head is None:
+        raise NotFound(Reason.HEIGHT_NOT_FOUND, f"{node.address} has signed nothing yet")
+    state = ClientState(
+        client_type=CLIENT_TYPE,
+        chain_id=status.head.origin,
+        algorithm=algorithm,
+        trusting_period=trusting_days * DAY,
+        assurance=f"signed by more than 2/3 of the validators of {status.chain_id}",
+    )
+    raw = node.headers(0, status.head.size, algorithm)[-1]
+    _, header = anchor(client_types()[CLIENT_TYPE], state, raw, int(time.time()))
+    return _End(node, status.chain_id, status.role, status.head, state, raw, header)
+
+
+def _check_pair(ledger: _End, decider: _End) -> None:
+    if decider.role != "relay":
+        raise Refused(
+            Reason.NOT_PERMITTED,
+            f"{decider.node.address} is {decider.chain}, a {decider.role}, and runs no lanes",
+            hint="give the relay by --relay and the ledger by --node",
+        )
+    if ledger.chain == decider.chain:
+        raise Refused(
+            Reason.CHAIN_ID_MISMATCH,
+            f"both addresses are of {ledger.chain}",
+            hint="give two nodes of different chains",
+        )
+
+
+def _join(ledger: _End, decider: _End) -> tuple[ClientView, ClientView, bool]:
+    """(the ledger's client, the relay's client, whether anything was made)."""
+    ours = _usable(ledger.node, decider.state)
+    theirs = _usable(decider.node, ledger.state)
+    pairs = [
+        (a, b)
+        for a in ours
+        for b in theirs
+        if a.counterparty_client_id in ("", b.client_id)
+        and b.counterparty_client_id in ("", a.client_id)
+    ]
+    # What is registered comes before what is not, so that a repetition finds the same pair.
+    pairs.sort(key=lambda p: (not p[0].counterparty_client_id, not p[1].counterparty_client_id))
+    made = not pairs
+    if pairs:
+        a, b = pairs[0][0].client_id, pairs[0][1].client_id
+    else:
+        free = [view.client_id for view in ours if not view.counterparty_client_id]
+        a = free[0] if free else ledger.node.create_client(decider.state, decider.raw_header)
+        free = [view.client_id for view in theirs if not view.counterparty_client_id]
+        b = free[0] if free else decider.node.create_client(ledger.state, ledger.raw_header)
+    ledger.node.register_counterparty(a, b)
+    decider.node.register_counterparty(b, a)
+    return ledger.node.client(a), decider.node.client(b), made
+
+
+def _usable(node: NodeClient, state: ClientState) -> list[ClientView]:
+    """Clients of `node` that pin this very state and can still be updated."""
+    now = time.time()
+    return [v for v in node.clients() if v.state == state and not v.frozen and now < v.expires]
+
+
+def _write_trust(path: Path, views: list[ClientView]) -> None:
+    """Adds what is pinned to a trust file. A chain that is in it already keeps its anchor."""
+    from relay.trust import MAX_TRUST_BYTES, Trust, TrustedChain, decode_trust, encode_trust
+
+    chains = {v.state.chain_id: TrustedChain(v.state, v.latest) for v in views}
+    if path.exists():
+        kept = decode_trust(read_file(path, MAX_TRUST_BYTES))
+        chains |= {chain.state.chain_id: chain for chain in kept.chains}
+    try:
+        raw = encode_trust(Trust(tuple(chains[name] for name in sorted(chains))))
+    except LianqiaoError as error:
+        raise Malformed(f"{path}: {error.detail}") from None
+    write_file(path, raw)
+
+
+def _as_json(
+    ledger: _End,
+    decider: _End,
+    on_ledger: ClientView,
+    on_relay: ClientView,
+    made: bool,
+    address: str,
+) -> dict[str, object]:
+    return {
+        "made": made,
+        "lane": {"client_id": on_relay.client_id, "adapter": ADAPTER, "address": address},
+        "ledger": {"chain_id": ledger.chain, "client": on_ledger},
+        "relay": {"chain_id": decider.chain, "client": on_relay},
+        "trusted_for_facts": ledger.header.validators,
+        "trusted_for_decisions": decider.header.validators,
+    }
+
+
+def _print(
+    ledger: _End,
+    decider: _End,
+    on_ledger: ClientView,
+    on_relay: ClientView,
+    made: bool,
+    address: str,
+) -> None:
+    say = output.say
+    say("connected" if made else "connected already; nothing new was pinned")
+    for end, view, other in ((ledger, on_ledger, decider), (decider, on_relay, ledger)):
+        say(
+            f"  {end.chain} follows {other.chain} as {view.client_id}, "
+            f"from height {view.latest.height} on"
+        )
+    say(f"  {decider.chain} carries packets of {on_relay.client_id} by {address}")
+    say()
+    say("What is trusted from now on")
+    say(f"  facts: that a record was written on {ledger.chain} needs no trust in the relay. The")
+    say(f"    signed header and the proof travel with it; it is {ledger.chain} that is trusted,")
+    say(f"    {threshold(ledger.state.threshold)} of {_validators(ledger)}.")
+    say(f"  decisions: what is recognised is decided by {decider.chain}. {ledger.chain} trusts")
+    say(f"    {threshold(decider.state.threshold)} of {_validators(decider)}")
+    say("    for them. A wrong decision is not prevented; it is attributable, and found by")
+    say("    replaying the relay's journal. Keys of one operator are one voice, however many.")
+    say("  anchors: these heads were taken as the nodes gave them. Compare them with the operators")
+    say("    by other means:")
+    for end in (ledger, decider):
+        say(f"    {end.head.origin}, size {end.head.size}, root {end.head.root.hex()}")
+
+
+def _validators(end: _End) -> str:
+    names = [v.name for v in end.header.validators.validators]
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return f"{len(names)} validators ({shown})" if len(names) > 1 else f"one validator ({shown})"

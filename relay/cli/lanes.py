@@ -1,0 +1,118 @@
+"""The lanes of a running relay: those of its configuration, and those that `connect` added.
+
+Added lanes are remembered in `<data>/lanes.json`, written whole under another name and renamed, so
+that a crash leaves the old file or the new one. A lane says how to reach a chain and nothing about
+trust, so a wrong one costs delays and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relay.cli.output import unreadable
+from relay.config import LaneConfig, check_address, check_id
+from relay.errors import Malformed, Reason, Refused
+from relay.registry import connect_chain
+from relay.views import LaneView
+
+if TYPE_CHECKING:
+    from relay.relayer import Relayer
+
+MAX_FILE_BYTES = 1024 * 1024
+
+
+class Lanes:
+    """What a relay serves. `add` may be called from any thread, `start` once."""
+
+    def __init__(self, path: Path, configured: tuple[LaneConfig, ...]) -> None:
+        """Raises Malformed(CONFIG_INVALID) where the file of added lanes cannot be read."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._relayer: Relayer | None = None
+        self._configured = {
+            lane.client: LaneView(lane.client, lane.adapter, lane.address) for lane in configured
+        }
+        self._added = _read(path)
+
+    def start(self, relayer: Relayer) -> None:
+        """Gives a relayer every lane. Raises what an adapter raises, CONFIG_INVALID first."""
+        for lane in self.list():
+            relayer.add_lane(lane.client_id, _chain(lane))
+        self._relayer = relayer
+
+    def list(self) -> list[LaneView]:
+        """Every lane in order of its client id; what the configuration says comes first."""
+        lanes = {**self._added, **self._configured}
+        return [lanes[name] for name in sorted(lanes)]
+
+    def add(self, client_id: str, adapter: str, address: str) -> None:
+        """Serves one more chain from now on, also after a restart. The same again is a no-op.
+
+        Raises Malformed, Refused(CONFIG_INVALID) where the configuration says otherwise.
+        """
+        lane = LaneView(_checked(client_id, check_id), adapter, _checked(address, check_address))
+        with self._lock:
+            configured = self._configured.get(client_id)
+            if configured == lane:
+                return
+            if configured is not None:
+                raise Refused(
+                    Reason.CONFIG_INVALID,
+                    f"the configuration says that {client_id} is reached at {configured.address}",
+                    hint="change [[lanes]] in the relay's configuration and start it again",
+                    client_id=client_id,
+                )
+            chain = _chain(lane)
+            added = {**self._added, client_id: lane}
+            _write(self._path, added)
+            self._added = added
+            if self._relayer is not None:
+                self._relayer.add_lane(client_id, chain)
+
+
+def _chain(lane: LaneView) -> Any:
+    return connect_chain(lane.adapter, {"address": lane.address, "client": lane.client_id})
+
+
+def _checked(value: str, check: Any) -> str:
+    try:
+        checked: str = check(value)
+    except ValueError as error:
+        raise Malformed(f"lane: {error}") from None
+    return checked
+
+
+def _read(path: Path) -> dict[str, LaneView]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise unreadable(path, error) from None
+    try:
+        value = json.loads(raw) if len(raw) <= MAX_FILE_BYTES else None
+        lanes = [LaneConfig(**lane) for lane in value["lanes"]]  # type: ignore[index]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise Malformed(
+            f"{path} is not a list of lanes",
+            reason=Reason.CONFIG_INVALID,
+            hint="move it away and run lianqiao connect again; nothing else is lost with it",
+        ) from None
+    return {lane.client: LaneView(lane.client, lane.adapter, lane.address) for lane in lanes}
+
+
+def _write(path: Path, lanes: dict[str, LaneView]) -> None:
+    listed = [
+        {"client": lane.client_id, "adapter": lane.adapter, "address": lane.address}
+        for _, lane in sorted(lanes.items())
+    ]
+    temporary = path.with_suffix(".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump({"lanes": listed}, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,199 @@
+"""Runs a node until it is told to stop: the one command that has a clock, threads and a socket.
+
+Start: config → lock → keys → database → node → server → lanes. Whatever is wrong is said before the
+socket opens. Stop (SIGTERM, SIGINT): no new calls, lanes end their turn, database closed. A node
+that is killed at any moment starts again from what is committed.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from relay.cli import output
+from relay.cli.options import ConfigFile
+from relay.errors import LianqiaoError, Malformed, Reason
+
+if TYPE_CHECKING:
+    from relay.cli.lanes import Lanes
+    from relay.config import Config, LogConfig
+    from relay.node import Node
+
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 10.0
+
+
+def serve(config: ConfigFile) -> None:
+    """Runs a node until Ctrl-C or SIGTERM. Prints one line once it serves; logs go to stderr.
+
+    Example: lianqiao serve --config ./zj/config.toml
+    """
+    from relay.cli.opening import only_process, open_node
+    from relay.config import load
+    from relay.registry import engines
+
+    loaded = load(config)
+    engine = engines().named(loaded.engine)
+    with only_process(loaded), ExitStack() as stack:
+        node = open_node(loaded, clock)
+        stack.callback(node.close)
+        stores = _stores(loaded)
+        configure_logs(loaded.log)
+        _warn(loaded)
+        _run(loaded, node, stores, engine, stack)
+
+
+def clock() -> int:
+    """The machine's clock, integer seconds since 1970 UTC."""
+    return int(time.time())
+
+
+def _warn(config: Config) -> None:
+    keys = len(config.validators)
+    if keys == 1:
+        output.note("warning: one key signs the heads of this node; nobody else vouches for them.")
+    else:
+        output.note(
+            f"warning: the {keys} validator keys in this one process show the arithmetic of a "
+            "quorum, not independence."
+        )
+    output.note(
+        "In production each key is held by an institution of its own, which verifies before it "
+        "signs (at least four of them), and witnesses co-sign."
+    )
+
+
+def _run(
+    config: Config, node: Node, stores: dict[str, Any], engine: Callable[..., Any], stack: ExitStack
+) -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    lanes = _lanes(config)
+    if lanes is not None:
+        _start_lanes(node, lanes, stop, stack)
+    server = engine(
+        node,
+        listen=config.listen,
+        clock=clock,
+        reflect=config.reflection,
+        lanes=lanes,
+        **stores,
+    )
+    stack.callback(server.stop, GRACE_SECONDS)
+    stack.callback(stop.set)
+    host = config.listen.rpartition(":")[0]
+    output.say(f"{config.chain_id} ({config.role}) listens on {host}:{server.port}")
+    sys.stdout.flush()
+    _tick(node, stop)
+
+
+def _tick(node: Node, stop: threading.Event) -> None:
+    """Keeps the head young until `stop`. A disk that is full now may have room later."""
+    import structlog
+
+    log = structlog.get_logger("lianqiao.serve")
+    while not stop.wait(POLL_SECONDS):
+        try:
+            node.tick()
+        except LianqiaoError as error:
+            log.error("tick", reason=str(error.reason), detail=error.detail)
+    log.info("stopping")
+
+
+def _lanes(config: Config) -> Lanes | None:
+    if config.role != "relay":
+        return None
+    from relay.cli.lanes import Lanes
+
+    return Lanes(config.data / "lanes.json", config.lanes)
+
+
+def _start_lanes(node: Node, lanes: Lanes, stop: threading.Event, stack: ExitStack) -> None:
+    from relay.local import LocalChain
+    from relay.relayer import Relayer
+
+    relayer = Relayer(
+        node.store,
+        LocalChain(node),
+        heads_needed=node.heads_needed,
+        submit_misbehaviour=node.submit_misbehaviour,
+    )
+    lanes.start(relayer)
+
+    def wait(seconds: float) -> object:
+        return node.wait(node.head.size, seconds)
+
+    thread = threading.Thread(target=relayer.run, args=(stop, clock, wait), name="relayer")
+    thread.start()
+    stack.callback(thread.join)
+    stack.callback(stop.set)
+
+
+def _stores(config: Config) -> dict[str, Any]:
+    """Where a ledger keeps originals, and who read them."""
+    if config.vault is None:
+        return {}
+    import os
+
+    from relay.record.seal import load_key
+    from relay.record.vault import Vault
+
+    directory, ledger = config.vault.directory, config.chain_id
+    try:
+        key = load_key(config.vault.key)
+    except LianqiaoError as error:
+        raise Malformed(
+            error.detail,
+            reason=Reason.CONFIG_INVALID,
+            hint=error.hint or "[vault] key in the configuration names the file",
+        ) from None
+    try:
+        return {
+            "vault": Vault(directory, key, ledger, os.urandom),
+        }
+    except OSError as error:
+        raise output.unreadable(directory, error) from None
+
+
+# --- logs
+
+
+def configure_logs(config: LogConfig) -> None:
+    """structlog to standard error: one line an RPC and a turn, JSON unless it is a terminal."""
+    import structlog
+
+    as_json = config.format == "json" or (config.format == "auto" and not sys.stderr.isatty())
+    renderer: Callable[..., Any] = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            places_only,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(config.level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def places_only(_logger: Any, _method: str, entry: Any) -> Any:
+    """An exception as its kind and the places it passed; its text might be a patient's."""
+    error = entry.pop("exc_info", None)
+    if isinstance(error, BaseException):
+        frames = traceback.extract_tb(error.__traceback__)[-8:]
+        entry["kind"] = type(error).__name__
+        entry["places"] = [f"{f.filename.rpartition('/')[2]}:{f.lineno}" for f in frames]
+    return entry
