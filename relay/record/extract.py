@@ -82,6 +82,7 @@ class _Reader:
         self.issued = _issued(report)
         self.examined = effective(report.resource, _where(report))
         self.mark = mark(report.resource, _where(report))
+        self._known: dict[int, tuple[Identifier, ...]] = {}
 
     def item(self, target: Target, order: Mapping[int, int]) -> Item:
         """One item. Raises Invalid(RECORD_INVALID)."""
@@ -149,7 +150,10 @@ class _Reader:
             return self._identify(target, inner, kind) if isinstance(inner, dict) else []
         if target.resource.get("resourceType") != kind:
             return []
-        return list(identifiers(target.resource))
+        found = self._known.get(id(target.resource))
+        if found is None:  # one laboratory makes all the items of a report
+            found = self._known[id(target.resource)] = identifiers(target.resource)
+        return list(found)
 
 
 def _names(reference: dict[str, Any], kind: str) -> bool:

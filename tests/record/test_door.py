@@ -235,6 +235,48 @@ def test_members_in_a_circle_end() -> None:
     assert len(record(bundle(patient(), report(1), a, b), "f").parts) == 3
 
 
+def test_the_report_lends_what_a_result_lacks() -> None:
+    specimens = [
+        {"resourceType": "Specimen", "id": f"s{n}", "type": {"coding": [{"code": code}]}}
+        for n, code in ((1, "SER"), (2, "UR"))
+    ]
+    lab = {
+        "resourceType": "Organization",
+        "id": "l1",
+        "identifier": [{"system": "urn:lab", "value": "lab-1"}],
+    }
+    bare = observation(1, category=None, issued=None, effectiveDateTime=None)
+    named = report(
+        1,
+        specimen=[{"reference": url("s1")}],
+        performer=[
+            {"reference": url("l1")},
+            {"type": "Practitioner", "identifier": {"system": "urn:doctor", "value": "d-1"}},
+        ],
+    )
+    (item,) = record(bundle(patient(), named, bare, lab, *specimens), "f").items
+    assert [c.code for c in item.specimens] == ["SER"]
+    assert [c.code for c in item.categories] == ["LAB"]
+    assert item.laboratories == (Identifier("urn:lab", "lab-1"),)
+    assert item.authors == (Identifier("urn:doctor", "d-1"),)
+    assert (item.examined, item.issued) == (1790812800, 1790812800 + 3 * 3600)
+    # With two specimens the report does not say which.
+    named["specimen"].append({"reference": url("s2")})
+    assert record(bundle(patient(), named, bare, lab, *specimens), "f").items[0].specimens == ()
+
+
+def test_official_identifiers_come_first_and_old_ones_not_at_all() -> None:
+    who = patient()
+    who["identifier"] = [
+        {"system": "urn:a", "value": "1", "use": "old"},
+        {"system": "urn:b", "value": "2"},
+        {"system": "urn:c", "value": "3", "use": "official"},
+        {"value": "4"},
+    ]
+    found = record(bundle(who, report(1), observation(1)), "f").patient
+    assert [i.value for i in found] == ["3", "2"]
+
+
 # --- refusals, each with its reason
 
 
