@@ -176,6 +176,7 @@ def test_what_is_missing_or_unused(world: World) -> None:
         replace(good, hops=()),
         replace(good, hops=(relay,)),
         edit(good, 0, claims=()),
+        replace(good, hops=(source, relay, replace(source, claims=()))),
         edit(good, 1, claims=(BundleClaim(ClaimKind.RECEIPT, 1),)),
         replace(good, packets=()),
         replace(good, packets=(BundlePacket(PACKET),)),
@@ -314,6 +315,9 @@ def test_an_old_bundle_is_not_believed_without_its_link(world: World) -> None:
     linked = source.raw(3, source.body(6))
     refused(Reason.NOT_CANONICAL, edit(bundle, 0, headers=(linked, end)), trust, now)
     refused(Reason.HEIGHT_NOT_MONOTONIC, edit(bundle, 0, headers=(start, start, end)), trust, now)
+    header = CLIENT.decode_header(start)
+    sized = CLIENT.encode_header(replace(header, link_height=3))
+    refused(Reason.NOT_CANONICAL, edit(bundle, 0, headers=(sized, end)), trust, now)
     # Retired keys sign a past of their own: properly, but no proof makes it part of the tree.
     forged = Ledger("zj-medical/0")
     forged.fill(6)
