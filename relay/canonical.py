@@ -61,7 +61,8 @@ _STRICT_READER = json.JSONDecoder(
 def _check(value: object) -> None:
     """Raises Malformed unless `value` is made of our types, bounded in depth and in integers."""
     level: list[Any] = [value]
-    for _ in range(MAX_DEPTH + 1):
+    depth = 0
+    while level:
         below: list[Any] = []
         for item in level:
             kind = type(item)
@@ -70,19 +71,19 @@ def _check(value: object) -> None:
             if kind is int:
                 if not -MAX_INTEGER <= item <= MAX_INTEGER:
                     raise Malformed("an integer lies outside -(2^53-1) to 2^53-1")
-            elif kind is list:
-                below += item
-            elif kind is dict:
-                for key in item:
-                    if type(key) is not str:
-                        raise Malformed("an object's keys must be strings")
-                below += item.values()
-            else:
+                continue
+            if kind is not list and kind is not dict:
                 raise Malformed("not a value of our JSON", type=kind.__name__)
-        if not below:
-            return
-        level = below
-    raise Malformed("nested too deeply", reason=Reason.LIMIT_EXCEEDED, levels=MAX_DEPTH)
+            if depth == MAX_DEPTH:
+                raise _too_deep()
+            if kind is dict and not all(type(key) is str for key in item):
+                raise Malformed("an object's keys must be strings")
+            below += item if kind is list else item.values()
+        level, depth = below, depth + 1
+
+
+def _too_deep() -> Malformed:
+    return Malformed("nested too deeply", reason=Reason.LIMIT_EXCEEDED, levels=MAX_DEPTH)
 
 
 def _write(value: Json) -> bytes:
@@ -119,8 +120,7 @@ def _read(text: str, reader: json.JSONDecoder) -> Json:
         raise Malformed(f"not JSON: {error.msg}", offset=error.pos) from error
     except RecursionError as error:
         # Far beyond MAX_DEPTH on every platform, so the outcome does not depend on the stack.
-        detail = "nested too deeply"
-        raise Malformed(detail, reason=Reason.LIMIT_EXCEEDED, levels=MAX_DEPTH) from error
+        raise _too_deep() from error
     except ValueError as error:  # the interpreter's own limit on the digits of an integer
         raise Malformed("an integer lies outside -(2^53-1) to 2^53-1") from error
     _check(value)
