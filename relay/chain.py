@@ -112,7 +112,10 @@ class ClientStatus:
 class Chain(Protocol):
     """I/O with one chain. Every method raises Unavailable(CHAIN_UNREACHABLE) and nothing untyped."""
 
-    chain_id: str
+    @property
+    def chain_id(self) -> str:
+        """Id of the chain, as it says itself."""
+        ...
 
     def latest_height(self) -> int:
         """The greatest height that has a signed header; 0 where there is none yet."""
