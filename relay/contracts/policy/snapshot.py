@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from relay.contracts.base import Reader
-from relay.contracts.policy.index import Line, document, in_force
+from relay.contracts.policy.loaded import Line, document, in_force
 from relay.contracts.policy.values import (
     Assessment,
     CatalogueItem,
@@ -115,7 +115,7 @@ _KEPT = 16
 
 
 def policy_at(state: Reader, lines: tuple[Line, ...], now: int) -> Policy:
-    """The policy in force at `now` by the loaded `lines` (relay.contracts.policy.index.index)."""
+    """The policy in force at `now` by the loaded `lines` (relay.contracts.policy.loaded.index)."""
     current = in_force(lines, now)
     digests = tuple(line.digest for line in current)
     found = _SNAPSHOTS.get(digests)

@@ -16,7 +16,7 @@ Keys (ids and hashes in hex):
     reported/<origin>/<request>/<part>/<result>     id of the outcome that reported it
     tally/<institution>/<item>/<result or R-code>/<request>/<part>   time: one count each
     delivered/<grant or outcome>                    {accepted, client, sequence, time} of rows 3, 5
-    policy… (relay.contracts.policy.index) and undelivered… (relay.contracts.base)
+    policy… (relay.contracts.policy.loaded) and undelivered… (relay.contracts.base)
 
 Packets come in any order, so a revision is kept under what it revises whether that is known or not,
 and it counts only if the same institution signed both.
