@@ -26,8 +26,9 @@ from relay.bundle import (
     verify_bundle,
 )
 from relay.errors import LianqiaoError, Malformed, Reason
+from relay.light.checkpoint_client import CheckpointClient
 from relay.light.client import consensus_of
-from relay.light.types import DAY, ClientType, Witness
+from relay.light.types import DAY, ClientType, Header, Witness
 from relay.packet import (
     ABSENT,
     Packet,
@@ -174,6 +175,7 @@ def test_what_is_missing_or_unused(world: World) -> None:
     source, relay = good.hops
     incomplete = [
         replace(good, hops=()),
+        Bundle((), ()),
         replace(good, hops=(relay,)),
         edit(good, 0, claims=()),
         replace(good, hops=(source, relay, replace(source, claims=()))),
@@ -346,6 +348,28 @@ def test_an_unknown_client_type(world: World) -> None:
     assert err.value.reason == Reason.CLIENT_TYPE_UNKNOWN
 
 
+class Sloppy(CheckpointClient):
+    """A foreign type that overlooks what follows a header, and whose links show nothing."""
+
+    links = False
+
+    def decode_header(self, raw: bytes) -> Header:
+        return super().decode_header(raw.removesuffix(b"more"))
+
+
+def test_what_a_foreign_client_type_overlooks_is_not_believed(world: World) -> None:
+    good = world.bundle()
+    more = edit(good, 0, headers=(world.source.raw(3) + b"more",))
+    trust, backwards, later = younger_trust(world, good)
+    for bundle, believed, now, reason in (
+        (more, World().trust(), NOW, Reason.MALFORMED),
+        (backwards, trust, later, Reason.NOT_CANONICAL),
+    ):
+        with pytest.raises(LianqiaoError) as err:
+            verify_bundle(encode_bundle(bundle), believed, now, {"checkpoint": Sloppy()})
+        assert err.value.reason == reason
+
+
 def test_pinned_witnesses_are_required_of_a_bundle_too(world: World) -> None:
     good = world.bundle()
     world.source.state = replace(world.source.state, witnesses=(witness("w1"),), witness_quorum=1)
@@ -399,6 +423,7 @@ def json_edits() -> list[tuple[str, Callable[[dict[str, object]], object]]]:
         ("base64 bits", lambda t: hop(t).update(proof="AB==")),
         ("kind", lambda t: claim(t).update(kind="COMMITMENT")),
         ("kind type", lambda t: claim(t).update(kind=["commitment"])),
+        ("hop type", lambda t: t.update(hops=[1])),
         ("claim type", lambda t: hop(t).update(claims=["commitment"])),
         ("index type", lambda t: claim(t).update(packet="0")),
         ("index bool", lambda t: claim(t).update(packet=False)),
@@ -442,6 +467,7 @@ def test_a_trust_file_is_read_in_any_layout_and_nothing_else(world: World) -> No
     for old, new in (
         ('"version":1', '"version":2'),
         ('"version":1', '"version":1,"more":0'),
+        ('"version":1', '"version":true'),
         ('"strict":true', '"strict":1'),
         ('"chain_id":"zj', '"chain_id":"aa'),
         ('"chain_id":"zj-medical/0"', '"chain_id":"relay/0"'),
