@@ -39,6 +39,9 @@ _ENCODER = json.JSONEncoder(
 )
 
 
+_KEYS = frozenset((str,))
+
+
 def _refuse_number(text: str) -> NoReturn:
     raise Malformed("numbers in our JSON are integers; fractions, exponents and NaN are refused")
 
@@ -76,7 +79,7 @@ def _check(value: object) -> None:
                 raise Malformed("not a value of our JSON", type=kind.__name__)
             if depth == MAX_DEPTH:
                 raise _too_deep()
-            if kind is dict and not all(type(key) is str for key in item):
+            if kind is dict and not _KEYS.issuperset(map(type, item)):
                 raise Malformed("an object's keys must be strings")
             below += item if kind is list else item.values()
         level, depth = below, depth + 1
