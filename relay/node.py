@@ -123,6 +123,34 @@ class Node:
         answer: bytes = self._groups.submit(_once(step, request_id, whole))
         return answer
 
+    def call_each(
+        self, port: str, method: str, bodies: Sequence[bytes]
+    ) -> list[bytes | LianqiaoError]:
+        """The same action for many bodies in one transaction; each stands or fails by itself.
+
+        An answer for each body, or the error that it was refused with.
+        """
+        contract = self.contracts.get(port)
+        if contract is None:
+            raise NotFound(Reason.PORT_NOT_FOUND, "no contract runs on this port", port=port)
+
+        def step(tx: Transaction, now: int) -> list[bytes | LianqiaoError]:
+            state = HostState(self.channel, tx, port, now)
+            answers: list[bytes | LianqiaoError] = []
+            for body in bodies:
+                mark = tx.mark()
+                try:
+                    answers.append(contract.call(method, body, state, now))
+                except LianqiaoError as err:
+                    tx.rollback(mark)
+                    if isinstance(err, Conflict):
+                        raise
+                    answers.append(err)
+            return answers
+
+        result: list[bytes | LianqiaoError] = self._groups.submit(step)
+        return result
+
     def create_client(self, state: ClientState, anchor_header: bytes, request_id: str = "") -> str:
         """Pins a chain: its id, algorithm, threshold, witnesses and first header; the client id."""
 
