@@ -102,6 +102,27 @@ def test_every_changed_byte_is_refused(store: AuditStore, tmp_path: Path) -> Non
         assert err.value.reason == Reason.VAULT_CORRUPT
 
 
+def test_a_line_has_one_spelling(store: AuditStore, tmp_path: Path) -> None:
+    """The bits that base64 leaves unused are not free."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    seen = 0
+    for length in range(3):
+        store.append([access(who="x" * length)])
+    (path,) = (tmp_path / "audit").iterdir()
+    lines = path.read_text().splitlines()
+    for number, line in enumerate(lines):
+        body = line.rstrip("=")
+        if body == line:
+            continue
+        seen += 1
+        other = body[:-1] + alphabet[alphabet.index(body[-1]) ^ 1] + line[len(body) :]
+        path.write_text("\n".join([*lines[:number], other, *lines[number + 1 :]]) + "\n")
+        with pytest.raises(Invalid) as err:
+            list(store.entries())
+        assert err.value.reason == Reason.VAULT_CORRUPT
+    assert seen == 2
+
+
 def test_lines_cannot_be_moved_or_taken_out(store: AuditStore, tmp_path: Path) -> None:
     store.append([access(OCTOBER + n) for n in range(3)])
     (path,) = (tmp_path / "audit").iterdir()
@@ -111,6 +132,7 @@ def test_lines_cannot_be_moved_or_taken_out(store: AuditStore, tmp_path: Path) -
         with pytest.raises(Invalid) as err:
             list(AuditStore(tmp_path / "audit", KEY, "zj-medical", Entropy()).entries())
         assert err.value.reason == Reason.VAULT_CORRUPT
+    path.write_bytes(a + b + c)
     path.rename(path.with_name("2026-12.log"))
     with pytest.raises(Invalid):
         list(AuditStore(tmp_path / "audit", KEY, "zj-medical", Entropy()).entries())

@@ -512,6 +512,13 @@ def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         assert err.value.reason == Reason.LIMIT_EXCEEDED, name
 
 
+def test_the_lines_of_a_source_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "MAX_RESOURCES", 2)
+    with pytest.raises(Malformed) as err:
+        records([Source("f", (line(patient()) + b"\n") * 3)])
+    assert err.value.reason == Reason.LIMIT_EXCEEDED
+
+
 def test_one_record_is_one() -> None:
     one = json.dumps(json.loads(panel(1))).encode()
     with pytest.raises(Invalid) as err:
@@ -524,8 +531,11 @@ def test_one_record_is_one() -> None:
 
 def _spoil(data: bytes) -> list[bytes]:
     text = data.decode()
-    secret = SECRETS[0]
+    secret, plain = SECRETS[:2]
+    contained = f'"contained": [{{"resourceType": "{plain}"}}], "subject"'
     return [
+        text.replace('"valueQuantity"', f'"{plain}"').encode(),
+        text.replace('"subject"', contained).encode(),
         data[:-20],
         text.replace('"final"', f'"{secret}"').encode(),
         text.replace('"female"', f'"{secret}"').encode(),

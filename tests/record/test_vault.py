@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from relay.errors import Invalid, Malformed, NotFound, Reason, Refused
 from relay.record.parts import Opened, PatientOpening, commit
 from relay.record.seal import Seal, VaultKeys, create_key, load_key
-from relay.record.sealed import KeptItem, KeptRecord
+from relay.record.sealed import KeptItem, KeptRecord, Sealer
 from relay.record.vault import Vault
 from tests.record.samples import NAME, PATIENT_ID, Entropy
 
@@ -162,6 +163,36 @@ def test_parts_do_not_open_in_each_others_place(vault: Vault, tmp_path: Path) ->
     path.write_bytes(data[:at] + second + first + data[at + 2 * length :])
     with pytest.raises(Invalid) as err:
         vault.get(record.commitment)
+    assert err.value.reason == Reason.VAULT_CORRUPT
+
+
+def test_what_each_seal_is_bound_to(vault: Vault, tmp_path: Path) -> None:
+    """The format as it is written down, opened by hand."""
+    record = kept(1)
+    vault.put([record])
+    data = _file(tmp_path, record).read_bytes()
+    assert data[:12] == b"LQVAULT1\x00\x00\x00\x04"
+    at, seal = 12, VaultKeys(KEY, "zj-medical").records
+    for number in (3, 0, 1, 2):
+        length = int.from_bytes(data[at : at + 4], "big")
+        sealed = data[at + 4 : at + 4 + length]
+        at += 4 + length
+        bound = b"LQVAULT1\x00\x00\x00\x0azj-medical" + record.commitment
+        bound += number.to_bytes(4, "big") + b"\x00\x00\x00\x03"
+        plain = seal.open(sealed, bound, "it")
+        if number < 3:
+            assert plain == record.parts[number].salt + record.parts[number].content
+        else:
+            assert b'"salt":"' + record.patient.salt.hex().encode() in plain
+    assert at == len(data)
+
+
+def test_what_opens_is_checked_against_its_commitment() -> None:
+    keys = VaultKeys(KEY, "zj-medical")
+    sealer = Sealer("zj-medical", keys.records, Entropy())
+    wrong = replace(kept(1), commitment=bytes(32))
+    with pytest.raises(Invalid) as err:
+        sealer.open_record(sealer.encode(wrong, []), bytes(32))
     assert err.value.reason == Reason.VAULT_CORRUPT
 
 
