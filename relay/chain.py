@@ -138,7 +138,11 @@ class Chain(Protocol):
         ...
 
     def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
-        """Steps of packets of one of this chain's clients, with cursor > `after`, ascending."""
+        """Steps of packets of one of this chain's clients, with cursor > `after`, ascending.
+
+        Fewer than `limit` is no sign that there are no more; none is. Raises
+        NotFound(CLIENT_NOT_FOUND).
+        """
         ...
 
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:

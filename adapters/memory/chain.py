@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from relay.chain import Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
-from relay.errors import NotFound, Reason, Unavailable
+from relay.errors import Malformed, NotFound, Reason, Unavailable
 
 MAX_LATE = 100
 
@@ -74,7 +74,14 @@ class MemoryChain:
 
     def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
         """See relay.chain.Chain."""
-        return self._call("packets", lambda: self.inner.packets(client_id, after, limit))
+
+        def listed() -> Sequence[PacketStep]:
+            steps = self.inner.packets(client_id, after, max(0, limit))
+            if not steps:
+                self.inner.client(client_id)
+            return steps
+
+        return self._call("packets", listed)
 
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""
@@ -109,7 +116,10 @@ class MemoryChain:
         if fault is Fault.REQUEST_LOST:
             raise _unreachable(self.chain_id, "the request was lost")
         self.calls[name] += 1
-        answer = call()
+        try:
+            answer = call()
+        except (OverflowError, TypeError, ValueError) as err:
+            raise Malformed(f"this cannot be asked of a chain: {err}") from err
         if fault is Fault.DUPLICATE:
             self.calls[name] += 1
             answer = call()
