@@ -32,6 +32,10 @@ class Connection:
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.enable_http_proxy", 0),
+                # A node that was restarted is found again within seconds, not minutes.
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.min_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 5_000),
             ],
         )
 

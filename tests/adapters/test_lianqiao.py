@@ -1,0 +1,149 @@
+"""The adapter for nodes over gRPC: limits of one answer, and whatever a transport can do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from adapters.lianqiao.chain import LianqiaoChain, _parts, connect
+from relay.chain import MAX_BATCH, Delivery, Item, Step
+from relay.errors import LianqiaoError, Reason, Unavailable
+from relay.packet import MAX_PAYLOAD_BYTES, Packet
+from relay.query import get_packet
+from relay.server import Limits, RunningServer, start
+from relay.store import Direction, PacketState
+from tests.echo import ECHO
+from tests.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    made.node("zj", "ledger", [ECHO])
+    made.node("hub", "relay", [ECHO])
+    made.connect("zj", "hub")
+    yield made
+    made.close()
+
+
+def _served(world: World, name: str, **limits: int) -> tuple[RunningServer, LianqiaoChain]:
+    server = start(world.nodes[name], clock=world.clock, limits=Limits(**limits))
+    chain = connect({"address": f"127.0.0.1:{server.port}"})
+    assert isinstance(chain, LianqiaoChain)
+    return server, chain
+
+
+def _send(world: World, on: str, to: str, value: bytes) -> None:
+    head = f"{world.clients[on, to]}\n{world.clock() + 600}\n".encode()
+    world.nodes[on].call("echo", "send", head + value)
+
+
+def test_packets_go_both_ways_over_grpc(world: World) -> None:
+    """Both ends of the lane are reached over the wire, the local one too."""
+    server, chain = _served(world, "zj")
+    relayer = world.relayer("hub")
+    relayer.add_lane(world.clients["hub", "zj"], chain)
+    for on, to in (("zj", "hub"), ("hub", "zj")):
+        for i in range(20):
+            _send(world, on, to, b"%d" % i)
+    world.settle("hub")
+    for on, to in (("zj", "hub"), ("hub", "zj")):
+        for i in range(1, 21):
+            view = get_packet(world.nodes[on].store, world.clients[on, to], i, Direction.OUT)
+            assert view.state is PacketState.ACKNOWLEDGED
+    chain.close()
+    server.stop(0)
+
+
+def test_a_node_that_restarts_is_found_again(world: World) -> None:
+    server, chain = _served(world, "zj")
+    address = f"127.0.0.1:{server.port}"
+    assert chain.latest_height() == world.nodes["zj"].head.size
+    server.stop(0)
+    with pytest.raises(LianqiaoError) as err:
+        chain.latest_height()
+    assert err.value.reason is Reason.CHAIN_UNREACHABLE
+    again = start(world.nodes["zj"], listen=address, clock=world.clock)
+    assert _within(5, chain.latest_height) == world.nodes["zj"].head.size
+    chain.close()
+    again.stop(0)
+
+
+def _within(seconds: int, call: Callable[[], int]) -> int:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return call()
+        except Unavailable:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_a_closed_connection_is_a_chain_that_cannot_be_reached(world: World) -> None:
+    server, chain = _served(world, "zj")
+    chain.close()
+    with pytest.raises(LianqiaoError) as err:
+        chain.latest_height()
+    assert err.value.reason is Reason.CHAIN_UNREACHABLE
+    server.stop(0)
+
+
+def test_large_payloads_come_in_more_answers(world: World) -> None:
+    for _ in range(12):
+        _send(world, "zj", "hub", bytes(MAX_PAYLOAD_BYTES))
+    server, chain = _served(world, "zj", message_bytes=1024 * 1024)
+    steps = list(chain.packets(world.clients["zj", "hub"], 0, 1000))
+    assert 1 <= len(steps) <= 3
+    while page := chain.packets(world.clients["zj", "hub"], steps[-1].cursor, 1000):
+        steps += page
+    assert [s.packet.sequence for s in steps] == list(range(1, 13))
+    chain.close()
+    server.stop(0)
+
+
+def test_an_answer_that_never_fits_is_told(world: World) -> None:
+    _send(world, "zj", "hub", bytes(MAX_PAYLOAD_BYTES))
+    server, chain = _served(world, "zj", message_bytes=64 * 1024)
+    with pytest.raises(LianqiaoError) as err:
+        chain.packets(world.clients["zj", "hub"], 0, 1000)
+    assert err.value.reason is Reason.LIMIT_EXCEEDED
+    chain.close()
+    server.stop(0)
+
+
+def test_many_deliveries_take_several_calls() -> None:
+    item = Item(Step.RECEIVE, Packet(1, "a", "b", 1, ()))
+
+    def sizes(*items: int) -> list[list[int]]:
+        deliveries = [Delivery("c", items=(item,) * count) for count in items]
+        return [[len(d.items) for d in part] for part in _parts(deliveries)]
+
+    assert sizes() == []
+    assert sizes(MAX_BATCH, 1) == [[MAX_BATCH], [1]]
+    assert sizes(600, 400, 400, 600, 1) == [[600, 400], [400, 600], [1]]
+    assert [len(part) for part in sizes(*[1] * 130)] == [64, 64, 2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"address": ""},
+        {"address": "localhost"},
+        {"address": ":7101"},
+        {"address": "host:"},
+        {"address": "host:0"},
+        {"address": "host:65536"},
+        {"address": "host:７１０１"},
+        {"address": "host\n:7101"},
+        {"address": "h" * 300 + ":7101"},
+        {"address": "127.0.0.1:7101", "adress": "x"},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings: dict[str, str]) -> None:
+    with pytest.raises(LianqiaoError) as err:
+        connect(settings)
+    assert err.value.reason is Reason.CONFIG_INVALID
