@@ -92,7 +92,11 @@ def read_call(body: bytes, members: str, optional: str = "") -> Object:
 
 
 def signed(algorithm: str, public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether a signature is valid, for decisions in which a wrong one is an answer."""
+    """Whether a signature is valid, for decisions in which a wrong one is an answer.
+
+    One under an algorithm that is not installed is not valid: nodes that re-execute one journal
+    install the same algorithms, or they do not decide alike.
+    """
     try:
         verify(algorithm, public_key, message, signature)
     except Invalid:

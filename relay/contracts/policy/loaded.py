@@ -86,7 +86,7 @@ def in_force(lines: tuple[Line, ...], now: int) -> tuple[Line, ...]:
 
 
 _MEMO: dict[bytes, Document] = {}
-_MEMO_SIZE = 512
+_MEMO_SIZE = 128
 
 
 def document(state: Reader, digest: bytes) -> Document:

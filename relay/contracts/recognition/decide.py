@@ -3,7 +3,8 @@
 Before any item is judged: the requester must be accredited on the ledger that asks (PERSON), its
 region must have a rule (POLICY), the source ledger must be connected (SRC_AUTH), and the youngest
 verified head of the source must be young enough to say "not revoked" (HEAD_STALE). The first that
-fails refuses the request as a whole, and stands with every item.
+fails refuses the request as a whole, and stands with every item. Such a decision too is written
+once: who asks again, asks under a new id.
 """
 
 from __future__ import annotations
