@@ -20,6 +20,7 @@ from relay.registry import connect_chain
 from relay.views import LaneView
 
 if TYPE_CHECKING:
+    from relay.chain import Chain
     from relay.relayer import Relayer
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -43,6 +44,11 @@ class Lanes:
         for lane in self.list():
             relayer.add_lane(lane.client_id, _chain(lane))
         self._relayer = relayer
+
+    def remote(self, client_id: str) -> Chain | None:
+        """The chain behind a client, where a lane reaches it."""
+        lanes = self._relayer.lanes if self._relayer else ()
+        return next((lane.remote for lane in lanes if lane.client_id == client_id), None)
 
     def list(self) -> list[LaneView]:
         """Every lane in order of its client id; what the configuration says comes first."""
@@ -75,7 +81,7 @@ class Lanes:
 
 
 def _chain(lane: LaneView) -> Any:
-    return connect_chain(lane.adapter, {"address": lane.address, "client": lane.client_id})
+    return connect_chain(lane.adapter, {"address": lane.address})
 
 
 def _checked(value: str, check: Any) -> str:

@@ -91,15 +91,35 @@ def root(
 
 
 def _register() -> None:
-    from relay.cli import clients, connect, keys, packets, serve, setup, status, verify
+    from relay.cli import (
+        access,
+        attest,
+        clients,
+        connect,
+        keys,
+        packets,
+        policy,
+        recognise,
+        records,
+        serve,
+        setup,
+        status,
+        verify,
+    )
 
     setup.register(app)
     app.command("serve")(serve.serve)
-    app.command("connect")(connect.connect)
     app.add_typer(keys.app, name="keys", help="Make and show keys.")
+    app.command("connect")(connect.connect)
     app.command("status")(status.status)
     app.add_typer(clients.app, name="clients", help="Light clients: what a node verifies.")
     app.add_typer(packets.app, name="packets", help="Packets: what became of them.")
+    app.add_typer(policy.app, name="policy", help="The versioned rules of a relay.")
+    app.add_typer(access.institutions, name="institutions", help="Who may attest on a ledger.")
+    app.command("attest")(attest.attest)
+    app.add_typer(records.app, name="records", help="Records: list, show, find, fetch, amend.")
+    app.add_typer(recognise.app, name="recognise", help="Consent, request, decision, outcome.")
+    app.command("access-log")(access.access_log)
     app.command("bundle")(packets.bundle)
     app.command("verify")(verify.verify)
 

@@ -78,12 +78,12 @@ def _run(
     lanes = _lanes(config)
     if lanes is not None:
         _start_lanes(node, lanes, stop, stack)
+        stores = {**stores, "lanes": lanes, "remote": lanes.remote}
     server = engine(
         node,
         listen=config.listen,
         clock=clock,
         reflect=config.reflection,
-        lanes=lanes,
         **stores,
     )
     stack.callback(server.stop, GRACE_SECONDS)
@@ -142,6 +142,7 @@ def _stores(config: Config) -> dict[str, Any]:
         return {}
     import os
 
+    from relay.record.audit import AuditStore
     from relay.record.seal import load_key
     from relay.record.vault import Vault
 
@@ -157,6 +158,7 @@ def _stores(config: Config) -> dict[str, Any]:
     try:
         return {
             "vault": Vault(directory, key, ledger, os.urandom),
+            "audit": AuditStore(directory / "audit", key, ledger, os.urandom),
         }
     except OSError as error:
         raise output.unreadable(directory, error) from None

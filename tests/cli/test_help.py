@@ -28,10 +28,11 @@ COMMANDS = dict(leaves(ROOT))
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_each_command_shows_an_example_of_itself(path: tuple[str, ...]) -> None:
+    paragraphs = (COMMANDS[path].help or "").split("\n\n")
     (example,) = [
-        line.strip().removeprefix("Example: ")
-        for line in (COMMANDS[path].help or "").splitlines()
-        if line.strip().startswith("Example: ")
+        " ".join(p.split()).removeprefix("Example: ")
+        for p in paragraphs
+        if p.strip().startswith("Example: ")
     ]
     words = shlex.split(example)
     assert words[: 1 + len(path)] == ["lianqiao", *path]
@@ -69,6 +70,18 @@ def test_the_commands_of_the_issue_are_there() -> None:
         "packets trace",
         "bundle",
         "verify",
+        "attest",
+        "records list",
+        "records show",
+        "records find",
+        "records amend",
+        "records retract",
+        "records fetch",
+        "recognise request",
+        "recognise outcome",
+        "access-log",
+        "policy load",
+        "policy show",
     }
 
 
