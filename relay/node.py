@@ -27,7 +27,13 @@ from relay.light.validators import decode_set, encode_set, set_hash
 from relay.packet import Packet, be64
 from relay.signing import CheckpointSigner
 from relay.store import CheckpointRow, RequestRow, Store, Transaction
-from relay.store.identity import last_checkpoint, save_note, save_set, write_genesis
+from relay.store.identity import (
+    last_checkpoint,
+    save_note,
+    save_set,
+    unsigned_checkpoints,
+    write_genesis,
+)
 from relay.tiles import TileCache, load_edge
 
 Clock = Callable[[], int]
@@ -80,10 +86,10 @@ class Node:
                     hint="lianqiao init makes a node's directory",
                 )
             self._edge = load_edge(connection, head.size)
-        self._head = head
         signer.check_not_stale(head.size, head.body)
-        if not head.note:
-            self._head = self._sign(head)
+        self._last = head
+        """The newest committed body; the same as the head but between commit and signature."""
+        self._head = head if head.note else self._sign_pending()
 
     # --- what others ask of it
 
@@ -238,9 +244,10 @@ class Node:
 
     def _commit(self, steps: Sequence[Step]) -> list[Any]:
         sealed: CheckpointRow | None = None
-        edge = self._edge
         with self.store.transaction() as tx:
-            now = max(self._clock(), self._head.time)
+            self._follow(tx)
+            edge, last = self._edge, self._last
+            now = max(self._clock(), last.time)
             answers: list[Any] = []
             for step in steps:
                 mark = tx.mark()
@@ -254,19 +261,37 @@ class Node:
                         _log.error("step_failed", kind=type(err).__name__, exc_info=err)
                     answers.append(err)
             if tx.entries:
-                set_now = self._head.next_set_hash
+                set_now = last.next_set_hash
                 announced = _announced(tx) or set_now
-                edge, sealed = seal(tx, self._edge, self.origin, now, set_now, announced)
+                edge, sealed = seal(tx, edge, self.origin, now, set_now, announced)
         if sealed is not None:
-            self._edge = edge
-            self._head = self._sign(sealed)
+            behind = not last.note
+            self._edge, self._last = edge, sealed
+            self._head = self._sign_pending() if behind else self._sign(sealed)
             with self._changed:
                 self._changed.notify_all()
         return answers
 
+    def _follow(self, tx: Transaction) -> None:
+        """Takes up what another process on the same database has committed meanwhile."""
+        if tx.size == self._edge.size:
+            return
+        last = last_checkpoint(tx.connection)
+        assert last is not None, "a journal has a head from its first entry on"
+        self._last, self._edge = last, load_edge(tx.connection, last.size)
+
     def _sign(self, row: CheckpointRow) -> CheckpointRow:
-        note = self._signer.sign(row.size, row.body)
-        return save_note(self.store, row, note)
+        self._last = save_note(self.store, row, self._signer.sign(row.size, row.body))
+        return self._last
+
+    def _sign_pending(self) -> CheckpointRow:
+        """Signs what was committed and not signed, in order: after a crash, or a failure."""
+        with self.store.read() as connection:
+            pending = unsigned_checkpoints(connection)
+        head = self._last
+        for row in pending:
+            head = self._sign(row)
+        return head
 
 
 def _announced(tx: Transaction) -> bytes | None:

@@ -26,6 +26,7 @@ from relay.packet import (
 )
 from relay.query import get_packet, get_record, list_packets, trace_packet
 from relay.store import ClientRow, Direction, PacketState
+from tests.databases import UrlOf
 from tests.echo import ECHO
 from tests.world import TYPES, World
 
@@ -33,8 +34,8 @@ HOUR = 3600
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path, urls: UrlOf) -> Iterator[World]:
+    made = World(tmp_path, url_of=urls)
     made.node("zj", "ledger", [ECHO])
     made.node("hub", "relay", [ECHO])
     made.connect("zj", "hub")

@@ -11,13 +11,14 @@ from relay.chain import Item, Step
 from relay.fsck import fsck
 from relay.query import get_packet
 from relay.store import Direction
+from tests.databases import sqlite_url
 from tests.echo import ECHO
 from tests.world import TYPES, World
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
+    made = World(tmp_path, url_of=sqlite_url)
     made.node("zj", "ledger", [ECHO])
     made.node("hub", "relay", [ECHO])
     client_id, _ = made.connect("zj", "hub")

@@ -20,13 +20,14 @@ from relay.query import get_client, list_records
 from relay.signing import CheckpointSigner, HighWaterMark
 from relay.store import Store
 from relay.store.migrate import migrate
+from tests.databases import sqlite_url
 from tests.echo import ECHO
 from tests.world import TYPES, World, keys_of, set_of
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
+    made = World(tmp_path, url_of=sqlite_url)
     made.node("zj", "ledger", [ECHO])
     made.node("hub", "relay", [ECHO])
     made.connect("zj", "hub")
@@ -226,7 +227,7 @@ def test_a_client_of_another_chains_header_is_refused(world: World) -> None:
 
 def _two_heads(world: World, tmp_path: Path) -> bytes:
     """The hub's keys sign another body of the size that its client knows."""
-    twin = World(tmp_path / "twin", clock=world.clock)
+    twin = World(tmp_path / "twin", clock=world.clock, url_of=sqlite_url)
     (tmp_path / "twin").mkdir()
     store = Store.at(tmp_path / "twin" / "hub.db")
     migrate(store.engine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,7 @@ from relay.relayer import LaneReport, Relayer
 from relay.signing import CheckpointSigner, HighWaterMark
 from relay.store import Store
 from relay.store.migrate import migrate
+from tests.databases import everyday_url
 
 START = 1_790_000_000
 MAX_TURNS = 200
@@ -68,11 +69,14 @@ class World:
     """Each node as relayers reach it: set `plan` or `reachable` to disturb the way there."""
     relayers: dict[str, Relayer] = field(default_factory=dict)
 
+    url_of: Callable[[Path], str] = everyday_url
+    """The database of a node whose file it would be; another kind in tests that ask for it."""
+
     def node(self, name: str, role: str = "ledger", contracts: Sequence[Contract] = ()) -> Node:
         """Makes a node, or opens it again where it was made before."""
         path = self.path / name
         keys = self.signers.setdefault(name, keys_of(name))
-        store = Store.at(path.with_suffix(".db"))
+        store = Store(self.url_of(path.with_suffix(".db")))
         if not path.with_suffix(".mark").exists():
             migrate(store.engine)
             create(store, name, role, set_of(keys, name), epoch=0, now=self.clock())

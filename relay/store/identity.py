@@ -57,8 +57,14 @@ def last_checkpoint(connection: Connection) -> CheckpointRow | None:
     return None if found is None else CheckpointRow(*found)
 
 
+def unsigned_checkpoints(connection: Connection) -> list[CheckpointRow]:
+    """Bodies that were committed and never signed, ascending; there is one after a crash."""
+    query = select(*columns(CheckpointRow)).where(_CHECKPOINT.c.note == "")
+    found = connection.execute(query.order_by(_CHECKPOINT.c.size))
+    return [CheckpointRow(*row) for row in found]
+
+
 def save_note(store: Store, row: CheckpointRow, note: str) -> CheckpointRow:
     """Adds the signatures to a body that is committed already."""
-    with store.transaction() as tx:
-        tx.connection.execute(_SAVE_NOTE, {"b_size": row.size, "b_note": note})
+    store.run(lambda tx: tx.connection.execute(_SAVE_NOTE, {"b_size": row.size, "b_note": note}))
     return replace(row, note=note)

@@ -8,15 +8,26 @@ writers that read before they write lose updates silently). A commit is durable 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, select, update
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    insert,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from relay.errors import Conflict, Exhausted, Reason, Refused
+from relay.errors import Conflict, Exhausted, Malformed, Reason, Refused, Unavailable
 from relay.store import tables
 from relay.store.migrate import SCHEMA, current_schema
 from relay.store.transaction import Transaction
@@ -24,17 +35,44 @@ from relay.store.transaction import Transaction
 _ENTRY = tables.table(tables.Entry)
 _META = tables.table(tables.Meta)
 BUSY_TIMEOUT_MS = 10_000
+MAX_ATTEMPTS = 50
+T = TypeVar("T")
 
 
 def open_engine(url: str) -> Engine:
     """An engine with the settings that durability and isolation need."""
-    engine = create_engine(url, pool_size=16, max_overflow=16) if ":memory:" not in url else None
-    if engine is None:
-        raise ValueError("a node's database is a file, also in tests: threads must share it")
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+    address = make_url(url)
+    if address.get_backend_name() == "postgresql":
+        # The driver is ours to choose: what operators write is the usual postgresql:// URL.
+        address = address.set(drivername="postgresql+psycopg")
+        return _postgresql_engine(address)
+    if address.get_backend_name() != "sqlite" or address.database in (None, "", ":memory:"):
+        raise Malformed(
+            f"no database of kind {address.get_backend_name()!r}",
+            reason=Reason.CONFIG_INVALID,
+            hint="use sqlite:///PATH or postgresql://USER@HOST/NAME",
+        )
+    engine = create_engine(address, pool_size=16, max_overflow=16)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _postgresql_engine(address: URL) -> Engine:
+    try:
+        return create_engine(
+            address,
+            isolation_level="SERIALIZABLE",
+            pool_size=16,
+            max_overflow=16,
+            pool_pre_ping=True,
+        )
+    except ModuleNotFoundError as err:
+        raise Malformed(
+            "the PostgreSQL driver is not installed",
+            reason=Reason.CONFIG_INVALID,
+            hint="pip install 'lianqiao[postgresql]'",
+        ) from err
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -65,6 +103,17 @@ class Store:
     def at(cls, path: Path) -> Store:
         """The store in one SQLite file."""
         return cls(f"sqlite:///{path}")
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """Runs `work` in a transaction of its own, again where another writer won.
+
+        `work` may run several times and must have no effect but on its transaction.
+        """
+        for _ in range(MAX_ATTEMPTS - 1):
+            with suppress(Conflict), self.transaction() as tx:
+                return work(tx)
+        with self.transaction() as tx:
+            return work(tx)
 
     def check(self, chain_id: str) -> None:
         """Raises Refused(WRONG_SCHEMA) or Refused(WRONG_CHAIN) with what to do about it."""
@@ -103,14 +152,17 @@ class Store:
                     tx = Transaction(connection, connection.execute(_NEXT_INDEX).scalar_one())
                     yield tx
                     tx.flush()
-            except OperationalError as err:
+            except DBAPIError as err:
                 raise _storage_error(err) from err
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent snapshot for queries."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+        """A consistent snapshot for queries. Raises Unavailable(DATABASE_UNREACHABLE)."""
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                yield connection
+        except DBAPIError as err:
+            raise _storage_error(err) from err
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
@@ -126,12 +178,15 @@ class Store:
 
     def set_meta(self, name: str, value: str) -> None:
         """Writes an identity value (at creation and at migration only)."""
-        with self.transaction() as tx:
+
+        def write(tx: Transaction) -> None:
             changed = tx.connection.execute(
                 update(_META).where(_META.c.name == name).values(value=value)
             )
             if changed.rowcount == 0:
                 tx.connection.execute(insert(_META).values(name=name, value=value))
+
+        self.run(write)
 
     def close(self) -> None:
         """Releases every connection."""
@@ -141,11 +196,33 @@ class Store:
 _NEXT_INDEX = select(func.coalesce(func.max(_ENTRY.c.index) + 1, 0))
 
 
+_CONFLICTS = frozenset({"40001", "40P01", "23505"})
+"""SQLSTATE of PostgreSQL: serialization failure, deadlock, and the unique key that a concurrent
+writer took first. On SQLite a taken key is a fault of ours, since its writers take turns."""
+_UNWRITABLE = frozenset({"53100", "25006"})
+"""SQLSTATE: disk full, read-only transaction."""
+
+
 def _storage_error(err: DBAPIError) -> Exception:
-    text = str(err.orig).lower()
-    if "locked" in text or "busy" in text or "serializ" in text or "deadlock" in text:
+    text, state = str(err.orig).lower(), getattr(err.orig, "sqlstate", None)
+    busy = isinstance(err, OperationalError) and ("locked" in text or "busy" in text)
+    if state in _CONFLICTS or (busy and state is None):
         return Conflict(Reason.CONFLICT, "another writer holds the database")
-    if "full" in text or "readonly" in text or "read-only" in text or "disk i/o" in text:
+    lost = isinstance(err, OperationalError) and type(err.orig).__module__.startswith("psycopg")
+    if (
+        err.connection_invalidated
+        or (state or "").startswith(("08", "57P"))
+        or (lost and state is None)
+    ):
+        return Unavailable(
+            Reason.DATABASE_UNREACHABLE,
+            "the database does not answer",
+            hint="the node goes on when it is back; nothing was half-written",
+        )
+    full = isinstance(err, OperationalError) and (
+        "full" in text or "readonly" in text or "read-only" in text or "disk i/o" in text
+    )
+    if state in _UNWRITABLE or full:
         return Exhausted(
             Reason.LIMIT_EXCEEDED,
             "the database cannot be written",

