@@ -17,10 +17,15 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from relay.chain import Chain
+from relay.disclosure.desk import Desk
+from relay.disclosure.nonces import Nonces
 from relay.errors import LianqiaoError, Reason, Refused
 from relay.node import Node
+from relay.record.audit import AuditStore
+from relay.record.vault import Vault
 from relay.service.boundary import Boundary
-from relay.service.parts import Parts
+from relay.service.parts import Lanes, Parts, Source, no_remote
 from relay.service.registration import register_services
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -162,26 +167,33 @@ def start(
     *,
     listen: str = "127.0.0.1:0",
     clock: Callable[[], int] = now,
-    vault: object = None,
+    vault: Vault | None = None,
+    audit: AuditStore | None = None,
     limits: Limits | None = None,
     reflect: bool = True,
+    lanes: Lanes | None = None,
+    remote: Callable[[str], Chain | None] = no_remote,
 ) -> RunningServer:
     """Serves `node` until `stop()`. Port 0 takes a free one, told by `RunningServer.port`.
 
-    `vault` is where a ledger keeps the originals of its records (relay.record); without it the
-    services that need it are not served. Raises Refused(CONFIG_INVALID) where the address is not
-    loopback or is taken.
+    `vault` and `audit` are where a ledger keeps the originals of its records and who read them
+    (relay.record); without both the services of records are not served. `lanes` are those that a
+    relay runs, `remote` gives the chain behind a client for shorter bundles. Raises
+    Refused(CONFIG_INVALID) where the address is not loopback or is taken.
     """
     check_listen(listen)
     limits = limits or Limits()
-    parts = Parts(node, clock)
+    parts = Parts(node, clock, lanes=lanes, remote=remote)
+    source = None
+    if vault is not None and audit is not None:
+        source = Source(vault, audit, Desk(node, vault, audit, Nonces(clock())))
     server = grpc.server(
         ThreadPoolExecutor(limits.threads, thread_name_prefix="rpc"),
         interceptors=[Boundary(time.monotonic)],
         options=limits.options(),
         maximum_concurrent_rpcs=limits.threads + limits.waiting,
     )
-    services = register_services(server, parts)
+    services = register_services(server, parts, source)
     health_servicer = Health(node, services)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     if reflect:

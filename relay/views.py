@@ -124,3 +124,15 @@ class PolicyView:
     """SHA-256 of the document."""
     in_force: bool
     """Whether it is the version of its kind and name that is in force now."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """How a relay reaches one chain. What is trusted of it is in the client."""
+
+    client_id: str
+    """The relay's client of that chain."""
+    adapter: str
+    """Entry point in the group `lianqiao.chains`."""
+    address: str
+    """`host:port`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lianqiao.relay.v1 import client_service_pb2 as cpb
 from lianqiao.relay.v1 import client_service_pb2_grpc as crpc
@@ -150,7 +150,35 @@ class EvidenceCalls(Calls):
         request = epb.GetConsistencyRequest(old_size=old_size, new_size=new_size)
         return list(self._connection.call(self._evidence.GetConsistency, request).hashes)
 
-    def bundle(self, client_id: str, sequence: int, direction: Direction) -> bytes:
+    def bundle(
+        self,
+        client_id: str,
+        sequence: int,
+        direction: Direction,
+        anchors: Mapping[str, int] | None = None,
+    ) -> bytes:
         """The bundle of a packet, for `lianqiao verify`."""
-        request = epb.GetBundleRequest(key=codec.key_to_pb(client_id, sequence, direction))
+        return self.bundle_of([(client_id, sequence, direction)], anchors)
+
+    def bundle_of(
+        self,
+        keys: Sequence[tuple[str, int, Direction]],
+        anchors: Mapping[str, int] | None = None,
+    ) -> bytes:
+        """One bundle of several packets (client id, sequence, direction).
+
+        `anchors`: chain id -> height of the head that its reader trusts, where that is not the
+        one of `trust()`.
+        """
+        request = epb.GetBundleRequest(
+            keys=[codec.key_to_pb(*key) for key in keys],
+            anchors=[
+                epb.Anchor(chain_id=chain, height=height)
+                for chain, height in (anchors or {}).items()
+            ],
+        )
         return self._connection.call(self._evidence.GetBundle, request).bundle
+
+    def trust(self) -> bytes:
+        """The trust file of what the node itself trusts, for `lianqiao verify`."""
+        return self._connection.call(self._evidence.GetTrust, epb.GetTrustRequest()).trust

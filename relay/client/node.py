@@ -10,8 +10,11 @@ from lianqiao.relay.v1 import operator_service_pb2_grpc as orpc
 from relay.client.base import Calls
 from relay.client.chain import ClientCalls, EvidenceCalls, PacketCalls
 from relay.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection
-from relay.codec.evidence import policy_from_pb, status_from_pb
-from relay.views import PolicyView, StatusView
+from relay.client.ledger import RecordCalls, RegistryCalls
+from relay.client.recognition import RecognitionCalls
+from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_from_pb, status_from_pb
+from relay.ledger_views import Resent
+from relay.views import LaneView, PolicyView, StatusView
 
 
 class OperatorCalls(Calls):
@@ -43,8 +46,35 @@ class OperatorCalls(Calls):
         request = opb.ListPoliciesRequest(kind=kind)
         return self._pages(self._operator.ListPolicies, request, "policies", policy_from_pb)
 
+    def register_lane(self, client_id: str, address: str, adapter: str = "lianqiao") -> None:
+        """Tells a relay where to reach the chain of one of its clients, for good.
 
-class NodeClient(ClientCalls, PacketCalls, EvidenceCalls, OperatorCalls):
+        Raises Denied(NOT_PERMITTED) where the node runs no lanes.
+        """
+        lane = lane_to_pb(LaneView(client_id, adapter, address))
+        self._connection.call(self._operator.RegisterLane, opb.RegisterLaneRequest(lane=lane))
+
+    def lanes(self) -> Iterator[LaneView]:
+        """The lanes of a relay."""
+        request = opb.ListLanesRequest()
+        return self._pages(self._operator.ListLanes, request, "lanes", lane_from_pb)
+
+    def resend(self, port: str) -> Resent:
+        """Has a contract send again what it could not send, for want of an active client."""
+        request = opb.RequestResendRequest(port=port)
+        response = self._connection.call(self._operator.RequestResend, request)
+        return Resent(response.sent, response.failed)
+
+
+class NodeClient(
+    ClientCalls,
+    PacketCalls,
+    EvidenceCalls,
+    OperatorCalls,
+    RegistryCalls,
+    RecordCalls,
+    RecognitionCalls,
+):
     """A node over gRPC. Thread-safe; a context manager that closes its connection."""
 
     def __init__(self, address: str, timeout: float = DEFAULT_TIMEOUT_SECONDS) -> None:

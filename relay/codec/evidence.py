@@ -5,7 +5,7 @@ from __future__ import annotations
 from lianqiao.relay.v1 import evidence_service_pb2 as pb
 from lianqiao.relay.v1 import operator_service_pb2 as opb
 from relay.codec.fields import blob, digest, each, integer, member, name
-from relay.views import HeadView, PolicyView, StatusView
+from relay.views import HeadView, LaneView, PolicyView, StatusView
 
 MAX_NOTE_BYTES = 256 * 1024
 MAX_PORTS = 100
@@ -97,4 +97,26 @@ def policy_from_pb(message: opb.Policy, where: str = "policy") -> PolicyView:
         integer(message.effective_time_seconds, f"{where}.effective_time_seconds"),
         digest(message.digest, f"{where}.digest"),
         message.in_force,
+    )
+
+
+def lane_to_pb(view: LaneView) -> opb.Lane:
+    """LaneView as a message."""
+    return opb.Lane(client_id=view.client_id, adapter=view.adapter, address=view.address)
+
+
+def lane_from_pb(message: opb.Lane, where: str = "lane") -> LaneView:
+    """LaneView."""
+    return LaneView(
+        name(message.client_id, f"{where}.client_id"),
+        name(message.adapter, f"{where}.adapter"),
+        name(message.address, f"{where}.address"),
+    )
+
+
+def anchor_from_pb(message: pb.Anchor, where: str = "anchor") -> tuple[str, int]:
+    """(chain id, height)."""
+    return (
+        name(message.chain_id, f"{where}.chain_id"),
+        integer(message.height, f"{where}.height", low=1),
     )

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from relay.contracts.payloads import fields as payload
 from relay.errors import Malformed, Reason
 from relay.light.types import MAX_INT
+from relay.packet import MAX_PAYLOAD_BYTES
 
 MAX_TEXT = 4096
 MAX_NAME = 128
@@ -41,9 +43,31 @@ def text(value: str, field: str, limit: int = MAX_TEXT) -> str:
 
 def name(value: str, field: str, limit: int = MAX_NAME) -> str:
     """Printable ASCII without space, 1 to `limit` characters: ids, ports, request ids."""
-    if not 1 <= len(value) <= limit or not all("!" <= c <= "~" for c in value):
+    if len(value) > limit:
+        raise malformed(field, f"must have at most {limit} characters", Reason.LIMIT_EXCEEDED)
+    if not value or not all("!" <= c <= "~" for c in value):
         raise malformed(field, f"must be 1 to {limit} printable ASCII characters without space")
     return value
+
+
+def identifier(value: str, field: str) -> str:
+    """An id of an institution, a ledger or an item, by the rule of the payloads it stands in."""
+    return payload.identifier({field: value}, field)
+
+
+def document(
+    value: bytes, field: str, decode: Callable[[bytes], _T], limit: int = MAX_PAYLOAD_BYTES
+) -> _T:
+    """A payload in its canonical bytes, decoded by its own strict reader."""
+    blob(value, field, limit, least=1)
+    try:
+        return decode(value)
+    except Malformed as error:
+        inner = error.data.get("field")
+        where = f"{field}.{inner}" if inner else field
+        raise Malformed(
+            f"{field}: {error.detail}", reason=error.reason, hint=error.hint, field=where
+        ) from None
 
 
 def blob(value: bytes, field: str, limit: int, *, least: int = 0) -> bytes:

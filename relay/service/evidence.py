@@ -7,12 +7,14 @@ import grpc
 from lianqiao.relay.v1 import evidence_service_pb2 as pb
 from lianqiao.relay.v1 import evidence_service_pb2_grpc as rpc
 from relay import query
+from relay.bundle_writer import MAX_PACKETS
 from relay.codec.clients import MAX_ALGORITHM
-from relay.codec.evidence import head_to_pb
-from relay.codec.fields import blobs, integer, name, present
+from relay.codec.evidence import anchor_from_pb, head_to_pb
+from relay.codec.fields import blobs, each, integer, malformed, name
 from relay.codec.packets import key_from_pb
-from relay.errors import NotFound, Reason, Refused
+from relay.errors import NotFound, Reason
 from relay.service.parts import Parts
+from relay.trust import MAX_CHAINS, encode_trust
 
 MAX_PATHS = 2000
 MAX_PATH_BYTES = 1024
@@ -63,7 +65,15 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
     def GetBundle(
         self, request: pb.GetBundleRequest, context: grpc.ServicerContext
     ) -> pb.GetBundleResponse:
-        """What happened to a packet, as one file."""
-        present(request, "key")
-        query.get_packet(self._parts.node.store, *key_from_pb(request.key))
-        raise Refused(Reason.BUNDLE_INCOMPLETE, "this node has not kept every proof of that packet")
+        """BundleWriter.bundle."""
+        keys = each(request.keys, "keys", MAX_PACKETS, key_from_pb, least=1)
+        anchors = dict(each(request.anchors, "anchors", MAX_CHAINS, anchor_from_pb))
+        if len(anchors) < len(request.anchors):
+            raise malformed("anchors", "must name each chain once")
+        return pb.GetBundleResponse(bundle=self._parts.bundles.bundle(keys, anchors))
+
+    def GetTrust(
+        self, request: pb.GetTrustRequest, context: grpc.ServicerContext
+    ) -> pb.GetTrustResponse:
+        """BundleWriter.trust."""
+        return pb.GetTrustResponse(trust=encode_trust(self._parts.bundles.trust()))

@@ -12,15 +12,19 @@ import grpc
 
 from lianqiao.relay.v1 import operator_service_pb2 as pb
 from lianqiao.relay.v1 import operator_service_pb2_grpc as rpc
-from relay import query
+from relay import canonical, query
 from relay.codec import pages
-from relay.codec.evidence import policy_to_pb, status_to_pb
-from relay.codec.fields import blob, integer, name
+from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_to_pb, status_to_pb
+from relay.codec.fields import blob, integer, name, present
 from relay.contracts.payloads import RECOGNITION_PORT, fields
 from relay.contracts.policy import MAX_POLICY_BYTES, Line, in_force, index, read
 from relay.errors import NotFound, Reason
 from relay.service.parts import Parts
 from relay.views import PolicyView
+
+RESEND_BATCH = 1000
+MAX_RESENDS = 1000
+"""Batches in one call."""
 
 
 def program_version() -> str:
@@ -89,6 +93,46 @@ class OperatorServicer(rpc.OperatorServiceServicer):
         return pb.ListPoliciesResponse(
             policies=[policy_to_pb(v) for v in found], next_page_token=token
         )
+
+    def RegisterLane(
+        self, request: pb.RegisterLaneRequest, context: grpc.ServicerContext
+    ) -> pb.RegisterLaneResponse:
+        """Lanes.add, for a client that is there."""
+        lanes = self._parts.require_lanes()
+        present(request, "lane")
+        lane = lane_from_pb(request.lane)
+        query.get_client(self._parts.node.store, lane.client_id)
+        lanes.add(lane.client_id, lane.adapter, lane.address)
+        return pb.RegisterLaneResponse()
+
+    def ListLanes(
+        self, request: pb.ListLanesRequest, context: grpc.ServicerContext
+    ) -> pb.ListLanesResponse:
+        """Lanes.list, after the one that the token names."""
+        size = pages.page_size(request.page_size)
+        listing = pages.filter_hash("ListLanes")
+        after = pages.decode_text(pages.decode_token(request.page_token, listing))
+        found = [v for v in self._parts.require_lanes().list() if v.client_id > after][:size]
+        token = ""
+        if len(found) == size:
+            token = pages.encode_token(listing, found[-1].client_id.encode())
+        return pb.ListLanesResponse(lanes=[lane_to_pb(v) for v in found], next_page_token=token)
+
+    def RequestResend(
+        self, request: pb.RequestResendRequest, context: grpc.ServicerContext
+    ) -> pb.RequestResendResponse:
+        """`resend` of the contract, until it has looked at everything."""
+        port = name(request.port, "port")
+        after, sent, failed = "", 0, 0
+        for _ in range(MAX_RESENDS):
+            body = canonical.encode({"after": after, "limit": RESEND_BATCH})
+            answer = fields.document(self._parts.node.call(port, "resend", body))
+            sent += fields.integer(answer, "sent")
+            failed += fields.integer(answer, "failed")
+            after = str(answer["after"])
+            if not after:
+                break
+        return pb.RequestResendResponse(sent=sent, failed=failed)
 
     def _policy(self, kind: str, named: str, version: int) -> tuple[PolicyView, bytes]:
         with self._parts.state(RECOGNITION_PORT) as state:

@@ -6,15 +6,48 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Event
+from typing import Protocol
 
+from relay.bundle_writer import BundleWriter
+from relay.chain import Chain
 from relay.contract import State
-from relay.errors import NotFound, Reason
+from relay.disclosure.desk import Desk
+from relay.errors import Denied, NotFound, Reason
 from relay.evidence import Evidence
 from relay.host import HostState
 from relay.node import Node
+from relay.record.audit import AuditStore
+from relay.record.vault import Vault
+from relay.views import LaneView
 
 MAX_WATCHERS = 16
 """Streams at a time; each holds one of the server's threads."""
+
+
+class Lanes(Protocol):
+    """The lanes of a running relay; it remembers those that are added."""
+
+    def add(self, client_id: str, adapter: str, address: str) -> None:
+        """Serves one more chain from now on. Raises Malformed, CONFIG_INVALID."""
+        ...
+
+    def list(self) -> list[LaneView]:
+        """Every lane, in order of its client id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a ledger keeps its originals, who read them, and the desk that hands them out."""
+
+    vault: Vault
+    audit: AuditStore
+    desk: Desk
+
+
+def no_remote(client_id: str) -> Chain | None:
+    """No other chain can be asked."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +60,30 @@ class Parts:
     stopping: Event = field(default_factory=Event)
     """Set first thing at shutdown: streams end, health says NOT_SERVING."""
     watchers: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_WATCHERS))
+    lanes: Lanes | None = None
+    """None on a node that runs no lanes."""
+    remote: Callable[[str], Chain | None] = no_remote
+    """The chain behind a client, where it can be asked."""
+
+    def require_lanes(self) -> Lanes:
+        """Raises Denied(NOT_PERMITTED) where this node runs no lanes."""
+        if self.lanes is None:
+            raise Denied(
+                Reason.NOT_PERMITTED,
+                f"{self.node.chain_id} runs no lanes",
+                hint="only a node of role relay carries packets; ask that one",
+            )
+        return self.lanes
 
     @property
     def evidence(self) -> Evidence:
         """What this node proves of its journal."""
         return Evidence(self.node.store, self.node.tiles)
+
+    @property
+    def bundles(self) -> BundleWriter:
+        """What this node makes bundles of."""
+        return BundleWriter(self.node, self.remote)
 
     @contextmanager
     def state(self, port: str) -> Iterator[State]:

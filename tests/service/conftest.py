@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.nodes import Clock, Running, join, run
+from tests.service.region import Region
 
 
 @pytest.fixture
@@ -28,3 +29,11 @@ def one(tmp_path: Path) -> Iterator[Running]:
     running = run(tmp_path / "node", "zj-medical", "ledger")
     yield running
     running.stop()
+
+
+@pytest.fixture
+def region(tmp_path: Path) -> Iterator[Region]:
+    """Two ledgers and a relay with their contracts."""
+    found = Region(tmp_path)
+    yield found
+    found.stop()

@@ -6,14 +6,19 @@ import grpc
 import pytest
 
 from lianqiao.relay.v1 import evidence_service_pb2 as pb
-from lianqiao.relay.v1 import evidence_service_pb2_grpc
-from relay.errors import Malformed, NotFound, Reason
+from lianqiao.relay.v1 import evidence_service_pb2_grpc, packet_pb2
+from relay.bundle import verify_bundle
+from relay.errors import LianqiaoError, Malformed, NotFound, Reason
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.merkle import verify_consistency
 from relay.light.types import Claim, ConsensusState
 from relay.packet import commitment_path, packet_commitment
+from relay.trust import decode_trust
 from relay.views import Direction
-from tests.service.nodes import ECHO, Running, pin, run, send
+from tests.service.nodes import ECHO, START, Running, carry, pin, run, send
+
+KEY = packet_pb2.PacketKey(client_id="c", sequence=1, direction=packet_pb2.DIRECTION_IN)
+ANCHOR = pb.Anchor(chain_id="zj-medical/0", height=1)
 
 
 def stub(running: Running) -> evidence_service_pb2_grpc.EvidenceServiceStub:
@@ -74,7 +79,7 @@ def test_what_is_not_there_is_not_proven(pair) -> None:
             "GetHeaders",
             pb.GetHeadersRequest(height=1, algorithm="a" * 33),
             "algorithm",
-            Reason.MALFORMED,
+            Reason.LIMIT_EXCEEDED,
         ),
         ("Prove", pb.ProveRequest(height=1), "paths", Reason.MALFORMED),
         ("Prove", pb.ProveRequest(height=1, paths=[b""]), "paths[0]", Reason.MALFORMED),
@@ -93,7 +98,25 @@ def test_what_is_not_there_is_not_proven(pair) -> None:
             "new_size",
             Reason.MALFORMED,
         ),
-        ("GetBundle", pb.GetBundleRequest(), "key", Reason.MALFORMED),
+        ("GetBundle", pb.GetBundleRequest(), "keys", Reason.MALFORMED),
+        (
+            "GetBundle",
+            pb.GetBundleRequest(keys=[KEY] * 65),
+            "keys",
+            Reason.LIMIT_EXCEEDED,
+        ),
+        (
+            "GetBundle",
+            pb.GetBundleRequest(keys=[KEY], anchors=[ANCHOR, ANCHOR]),
+            "anchors",
+            Reason.MALFORMED,
+        ),
+        (
+            "GetBundle",
+            pb.GetBundleRequest(keys=[KEY], anchors=[pb.Anchor(chain_id="zj/0")]),
+            "anchors[0].height",
+            Reason.MALFORMED,
+        ),
     ],
 )
 def test_malformed(one, method, request_, field, reason) -> None:
@@ -118,3 +141,21 @@ def test_no_bundle_of_a_packet_that_is_not_there(pair) -> None:
     with pytest.raises(NotFound) as err:
         ledger.client.bundle(here, 1, Direction.OUT)
     assert err.value.reason == Reason.PACKET_NOT_FOUND
+
+
+def test_a_bundle_verifies_offline_from_the_trust_file(pair) -> None:
+    ledger, relay, here, there = pair
+    sequence = send(ledger, here, "shown to a court")
+    send(ledger, here, "another")
+    carry(ledger, relay, here)
+    raw = relay.client.bundle(there, sequence, Direction.IN)
+    trust = decode_trust(relay.client.trust())
+    report = verify_bundle(raw, trust, START, {"checkpoint": CHECKPOINT})
+    assert [hop.chain for hop in report.hops] == ["zj-medical/0", "east/0"]
+    both = [(there, n, Direction.IN) for n in (sequence, sequence + 1)]
+    verify_bundle(relay.client.bundle_of(both), trust, START, {"checkpoint": CHECKPOINT})
+    own = {"east/0": relay.client.head().size}
+    assert relay.client.bundle(there, sequence, Direction.IN, own) != raw
+    with pytest.raises(LianqiaoError) as err:
+        relay.client.bundle(there, sequence, Direction.IN, {"zj-medical/0": 2**40})
+    assert err.value.reason in (Reason.BUNDLE_INCOMPLETE, Reason.HEIGHT_NOT_FOUND)

@@ -14,8 +14,9 @@ from lianqiao.relay.v1 import operator_service_pb2_grpc
 from relay import canonical
 from relay.contracts.policy import MAX_POLICY_BYTES
 from relay.contracts.recognition import CONTRACT
-from relay.errors import Malformed, NotFound, Reason, Refused
-from tests.service.nodes import START, Running, run
+from relay.errors import Denied, Malformed, NotFound, Reason, Refused
+from relay.views import LaneView
+from tests.service.nodes import START, Running, join, run
 
 
 @pytest.fixture
@@ -106,3 +107,56 @@ def test_a_ledger_has_no_policies(one) -> None:
         with pytest.raises(NotFound) as err:
             call()
         assert err.value.reason == Reason.PORT_NOT_FOUND
+
+
+class Remembered:
+    """Lanes that are only listed."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, LaneView] = {}
+
+    def add(self, client_id: str, adapter: str, address: str) -> None:
+        self.lanes[client_id] = LaneView(client_id, adapter, address)
+
+    def list(self) -> list[LaneView]:
+        return [self.lanes[name] for name in sorted(self.lanes)]
+
+
+def test_a_relay_is_told_its_lanes(tmp_path: Path) -> None:
+    relay = run(tmp_path / "relay", "east", "relay", lanes=Remembered())
+    ledger = run(tmp_path / "ledger", "zj", "ledger", clock=relay.clock)
+    try:
+        here, _ = join(relay, ledger)
+        relay.client.register_lane(here, ledger.address)
+        relay.client.register_lane(here, ledger.address)
+        assert list(relay.client.lanes()) == [LaneView(here, "lianqiao", ledger.address)]
+        with pytest.raises(NotFound) as err:
+            relay.client.register_lane("checkpoint-9", ledger.address)
+        assert err.value.reason is Reason.CLIENT_NOT_FOUND
+        with pytest.raises(Malformed) as malformed:
+            relay.client.register_lane(here, "x" * 5000)
+        assert malformed.value.reason is Reason.LIMIT_EXCEEDED
+    finally:
+        relay.stop()
+        ledger.stop()
+
+
+def test_lanes_come_in_pages(tmp_path: Path) -> None:
+    lanes = Remembered()
+    for number in range(600):
+        lanes.add(f"checkpoint-{number:03d}", "lianqiao", "127.0.0.1:1")
+    relay = run(tmp_path / "relay", "east", "relay", lanes=lanes)
+    try:
+        assert list(relay.client.lanes()) == lanes.list()
+    finally:
+        relay.stop()
+
+
+def test_a_node_without_lanes_says_so(relay: Running) -> None:
+    for call in (
+        lambda: relay.client.register_lane("checkpoint-0", "127.0.0.1:1"),
+        lambda: list(relay.client.lanes()),
+    ):
+        with pytest.raises(Denied) as err:
+            call()
+        assert err.value.reason is Reason.NOT_PERMITTED
