@@ -16,7 +16,7 @@ height h" is read from what was delivered, so h must not run ahead of the delive
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -62,13 +62,13 @@ REFRESH_CHECK = 3600
 RACES = 3
 """How often a delivery is made anew because another relayer moved the client meanwhile."""
 
-SetAside = Callable[[Waiting], bool]
+SetAside = Callable[[Sequence[Waiting]], Collection[int]]
 Conflicting = Callable[[ClientStatus, Sequence[bytes]], None]
 
 
-def _never(_: Waiting) -> bool:
+def _none(_: Sequence[Waiting]) -> Collection[int]:
     """On destinations whose contracts this process cannot ask."""
-    return False
+    return ()
 
 
 def _nothing(_: ClientStatus, __: Sequence[bytes]) -> None:
@@ -121,8 +121,8 @@ class Side:
     source: Chain
     destination: Chain
     outbox: Outbox
-    set_aside: SetAside = _never
-    """Whether an item waits for a younger head of some chain."""
+    set_aside: SetAside = _none
+    """Cursors of the items that wait for a younger head of some chain."""
     conflicting: Conflicting = _nothing
     """Told of headers that the destination's client refused: (its status, the raw headers)."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -189,8 +189,9 @@ class Side:
         """One attempt at what waits and is due; the items that still wait for a head."""
         due = self.outbox.due(self.lane, self.name, now, MAX_BATCH)
         known = [w for w in due if w.height <= head]
-        aside = [w for w in known if self.set_aside(w)]
-        ready = [w for w in known if w not in aside] if aside else known
+        held = self.set_aside(known) if known else ()
+        aside = [w for w in known if w.cursor in held]
+        ready = [w for w in known if w.cursor not in held]
         while ready:
             count = fitting(ready)
             self._finish(ends, ready[:count], now, report)
@@ -211,9 +212,9 @@ class Side:
             fresh = fresh[: fitting(fresh)]
             cursor = fresh[-1].cursor
             stale = f"{Reason.HEAD_STALE}: a younger head is fetched first"
-            held = [replace(w, not_before=now, reason=stale) for w in fresh if self.set_aside(w)]
-            kept = {w.cursor for w in held}
-            ready = [w for w in fresh if w.cursor not in kept] if held else fresh
+            kept = self.set_aside(fresh)
+            held = [replace(w, not_before=now, reason=stale) for w in fresh if w.cursor in kept]
+            ready = [w for w in fresh if w.cursor not in kept]
             self._finish(ends, ready, now, report, cursor=cursor, held=held)
             aside += held
         report.more = True

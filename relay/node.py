@@ -206,20 +206,26 @@ class Node:
         done: bool = self._groups.submit(step)
         return done
 
-    def heads_needed(self, packet: Packet) -> list[HeadNeed]:
-        """Which clients the contracts of a packet want younger before it is delivered. Pure."""
-        needs: list[HeadNeed] = []
+    def heads_needed(self, packets: Sequence[Packet]) -> list[list[HeadNeed]]:
+        """For each packet, which clients its contracts want younger before it is delivered. Pure.
+
+        A contract that fails here needs nothing: it is asked again when it receives the packet.
+        """
         with self.store.reading() as tx:
             now = max(self._clock(), self._head.time)
-            for payload in packet.payloads:
-                contract = self.contracts.get(payload.destination_port)
-                if contract is None:
-                    continue
-                state = HostState(self.channel, tx, contract.port, now)
-                try:
-                    needs.extend(contract.heads_needed(packet, payload, state, now))
-                except LianqiaoError:
-                    continue
+            return [self._needs_of(tx, packet, now) for packet in packets]
+
+    def _needs_of(self, tx: Transaction, packet: Packet, now: int) -> list[HeadNeed]:
+        needs: list[HeadNeed] = []
+        for payload in packet.payloads:
+            contract = self.contracts.get(payload.destination_port)
+            if contract is None:
+                continue
+            state = HostState(self.channel, tx, contract.port, now)
+            try:
+                needs.extend(contract.heads_needed(packet, payload, state, now))
+            except CONTRACT_FAILURES:
+                continue
         return needs
 
     def wait(self, size: int, timeout: float) -> bool:

@@ -45,13 +45,13 @@ FAULT_DELAY = 5.0
 """Seconds that a lane rests after a fault of our own."""
 _log = structlog.get_logger("lianqiao.lane")
 
-HeadsNeeded = Callable[[Packet], Sequence[HeadNeed]]
+HeadsNeeded = Callable[[Sequence[Packet]], Sequence[Sequence[HeadNeed]]]
 Misbehaviour = Callable[[str, bytes], object]
 
 
-def _no_needs(_: Packet) -> Sequence[HeadNeed]:
+def _no_needs(packets: Sequence[Packet]) -> Sequence[Sequence[HeadNeed]]:
     """For a node whose contracts never ask for a younger head."""
-    return ()
+    return [()] * len(packets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Lane:
             remote,
             local,
             outbox,
-            set_aside=relayer.is_aside,
+            set_aside=relayer.set_aside,
             conflicting=relayer.accuse,
         )
         self._counterparty = ""
@@ -228,20 +228,26 @@ class Relayer:
 
     # --- younger heads
 
-    def is_aside(self, waiting: Waiting) -> bool:
-        """Whether a packet's contracts want a head younger than this node has verified."""
-        return waiting.item.step is Step.RECEIVE and bool(self._unmet(waiting.item.packet))
+    def set_aside(self, waiting: Sequence[Waiting]) -> set[int]:
+        """Cursors of those whose contracts want a head younger than this node has verified."""
+        return {cursor for cursor, clients in self._unmet(waiting).items() if clients}
 
     def meet(self, aside: Sequence[Waiting], now: int) -> None:
         """Runs the lane of each chain whose head is wanted younger, once."""
-        wanted = {client_id for w in aside for client_id in self._unmet(w.item.packet)}
-        for client_id in sorted(wanted):
+        for client_id in sorted(set().union(*self._unmet(aside).values())):
             lane = self._lanes.get(client_id)
             if lane is not None:
                 lane.bring_young(now)
 
-    def _unmet(self, packet: Packet) -> set[str]:
-        return {n.client_id for n in self._heads_needed(packet) if not self._is_met(n)}
+    def _unmet(self, waiting: Sequence[Waiting]) -> dict[int, set[str]]:
+        """By cursor, the clients whose head is older than a packet's contracts want it."""
+        received = [w for w in waiting if w.item.step is Step.RECEIVE]
+        needs = self._heads_needed([w.item.packet for w in received])
+        met = {need: self._is_met(need) for of in needs for need in of}
+        return {
+            one.cursor: {need.client_id for need in of if not met[need]}
+            for one, of in zip(received, needs, strict=True)
+        }
 
     def _is_met(self, need: HeadNeed) -> bool:
         try:
