@@ -102,6 +102,13 @@ def test_refused(raw: bytes, reason: Reason) -> None:
     assert err.value.reason is reason
 
 
+def test_a_byte_order_mark_is_named_as_what_it_is() -> None:
+    with pytest.raises(Malformed) as err:
+        decode(b"\xef\xbb\xbf{}")
+    assert "byte order mark" in err.value.detail
+    assert err.value.hint
+
+
 def test_depth_boundary() -> None:
     raw = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
     assert encode(decode(raw)) == raw

@@ -392,6 +392,15 @@ AGAIN = {"informed": 1, "informed_by": "nurse", "reason": "R1", "result": "reexa
 @pytest.mark.parametrize(
     ("kind", "changes", "field"),
     [
+        ("attestation", {"type": "request"}, "type"),
+        ("consent", {"type": "request"}, "type"),
+        ("outcome", {"type": "outcome_notice"}, "type"),
+        ("answer", {"type": "decision"}, "type"),
+        ("attestation", {"items": ["GLU"]}, "item"),
+        ("attestation", {"items": {}}, "items"),
+        ("consent", {"scope": [1]}, "scope"),
+        ("consent", {"scope": ["|"]}, "scope"),
+        ("consent", {"scope": ["a b|c"]}, "scope"),
         ("attestation", {"ledger": "zj medical"}, "ledger"),
         ("attestation", {"ledger": "张三"}, "ledger"),
         ("attestation", {"institution": "x" * 65}, "institution"),
@@ -472,6 +481,27 @@ def test_too_many(kind: str, changes: dict[str, Any]) -> None:
     with pytest.raises(Malformed) as err:
         KINDS[kind][1](_edited(EXAMPLES[kind], **changes))
     assert err.value.reason is Reason.LIMIT_EXCEEDED
+
+
+def test_types_are_not_taken_for_each_other() -> None:
+    made = world.World()
+    decision = made.decide()
+    notice = made.relay.sent[0].payloads[0].value
+    for read, raw in ((Decision.decode, decision.encode()), (Notice.decode, notice)):
+        with pytest.raises(Malformed) as err:
+            read(_edited(raw, type="answer"))
+        assert err.value.data["field"] == "type"
+    with pytest.raises(Malformed) as err:
+        OutcomeNotice.decode(
+            _edited(
+                OutcomeNotice(
+                    "r", "o", "t", 0, world.RECORD, world.RECORD, "i", world.RECORD, 0,
+                    (world.adopted(),),
+                ).encode(),
+                type="outcome",
+            )
+        )  # fmt: skip
+    assert err.value.data["field"] == "type"
 
 
 def test_a_decision_is_consistent() -> None:
