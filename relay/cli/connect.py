@@ -20,7 +20,7 @@ import typer
 from relay.cli import output
 from relay.cli.clients import threshold
 from relay.cli.options import Json, node_at, read_file, write_file
-from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.errors import NotFound, Reason, Refused
 from relay.light.types import DAY
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def connect(
     ] = 90,
     trust: Annotated[
         Path | None,
-        typer.Option("--trust", metavar="FILE", help="Also write what is pinned to a trust file."),
+        typer.Option("--trust", metavar="FILE", help="Add what the relay trusts to a trust file."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -87,14 +87,15 @@ def connect(
         _check_pair(ledger, decider)
         on_ledger, on_relay, made = _join(ledger, decider)
         relay_node.register_lane(on_relay.client_id, address or node, ADAPTER)
+        trusted = relay_node.trust() if trust is not None else b""
     if trust is not None:
-        _write_trust(trust, [on_ledger, on_relay])
+        _write_trust(trust, trusted)
     if as_json:
         output.print_json(_as_json(ledger, decider, on_ledger, on_relay, made, address or node))
         return
     _print(ledger, decider, on_ledger, on_relay, made, address or node)
     if trust is not None:
-        output.say(f"wrote what is pinned of both to {trust}, for lianqiao verify")
+        output.say(f"wrote what the relay trusts to {trust}, for lianqiao verify")
 
 
 def _end(node: NodeClient, algorithm: str, trusting_days: int) -> _End:
@@ -165,19 +166,15 @@ def _usable(node: NodeClient, state: ClientState) -> list[ClientView]:
     return [v for v in node.clients() if v.state == state and not v.frozen and now < v.expires]
 
 
-def _write_trust(path: Path, views: list[ClientView]) -> None:
-    """Adds what is pinned to a trust file. A chain that is in it already keeps its anchor."""
-    from relay.trust import MAX_TRUST_BYTES, Trust, TrustedChain, decode_trust, encode_trust
+def _write_trust(path: Path, raw: bytes) -> None:
+    """Adds what the relay trusts to a trust file. A chain that is in it already keeps its head."""
+    from relay.trust import MAX_TRUST_BYTES, Trust, decode_trust, encode_trust
 
-    chains = {v.state.chain_id: TrustedChain(v.state, v.latest) for v in views}
+    chains = {chain.state.chain_id: chain for chain in decode_trust(raw).chains}
     if path.exists():
         kept = decode_trust(read_file(path, MAX_TRUST_BYTES))
         chains |= {chain.state.chain_id: chain for chain in kept.chains}
-    try:
-        raw = encode_trust(Trust(tuple(chains[name] for name in sorted(chains))))
-    except LianqiaoError as error:
-        raise Malformed(f"{path}: {error.detail}") from None
-    write_file(path, raw)
+    write_file(path, encode_trust(Trust(tuple(chains[name] for name in sorted(chains)))))
 
 
 def _as_json(

@@ -1,4 +1,4 @@
-"""Packets of a node: where each stands, what happened to it, and its bundle.
+"""Packets of a node: where each stands and what happened to it.
 
 A packet is named by client, sequence and direction: `checkpoint-0/7/out` was sent by the node that
 is asked, `checkpoint-0/7/in` was received by it. Without a direction, `out` is meant.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from relay.cli import output
-from relay.cli.options import Json, Limit, Node, node_at, write_file
+from relay.cli.options import Json, Limit, Node, node_at
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.packet import packet_commitment
 from relay.views import Direction, PacketState
@@ -196,22 +195,6 @@ def proof_of(step: TraceStep) -> str:
     if not step.verified_height:
         return "own step"
     return f"under the other chain's head {step.verified_height}"
-
-
-def bundle(
-    packet: PacketName,
-    file: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.")],
-    node: Node,
-) -> None:
-    """Writes the bundle of a packet: everything that proves it, to be verified offline.
-
-    Example: lianqiao bundle checkpoint-0/7/out -o result.bundle --node 127.0.0.1:7100
-    """
-    with node_at(node) as peer, output.working("collecting headers and proofs"):
-        raw = peer.bundle(*key_of(packet))
-    write_file(file, raw)
-    output.say(f"wrote {file}, {len(raw)} bytes")
-    output.say(f"next: lianqiao verify {file} --trust trust.json")
 
 
 def shown(view: PacketView) -> dict[str, object]:

@@ -96,6 +96,7 @@ def _register() -> None:
         attest,
         clients,
         connect,
+        evidence,
         keys,
         packets,
         policy,
@@ -120,7 +121,8 @@ def _register() -> None:
     app.add_typer(records.app, name="records", help="Records: list, show, find, fetch, amend.")
     app.add_typer(recognise.app, name="recognise", help="Consent, request, decision, outcome.")
     app.command("access-log")(access.access_log)
-    app.command("bundle")(packets.bundle)
+    app.command("bundle")(evidence.bundle)
+    app.command("trust")(evidence.trust)
     app.command("verify")(verify.verify)
 
 

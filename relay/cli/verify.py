@@ -87,7 +87,14 @@ def _judge(
     except Malformed as error:
         return _refusal(error)
     except LianqiaoError as error:
+        error.hint = error.hint or _HINTS.get(error.reason, "")
         return error
+
+
+_HINTS = {
+    Reason.INVALID_CONSISTENCY: "either it was changed, or it leads from another head than the "
+    "trust file holds: lianqiao bundle … --trust FILE makes one that fits",
+}
 
 
 def _refusal(error: Malformed) -> Invalid:
@@ -182,7 +189,8 @@ def _print(report: BundleReport, shown: Shown | None) -> None:
         for commitment in commitments_of(about):
             output.say(f"  about record {commitment.hex()}")
         for acknowledgement in about.acknowledgements:
-            output.say(f"  answered {_preview(acknowledgement)}")
+            for line in answer_in_words(acknowledgement):
+                output.say(f"  {line}")
     for number, hop in enumerate(report.hops, 1):
         output.say()
         _print_hop(number, hop)
@@ -209,6 +217,28 @@ def _print_hop(number: int, hop: HopReport) -> None:
     for claim in hop.claims:
         output.say(f"  proven: {in_words(claim)}")
     output.say(f"  means: {hop.assurance}")
+
+
+def answer_in_words(acknowledgement: bytes) -> list[str]:
+    """What was answered: a decision item by item, a short answer, or the bytes of another kind."""
+    from relay.contracts.payloads import Answer, Decision
+
+    try:
+        decision = Decision.decode(acknowledgement)
+    except LianqiaoError:
+        pass
+    else:
+        decided = output.moment(decision.decided)
+        return [f"answered by a decision of {decision.relay}, {decided}"] + [
+            f"  part {item.part} {item.item or '(not in the catalogue)'}: "
+            + ", ".join(str(word) for word in (item.verdict, *item.reasons, *item.flags))
+            for item in decision.items
+        ]
+    try:
+        answer = Answer.decode(acknowledgement)
+    except LianqiaoError:
+        return [f"answered {_preview(acknowledgement)}"]
+    return [f"answered {'accepted' if answer.accepted else f'refused, {answer.reason}'}"]
 
 
 _WORDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 from pathlib import Path
@@ -135,9 +136,14 @@ def test_keys_refuse(
 # --- migrate, fsck
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("made") / "n", "zj", "ledger")
+
+
 @pytest.fixture
-def node(tmp_path: Path) -> Path:
-    return make(tmp_path / "n", "zj", "ledger")
+def node(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "n"))
 
 
 def test_migrate_says_what_it_did(node: Path, run: Run) -> None:
