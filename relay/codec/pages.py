@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from relay.codec.fields import malformed
 from relay.light.types import MAX_INT
 
+_T = TypeVar("_T")
+_M = TypeVar("_M", bound=Message)
+
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
+MAX_PAGE_BYTES = 8 * 1024 * 1024
+"""A page ends early rather than grow larger, but for a single item: it must fit into a message."""
 MAX_TOKEN = 1024
 _VERSION = b"\x01"
 
@@ -52,6 +61,46 @@ def decode_token(token: str, listing: bytes) -> bytes | None:
     if raw[1:9] != listing:
         raise malformed("page_token", "belongs to a listing with other filters")
     return raw[9:]
+
+
+def cut(
+    listing: bytes,
+    size: int,
+    found: Sequence[_T],
+    encode: Callable[[_T], _M],
+    cursor: Callable[[_T], bytes],
+) -> tuple[list[_M], str]:
+    """(messages of one page, token of the next) of what was found for a page of `size`.
+
+    `cursor` gives the key of an item, after which the next page starts.
+    """
+    messages: list[_M] = []
+    total = 0
+    for item in found[:size]:
+        message = encode(item)
+        total += message.ByteSize()
+        if messages and total > MAX_PAGE_BYTES:
+            break
+        messages.append(message)
+    if not messages or (len(messages) == len(found) and len(found) < size):
+        return messages, ""
+    return messages, encode_token(listing, cursor(found[len(messages) - 1]))
+
+
+def cut_bytes(
+    listing: bytes, size: int, found: Sequence[tuple[bytes, bytes]]
+) -> tuple[list[bytes], str]:
+    """As `cut`, for (key, value) pairs whose values are answered as they are."""
+    values: list[bytes] = []
+    total = 0
+    for _, value in found[:size]:
+        total += len(value)
+        if values and total > MAX_PAGE_BYTES:
+            break
+        values.append(value)
+    if not values or (len(values) == len(found) and len(found) < size):
+        return values, ""
+    return values, encode_token(listing, found[len(values) - 1][0])
 
 
 def encode_number(number: int) -> bytes:

@@ -59,13 +59,15 @@ class ClientServicer(rpc.ClientServiceServicer):
         listing = pages.filter_hash("ListClients")
         after = pages.decode_text(pages.decode_token(request.page_token, listing))
         views = query.list_clients(self._parts.node.store, after, size)
-        token = ""
-        if len(views) == size:
-            token = pages.encode_token(listing, views[-1].client_id.encode())
         now = self._parts.clock()
-        return pb.ListClientsResponse(
-            clients=[client_to_pb(v, now) for v in views], next_page_token=token
+        clients, token = pages.cut(
+            listing,
+            size,
+            views,
+            lambda v: client_to_pb(v, now),
+            lambda v: v.client_id.encode(),
         )
+        return pb.ListClientsResponse(clients=clients, next_page_token=token)
 
     def SubmitMisbehaviour(
         self, request: pb.SubmitMisbehaviourRequest, context: grpc.ServicerContext

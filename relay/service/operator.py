@@ -86,13 +86,9 @@ class OperatorServicer(rpc.OperatorServiceServicer):
         after = pages.decode_text(pages.decode_token(request.page_token, listing))
         with self._parts.state(RECOGNITION_PORT) as state:
             lines = index(state)
-        found = [
-            view for view in self._views(lines) if kind in ("", view.kind) and _key(view) > after
-        ][:size]
-        token = pages.encode_token(listing, _key(found[-1]).encode()) if len(found) == size else ""
-        return pb.ListPoliciesResponse(
-            policies=[policy_to_pb(v) for v in found], next_page_token=token
-        )
+        found = [v for v in self._views(lines) if kind in ("", v.kind) and _key(v) > after]
+        policies, token = pages.cut(listing, size, found, policy_to_pb, lambda v: _key(v).encode())
+        return pb.ListPoliciesResponse(policies=policies, next_page_token=token)
 
     def RegisterLane(
         self, request: pb.RegisterLaneRequest, context: grpc.ServicerContext
@@ -112,11 +108,9 @@ class OperatorServicer(rpc.OperatorServiceServicer):
         size = pages.page_size(request.page_size)
         listing = pages.filter_hash("ListLanes")
         after = pages.decode_text(pages.decode_token(request.page_token, listing))
-        found = [v for v in self._parts.require_lanes().list() if v.client_id > after][:size]
-        token = ""
-        if len(found) == size:
-            token = pages.encode_token(listing, found[-1].client_id.encode())
-        return pb.ListLanesResponse(lanes=[lane_to_pb(v) for v in found], next_page_token=token)
+        found = [v for v in self._parts.require_lanes().list() if v.client_id > after]
+        lanes, token = pages.cut(listing, size, found, lane_to_pb, lambda v: v.client_id.encode())
+        return pb.ListLanesResponse(lanes=lanes, next_page_token=token)
 
     def RequestResend(
         self, request: pb.RequestResendRequest, context: grpc.ServicerContext

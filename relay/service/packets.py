@@ -55,12 +55,10 @@ class PacketServicer(rpc.PacketServiceServicer):
         start = pages.decode_number(cursor, after)
         query.get_client(store, client_id)
         steps = query.packet_steps(store, client_id, start, size)
-        token = ""
-        if len(steps) == size:
-            token = pages.encode_token(listing, pages.encode_number(steps[-1].cursor))
-        return pb.ListStepsResponse(
-            steps=[codec.step_to_pb(s) for s in steps], next_page_token=token
+        found, token = pages.cut(
+            listing, size, steps, codec.step_to_pb, lambda s: pages.encode_number(s.cursor)
         )
+        return pb.ListStepsResponse(steps=found, next_page_token=token)
 
     def GetPacket(
         self, request: pb.GetPacketRequest, context: grpc.ServicerContext
@@ -82,12 +80,14 @@ class PacketServicer(rpc.PacketServiceServicer):
         found = query.list_packets(
             self._parts.node.store, after, size, client_id=client_id, state=state
         )
-        token = ""
-        if len(found) == size:
-            token = pages.encode_token(listing, pages.encode_number(found[-1][0]))
-        return pb.ListPacketsResponse(
-            packets=[codec.view_to_pb(view) for _, view in found], next_page_token=token
+        packets, token = pages.cut(
+            listing,
+            size,
+            found,
+            lambda item: codec.view_to_pb(item[1]),
+            lambda item: pages.encode_number(item[0]),
         )
+        return pb.ListPacketsResponse(packets=packets, next_page_token=token)
 
     def TracePacket(
         self, request: pb.TracePacketRequest, context: grpc.ServicerContext

@@ -45,18 +45,19 @@ class RecognitionServicer(rpc.RecognitionServiceServicer):
         self, request: pb.ListDecisionsRequest, context: grpc.ServicerContext
     ) -> pb.ListDecisionsResponse:
         """Keys under decision/."""
-        found, token = self._page("decision", request)
-        views = [DecisionView(name.split("/")[1], Decision.decode(v)) for name, v in found]
-        return pb.ListDecisionsResponse(
-            decisions=[decision_to_pb(v) for v in views], next_page_token=token
+        listing, size, found = self._page("decision", request)
+        decisions, token = pages.cut(
+            listing, size, found, lambda f: decision_to_pb(_decision(*f)), lambda f: f[0]
         )
+        return pb.ListDecisionsResponse(decisions=decisions, next_page_token=token)
 
     def ListOutcomes(
         self, request: pb.ListOutcomesRequest, context: grpc.ServicerContext
     ) -> pb.ListOutcomesResponse:
         """Keys under outcome/."""
-        found, token = self._page("outcome", request)
-        return pb.ListOutcomesResponse(outcomes=[v for _, v in found], next_page_token=token)
+        listing, size, found = self._page("outcome", request)
+        outcomes, token = pages.cut_bytes(listing, size, found)
+        return pb.ListOutcomesResponse(outcomes=outcomes, next_page_token=token)
 
     def CountOutcomes(
         self, request: pb.CountOutcomesRequest, context: grpc.ServicerContext
@@ -89,8 +90,8 @@ class RecognitionServicer(rpc.RecognitionServiceServicer):
 
     def _page(
         self, what: str, request: pb.ListDecisionsRequest | pb.ListOutcomesRequest
-    ) -> tuple[list[tuple[str, bytes]], str]:
-        """(keys and values, next page token) under `what`, of one origin or all."""
+    ) -> tuple[bytes, int, list[tuple[bytes, bytes]]]:
+        """(listing, page size, keys and values) under `what`, of one origin or all."""
         size = pages.page_size(request.page_size)
         origin = identifier(request.origin, "origin") if request.origin else ""
         prefix = f"{what}/{origin}/" if origin else f"{what}/"
@@ -99,5 +100,8 @@ class RecognitionServicer(rpc.RecognitionServiceServicer):
         found = query.list_records(
             self._parts.node.store, RECOGNITION_PORT, prefix.encode(), after, size
         )
-        token = pages.encode_token(listing, found[-1][0]) if len(found) == size else ""
-        return [(name.decode(), value) for name, value in found], token
+        return listing, size, found
+
+
+def _decision(name: bytes, value: bytes) -> DecisionView:
+    return DecisionView(name.decode().split("/")[1], Decision.decode(value))

@@ -226,11 +226,15 @@ class RegistryServicer(rpc.RegistryServiceServicer):
         listing = pages.filter_hash("ListAccess", record, patient)
         start = pages.decode_number(pages.decode_token(request.page_token, listing))
         entries = self._source.audit.entries(patient=patient, record=record)
-        found = list(islice(entries, start, start + size))
-        token = ""
-        if len(found) == size:
-            token = pages.encode_token(listing, pages.encode_number(start + size))
-        return pb.ListAccessResponse(entries=[entry_to_pb(e) for e in found], next_page_token=token)
+        found = list(enumerate(islice(entries, start, start + size), start + 1))
+        page, token = pages.cut(
+            listing,
+            size,
+            found,
+            lambda item: entry_to_pb(item[1]),
+            lambda item: pages.encode_number(item[0]),
+        )
+        return pb.ListAccessResponse(entries=page, next_page_token=token)
 
     # --- below
 
@@ -272,8 +276,7 @@ class RegistryServicer(rpc.RegistryServiceServicer):
         found = query.list_records(
             self._parts.node.store, REGISTRY_PORT, prefix.encode(), after, size
         )
-        token = pages.encode_token(listing, found[-1][0]) if len(found) == size else ""
-        return [value for _, value in found], token
+        return pages.cut_bytes(listing, size, found)
 
 
 _Paged = pb.ListRecordsRequest | pb.ListRecognitionsRequest | pb.ListGrantsRequest
