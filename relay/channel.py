@@ -99,7 +99,8 @@ class Channel:
             sequence, client_id, client.row.counterparty, timeout_timestamp, tuple(payloads)
         )
         check_packet(packet)
-        index = tx.append(commitment_path(client_id, sequence), packet_commitment(packet))
+        path = commitment_path(client_id, sequence)
+        index = tx.append(path, packet_commitment(packet), fresh=True)
         tx.add(_row(packet, Direction.OUT, PacketState.SENT, index=index, time=now))
         tx.save(replace(client.row, next_sequence=sequence + 1))
         return sequence

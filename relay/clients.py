@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from relay.errors import NotFound, Reason, Refused
 from relay.journal import Kind, host_path
@@ -27,6 +28,9 @@ from relay.store.lookups import all_clients, consensus_states
 MAX_CLIENTS = 10_000
 MAX_KNOWN_SETS = 10_000
 _MAX_STATE = 1 << 18
+# Every packet of a batch asks for its client: what few bytes say is read once.
+_client_state = lru_cache(maxsize=64)(decode_client_state)
+_consensus_state = lru_cache(maxsize=256)(decode_consensus_state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Clients:
                 hint="lianqiao clients list shows them; lianqiao connect creates one",
                 client_id=client_id,
             )
-        return Client(row, decode_client_state(row.state), self.type_of(row.client_type))
+        return Client(row, _client_state(row.state), self.type_of(row.client_type))
 
     def consensus(self, tx: Transaction, client_id: str, height: int) -> ConsensusState:
         """The verified header at exactly `height`. Raises Refused(HEIGHT_NOT_TRUSTED)."""
@@ -96,7 +100,7 @@ class Clients:
                 client_id=client_id,
                 height=height,
             )
-        return decode_consensus_state(row.state)
+        return _consensus_state(row.state)
 
     def latest(self, tx: Transaction, client: Client) -> ConsensusState:
         """The client's youngest verified header."""

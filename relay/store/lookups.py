@@ -8,9 +8,7 @@ from relay.store import tables
 from relay.store.rows import ClientRow, ConsensusRow
 from relay.store.transaction import Transaction, columns
 
-_CLIENT = tables.table(tables.Client)
 _CONSENSUS = tables.table(tables.Consensus)
-_CLIENTS = select(*columns(ClientRow))
 _STATES = (
     select(_CONSENSUS.c.state)
     .where(_CONSENSUS.c.client_id == bindparam("client_id"))
@@ -21,9 +19,7 @@ _STATES = (
 
 def all_clients(tx: Transaction) -> list[ClientRow]:
     """Every client of the node in order of creation (a node holds few)."""
-    rows = {row[0]: ClientRow(*row) for row in tx.connection.execute(_CLIENTS)}
-    rows |= {row.client_id: row for row in tx.staged(ClientRow)}
-    return sorted(rows.values(), key=lambda row: row.number)
+    return sorted(tx.all(ClientRow), key=lambda row: row.number)
 
 
 def consensus_states(tx: Transaction, client_id: str, limit: int) -> list[bytes]:

@@ -8,9 +8,10 @@ relay.store.Store does, once, when the `with` block ends.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
 
@@ -40,7 +41,19 @@ _TABLES: dict[type[Any], tuple[Table, tuple[str, ...]]] = {
 _ENTRY = tables.table(tables.Entry)
 _BULK = 500
 """Parameters in one statement; databases bound them."""
+_KEPT_PAIRS = 50_000
+"""Pairs of repeated scans that one transaction remembers."""
 _NAMES = {row: tuple(f.name for f in dataclasses.fields(row)) for row in _TABLES}
+
+
+class _Held(NamedTuple):
+    """A row as this transaction sees it."""
+
+    row: Any
+    dirty: bool
+    """Written by this transaction."""
+    stored: bool
+    """There is a row with its key in the database."""
 
 
 def make_row(kind: type[Row], values: Sequence[Any]) -> Row:
@@ -67,10 +80,15 @@ class Transaction:
         self._entries: list[tuple[bytes, bytes]] = []
         self._paths: dict[bytes, bytes] = {}
         self._known: dict[bytes, bytes | None] = {}
-        self._rows: dict[tuple[type[Any], tuple[Any, ...]], tuple[Any, bool]] = {}
+        self._ordered: list[bytes] = []
+        """The staged paths in byte order, so that a scan need not look at all of them."""
+        self._scanned: dict[tuple[bytes, bytes, int], list[tuple[bytes, bytes]]] = {}
+        self._kept = 0
+        self._rows: dict[type[Any], dict[tuple[Any, ...], _Held]] = {kind: {} for kind in _TABLES}
+        self._whole: set[type[Any]] = set()
+        """Kinds of which every stored row is held."""
         self._undo: list[Callable[[], None]] = []
         self._number: int | None = None
-        self._loaded: set[tuple[type[Any], tuple[Any, ...]]] = set()
 
     # --- undoing a part
 
@@ -128,42 +146,64 @@ class Transaction:
             for found in self.connection.execute(query):
                 row = make_row(PacketRow, found)
                 key = (client_id, direction, row.sequence)
-                if (PacketRow, key) not in self._rows:
-                    self._rows[(PacketRow, key)] = (row, False)
-                    self._loaded.add((PacketRow, key))
+                self._rows[PacketRow].setdefault(key, _Held(row, False, True))
 
-    def append(self, path: bytes, value: bytes) -> int:
-        """Writes once; the entry's index. Raises Refused(PATH_WRITTEN) where the path is taken."""
-        if self.get(path) is not None:
+    def append(self, path: bytes, value: bytes, *, fresh: bool = False) -> int:
+        """Writes once; the entry's index. Raises Refused(PATH_WRITTEN) where the path is taken.
+
+        `fresh`: the path holds a number drawn in this transaction, so that only its own entries
+        are looked at; were it stored all the same, the unique key would refuse the whole batch.
+        """
+        held = self._paths.get(path) if fresh else self.get(path)
+        if held is not None:
             raise Refused(Reason.PATH_WRITTEN, "this path is written already", path=path.hex())
         index = self.size
         self._entries.append((path, value))
         self._paths[path] = value
+        insort(self._ordered, path)
 
         def undo() -> None:
             self._entries.pop()
             del self._paths[path]
+            del self._ordered[bisect_left(self._ordered, path)]
 
         self._undo.append(undo)
         return index
 
     def scan(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """(path, value) pairs with start <= path < stop in byte order, staged ones included."""
+        stored = self._stored(start, stop, limit)
+        low = bisect_left(self._ordered, start)
+        staged = self._ordered[low : bisect_left(self._ordered, stop, low)]
+        if not staged:
+            return stored[:limit]
+        return sorted([*stored, *((path, self._paths[path]) for path in staged)])[:limit]
+
+    def _stored(self, start: bytes, stop: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """The stored part of a scan. It cannot change before this transaction ends, and every
+        item of a batch asks for the same ranges (who is registered, which policy is loaded)."""
+        known = self._scanned.get((start, stop, limit))
+        if known is not None:
+            return known
         found = self.connection.execute(
             _SELECT_RANGE, {"start": start, "stop": stop, "limit": limit}
-        ).all()
-        pairs = {bytes(path): bytes(value) for path, value in found}
-        staged = {p: v for p, v in self._paths.items() if start <= p < stop}
-        return sorted({**pairs, **staged}.items())[:limit]
+        )
+        pairs = [(bytes(path), bytes(value)) for path, value in found]
+        if self._kept + len(pairs) < _KEPT_PAIRS:
+            self._scanned[(start, stop, limit)] = pairs
+            self._kept += len(pairs) + 1
+        return pairs
 
     # --- rows
 
     def load(self, kind: type[Row], *key: Any) -> Row | None:
         """The row with that primary key, staged or stored, or None."""
-        staged = self._rows.get((kind, key))
-        if staged is not None:
-            row: Row = staged[0]
+        held = self._rows[kind].get(key)
+        if held is not None:
+            row: Row = held.row
             return row
+        if kind in self._whole:
+            return None
         table, names = _TABLES[kind]
         query = select(*columns(kind))
         for name, value in zip(names, key, strict=True):
@@ -172,25 +212,37 @@ class Transaction:
         if found is None:
             return None
         row = make_row(kind, found)
-        self._rows[(kind, key)] = (row, False)
-        self._loaded.add((kind, key))
+        self._rows[kind][key] = _Held(row, False, True)
         return row
+
+    def all(self, kind: type[Row]) -> list[Row]:
+        """Every row of one kind, staged or stored, in no order. For tables that hold few."""
+        held = self._rows[kind]
+        if kind not in self._whole:
+            _, names = _TABLES[kind]
+            for found in self.connection.execute(select(*columns(kind))):
+                row = make_row(kind, found)
+                key = tuple(getattr(row, name) for name in names)
+                held.setdefault(key, _Held(row, False, True))
+            self._whole.add(kind)
+        return [one.row for one in held.values()]
 
     def save(self, row: Any) -> None:
         """Stages `row`, replacing the one with its key."""
         kind = type(row)
         _, names = _TABLES[kind]
         key = tuple(getattr(row, name) for name in names)
-        if (kind, key) not in self._rows:
+        held = self._rows[kind]
+        if key not in held:
             self.load(kind, *key)
-        before = self._rows.get((kind, key))
-        self._rows[(kind, key)] = (row, True)
+        before = held.get(key)
+        held[key] = _Held(row, True, before is not None and before.stored)
 
         def undo() -> None:
             if before is None:
-                del self._rows[(kind, key)]
+                del held[key]
             else:
-                self._rows[(kind, key)] = before
+                held[key] = before
 
         self._undo.append(undo)
 
@@ -199,10 +251,11 @@ class Transaction:
         kind = type(row)
         _, names = _TABLES[kind]
         key = tuple(getattr(row, name) for name in names)
-        self._rows[(kind, key)] = (row, True)
+        held = self._rows[kind]
+        held[key] = _Held(row, True, False)
 
         def undo() -> None:
-            del self._rows[(kind, key)]
+            del held[key]
 
         self._undo.append(undo)
 
@@ -214,11 +267,9 @@ class Transaction:
         self._number += 1
         return self._number
 
-    def staged(self, kind: type[Row]) -> Iterator[Row]:
+    def staged(self, kind: type[Row]) -> list[Row]:
         """Rows of one kind that this transaction has loaded or written."""
-        for (of, _), (row, _) in list(self._rows.items()):
-            if of is kind:
-                yield row
+        return [held.row for held in self._rows[kind].values()]
 
     # --- what Store calls
 
@@ -233,10 +284,10 @@ class Transaction:
         for kind, (table, names) in _TABLES.items():
             new: list[dict[str, Any]] = []
             changed: list[dict[str, Any]] = []
-            for (of, key), (row, dirty) in self._rows.items():
-                if of is kind and dirty:
-                    values = {name: _plain(getattr(row, name)) for name in _NAMES[kind]}
-                    (changed if (kind, key) in self._loaded else new).append(values)
+            for held in self._rows[kind].values():
+                if held.dirty:
+                    values = {name: _plain(getattr(held.row, name)) for name in _NAMES[kind]}
+                    (changed if held.stored else new).append(values)
             if new:
                 self.connection.execute(insert(table), new)
             if changed:

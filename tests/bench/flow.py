@@ -143,7 +143,9 @@ class Flow:
 
     def _relayer(self) -> Relayer:
         relay = self.node(RELAY)
-        lanes = [(self.world.clients[(RELAY, name)], self.chains[name]) for name in (SOURCE, ASKING)]
+        lanes = [
+            (self.world.clients[(RELAY, name)], self.chains[name]) for name in (SOURCE, ASKING)
+        ]
         return Relayer(
             relay.store,
             self.chains[RELAY],  # type: ignore[arg-type]
@@ -192,7 +194,9 @@ class Flow:
         cases = []
         for one in made:
             first = self._attest(one, one.data)
-            later = self._attest(one, one.amendment, first.kept.commitment) if one.amendment else None
+            later = (
+                self._attest(one, one.amendment, first.kept.commitment) if one.amendment else None
+            )
             cases.append(Case(one, first, later))
         kept = [a.kept for case in cases for a in (case.attested, case.amended) if a]
         self.vault.put(kept)
