@@ -17,7 +17,7 @@ from lianqiao.ledger.v1 import registry_service_pb2_grpc as rpc
 from relay.client.base import Calls
 from relay.client.connection import Connection
 from relay.codec import disclosure, records
-from relay.codec.fields import document, malformed, text
+from relay.codec.fields import document, malformed, name, text
 from relay.contracts.payloads import Attestation, Notice, Outcome, RecognitionRequest
 from relay.contracts.policy.values import DatedKey
 from relay.disclosure.asks import (
@@ -38,6 +38,7 @@ from relay.ledger_views import (
     SentPacket,
 )
 from relay.record.audit import Entry
+from relay.record.card import Card
 from relay.record.parts import MAX_PARTS, Hidden, Opened, check_parts
 
 
@@ -88,6 +89,13 @@ class RegistryCalls(Calls):
         request = pb.GetRecordRequest(commitment=commitment)
         response = self._connection.call(self._registry.GetRecord, request)
         return records.record_from_pb(response.record)
+
+    def card(self, commitment: bytes) -> Card:
+        """The card that the record's patient takes away. Raises NotFound(RECORD_NOT_FOUND)."""
+        request = pb.GetCardRequest(commitment=commitment)
+        response = self._connection.call(self._registry.GetCard, request)
+        opening = records.opening_from_pb(response.patient)
+        return Card(name(response.ledger, "ledger"), commitment, opening)
 
     def records(self, institution: str = "") -> Iterator[RecordView]:
         """Records, of one institution or all."""

@@ -141,6 +141,18 @@ class RegistryServicer(rpc.RegistryServiceServicer):
             view = _record(state, find_attestation(state, commitment))
         return pb.GetRecordResponse(record=codec.record_to_pb(view))
 
+    def GetCard(
+        self, request: pb.GetCardRequest, context: grpc.ServicerContext
+    ) -> pb.GetCardResponse:
+        """What the vault keeps of the patient, for a record that is on the ledger."""
+        commitment = digest(request.commitment, "commitment")
+        with self._parts.state(REGISTRY_PORT) as state:
+            find_attestation(state, commitment)
+        opening = self._source.vault.describe(commitment).patient
+        return pb.GetCardResponse(
+            ledger=self._parts.node.chain_id, patient=codec.opening_to_pb(opening)
+        )
+
     def ListRecords(
         self, request: pb.ListRecordsRequest, context: grpc.ServicerContext
     ) -> pb.ListRecordsResponse:

@@ -23,6 +23,7 @@ from relay.errors import (
     Refused,
 )
 from relay.ledger_views import Deposit, OutcomeCount, RecognitionState, RecordState
+from relay.record.card import check_card
 from relay.record.parts import Opened
 from tests.contracts import world
 from tests.contracts.world import ASKING, HOSPITAL, NOW, STRANGER
@@ -325,3 +326,18 @@ def test_malformed(region: Region) -> None:
     many = pb.RetractRequest(retractions=[b"{}"] * 1001)
     assert refusal(region.zj, calls.Retract, many).reason == Reason.LIMIT_EXCEEDED
     assert ASKING
+
+
+def test_the_counter_hands_out_the_card_of_a_record(region: Region) -> None:
+    given = deposit()
+    (done,) = region.zj.client.attest([given])
+    card = region.zj.client.card(done.commitment)
+    assert (card.ledger, card.record, card.patient) == (
+        "zj-medical",
+        done.commitment,
+        given.patient,
+    )
+    check_card(card, given.attestation.patient)
+    with pytest.raises(NotFound) as err:
+        region.zj.client.card(bytes(32))
+    assert err.value.reason is Reason.RECORD_NOT_FOUND
