@@ -43,10 +43,10 @@ def serve(config: ConfigFile) -> None:
     with only_process(loaded), ExitStack() as stack:
         node = open_node(loaded, clock)
         stack.callback(node.close)
-        stores = _stores(loaded)
+        stores, lanes = _stores(loaded), _lanes(loaded)
         configure_logs(loaded.log)
         _warn(loaded)
-        _run(loaded, node, stores, engine, stack)
+        _run(loaded, node, engine, stack, stores, lanes)
 
 
 def clock() -> int:
@@ -70,12 +70,16 @@ def _warn(config: Config) -> None:
 
 
 def _run(
-    config: Config, node: Node, stores: dict[str, Any], engine: Callable[..., Any], stack: ExitStack
+    config: Config,
+    node: Node,
+    engine: Callable[..., Any],
+    stack: ExitStack,
+    stores: dict[str, Any],
+    lanes: Lanes | None,
 ) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    lanes = _lanes(config)
     if lanes is not None:
         _start_lanes(node, lanes, stop, stack)
         stores = {**stores, "lanes": lanes, "remote": lanes.remote}

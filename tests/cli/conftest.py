@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,14 +98,3 @@ def make(directory: Path, chain_id: str, role: str, *more: str) -> Path:
     args = ["init", directory, "--chain-id", chain_id, "--role", role, "--listen", "127.0.0.1:0"]
     assert run_command([str(arg) for arg in [*args, *more]]) == 0
     return directory
-
-
-@pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Served]]:
-    """A ledger and a relay, served and not connected."""
-    base = tmp_path_factory.mktemp("pair")
-    ledger = Served(make(base / "zj", "zj-medical", "ledger"))
-    relay = Served(make(base / "hub", "hub", "relay"))
-    yield ledger, relay
-    ledger.stop()
-    relay.stop()
