@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lianqiao.relay.v1 import client_pb2, packet_pb2, packet_service_pb2
@@ -118,6 +118,7 @@ ROUND_TRIPS = [
 
 @pytest.mark.parametrize(("values", "to_pb", "from_pb"), ROUND_TRIPS)
 def test_what_goes_out_comes_back(values, to_pb, from_pb) -> None:
+    @settings(max_examples=30, deadline=None)
     @given(values)
     def check(value) -> None:
         message = to_pb(value)
@@ -142,6 +143,7 @@ DECODERS = [
 
 @pytest.mark.parametrize(("kind", "from_pb"), DECODERS)
 def test_any_message_is_a_value_or_malformed(kind, from_pb) -> None:
+    @settings(max_examples=50, deadline=None)
     @given(st.binary(max_size=200))
     def check(raw: bytes) -> None:
         try:
