@@ -1,0 +1,110 @@
+"""The floor: what the same hashes, signatures and durable commits cost by themselves, here and now.
+
+Nothing of the product runs: hashlib, the signatures of pyca/cryptography, and SQLite's own module
+with WAL and synchronous=FULL, one row of as many bytes as the work wrote in that commit. One
+thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from tests.bench.count import Counts
+
+_CURVES: dict[str, ec.EllipticCurve] = {"p256": ec.SECP256R1(), "secp256k1": ec.SECP256K1()}
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Seconds."""
+
+    hashes: float
+    signatures: float
+    """Made and verified."""
+    commits: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.hashes + self.signatures + self.commits
+
+
+def measure(counts: Counts, folder: Path) -> Floor:
+    """What `counts` costs by itself; `folder` lies on the disk that the nodes use."""
+    return Floor(
+        hashes=_hashes(counts.hashes.items()),
+        signatures=_signed(counts.signed.items()) + _verified(counts.verified.items()),
+        commits=_commits(counts.durable(), folder),
+    )
+
+
+def _hashes(wanted: Iterable[tuple[int, int]]) -> float:
+    sha256, spent = hashlib.sha256, 0.0
+    for size, times in wanted:
+        data = bytes(size)
+        start = perf_counter()
+        for _ in range(times):
+            sha256(data).digest()
+        spent += perf_counter() - start
+    return spent
+
+
+def _signed(wanted: Iterable[tuple[tuple[str, int], int]]) -> float:
+    spent = 0.0
+    for (algorithm, size), times in wanted:
+        sign, _, message = *_pair(algorithm), bytes(size)
+        start = perf_counter()
+        for _ in range(times):
+            sign(message)
+        spent += perf_counter() - start
+    return spent
+
+
+def _verified(wanted: Iterable[tuple[tuple[str, int], int]]) -> float:
+    spent = 0.0
+    for (algorithm, size), times in wanted:
+        sign, verify = _pair(algorithm)
+        message = bytes(size)
+        signature = sign(message)
+        start = perf_counter()
+        for _ in range(times):
+            verify(signature, message)
+        spent += perf_counter() - start
+    return spent
+
+
+def _pair(algorithm: str):  # type: ignore[no-untyped-def]
+    """(sign a message, verify a signature over a message)."""
+    if algorithm == "ed25519":
+        key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+        return key.sign, key.public_key().verify
+    private, digest = ec.derive_private_key(7, _CURVES[algorithm]), ec.ECDSA(SHA256())
+    public = private.public_key()
+    return lambda m: private.sign(m, digest), lambda s, m: public.verify(s, m, digest)
+
+
+def _commits(sizes: Sequence[int], folder: Path) -> float:
+    path = folder / "floor.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("CREATE TABLE row (number INTEGER PRIMARY KEY, value BLOB NOT NULL)")
+        start = perf_counter()
+        for size in sizes:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("INSERT INTO row (value) VALUES (?)", (bytes(size),))
+            connection.execute("COMMIT")
+        return perf_counter() - start
+    finally:
+        connection.close()
+        path.unlink()
