@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -129,6 +130,12 @@ def _register() -> None:
 _register()
 
 
+@cache
+def _root() -> Any:
+    """The whole tree of commands."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and ends the process with its exit code. No traceback for bad input."""
     args = list(sys.argv[1:] if arguments is None else arguments)
@@ -139,9 +146,7 @@ def run(args: Sequence[str]) -> int:
     """Runs one command; its exit code."""
     as_json = "--json" in args
     try:
-        code = typer.main.get_command(app).main(
-            list(args), prog_name="lianqiao", standalone_mode=False
-        )
+        code = _root().main(list(args), prog_name="lianqiao", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else output.DONE
     except LianqiaoError as error:
@@ -195,7 +200,7 @@ def _end(error: LianqiaoError, args: Sequence[str], as_json: bool) -> int:
 def _command(args: Sequence[str]) -> list[str]:
     """The words among the arguments that name a command."""
     found: list[str] = []
-    here: Any = typer.main.get_command(app)
+    here = _root()
     for word in args:
         here = getattr(here, "commands", {}).get(word)
         if here is None:
