@@ -1,16 +1,18 @@
 """One side of a lane: packet steps read from one chain, carried to one client of the other.
 
-A side asks its source what happened after its cursor, makes one delivery of it (the headers that
-the destination's client lacks, one proof, up to MAX_BATCH items) and saves the cursor together
-with what could not be finished. It holds nothing that is not in the store: any number of sides, on
-any number of relayers, may carry the same steps, and only the first has an effect.
+A side asks its source what happened after its cursor, delivers it in batches (relay.deliveries) and
+saves the cursor together with what could not be finished. It holds nothing that is not in the
+store: any number of sides, on any number of relayers, may carry the same steps, and only the first
+has an effect.
 
 A client is updated for a packet, for a refresh that is due (a third of its trusting period), or
 because a contract needs a younger head, and for nothing else. An update is an entry on the
 destination: two chains that answered updates with updates would never rest.
 
-A head is only made younger when every packet below it has been carried: "no revocation as of
-height h" is read from what was delivered, so h must not run ahead of the deliveries.
+A head is only made younger together with every packet below it: "no revocation as of height h" is
+read from what was delivered, so h must not run ahead of the deliveries. A batch therefore ends
+where a height ends. Where one height alone is too much for one batch, the side is not *whole* until
+all of it was carried, and a contract that needs a young head waits for that.
 """
 
 from __future__ import annotations
@@ -18,38 +20,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cache
 
-from relay.chain import (
-    MAX_BATCH,
-    Chain,
-    ClientStatus,
-    Delivery,
-    DeliveryResult,
-    Outcome,
-    Submission,
-)
-from relay.errors import (
-    Conflict,
-    Exhausted,
-    LianqiaoError,
-    Malformed,
-    Reason,
-    Refused,
-    Unavailable,
-)
+from relay.chain import MAX_BATCH, Chain, Outcome
+from relay.deliveries import Deliveries, Ends, reason_of
+from relay.errors import Exhausted, LianqiaoError, Reason
+from relay.lane_report import SideReport
 from relay.outbox import Outbox, Waiting
-from relay.steps import (
-    OF_THE_CLIENT,
-    OF_THE_PROOF,
-    after_answer,
-    check_steps,
-    delay,
-    fitting,
-    item_of,
-    proven_path,
-    refusal,
-)
+from relay.steps import after_answer, check_steps, delay, fitting, item_of, whole_heights
 
 MAX_PAGES = 16
 """Deliveries of new steps on one side in one tick; what is left follows in the next."""
@@ -59,11 +38,11 @@ MAX_SIDE_DELAY = 60
 """Seconds until a side that stopped is tried again, at most."""
 REFRESH_CHECK = 3600
 """Seconds after which the age of a client's head is looked at again, at most."""
-RACES = 3
-"""How often a delivery is made anew because another relayer moved the client meanwhile."""
+STALE = f"{Reason.HEAD_STALE}: a younger head is fetched first"
 
 SetAside = Callable[[Sequence[Waiting]], Collection[int]]
-Conflicting = Callable[[ClientStatus, Sequence[bytes]], None]
+Head = Callable[[], int]
+"""The source's newest signed height as of this turn; asked when it is needed first."""
 
 
 def _none(_: Sequence[Waiting]) -> Collection[int]:
@@ -71,64 +50,45 @@ def _none(_: Sequence[Waiting]) -> Collection[int]:
     return ()
 
 
-def _nothing(_: ClientStatus, __: Sequence[bytes]) -> None:
-    """For destinations whose stored headers are not at hand."""
-
-
 @dataclass(slots=True)
-class SideReport:
-    """What one turn of one side did: counts and a reason, so that it can be logged."""
+class _Turn:
+    """What one turn works with."""
 
-    headers: int = 0
-    """Headers delivered."""
-    deliveries: int = 0
-    done: int = 0
-    """Items that took effect."""
-    repeated: int = 0
-    """Items that had taken effect before."""
-    waiting: int = 0
-    """Items that are tried again later."""
-    dead: int = 0
-    """Items that became dead letters."""
-    reason: str = ""
-    """Why the side stopped, a reason of relay.errors; empty where it did not."""
-    detail: str = ""
-    more: bool = False
-    """Whether another turn has work already."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to tell."""
-        return not (self.deliveries or self.waiting or self.dead or self.reason)
+    ends: Ends
+    now: int
+    head: Head
+    report: SideReport
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """The two client ids of a side: the source's client of the destination, and the reverse."""
-
-    source: str
-    destination: str
-
-
-@dataclass(slots=True)
 class Side:
     """The way from one chain to the other. Thread-safe; errors of chains end in the report."""
 
-    lane: str
-    """The local client id that names the lane."""
-    name: str
-    """`out`: local to remote; `in`: remote to local."""
-    source: Chain
-    destination: Chain
-    outbox: Outbox
-    set_aside: SetAside = _none
-    """Cursors of the items that wait for a younger head of some chain."""
-    conflicting: Conflicting = _nothing
-    """Told of headers that the destination's client refused: (its status, the raw headers)."""
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _failures: int = 0
-    _not_before: int = 0
-    _next_refresh: int = 0
+    def __init__(
+        self,
+        lane: str,
+        name: str,
+        deliveries: Deliveries,
+        outbox: Outbox,
+        set_aside: SetAside = _none,
+    ) -> None:
+        """`lane` is the local client id, `name` `out` or `in`; `set_aside` gives the cursors of
+        the items that wait for a younger head of some chain."""
+        self.lane = lane
+        self.name = name
+        self.whole = False
+        """Whether all packets below the head of the destination's client have been carried."""
+        self._deliveries = deliveries
+        self._outbox = outbox
+        self._set_aside = set_aside
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._not_before = 0
+        self._next_refresh = 0
+
+    @property
+    def source(self) -> Chain:
+        """The chain that is read."""
+        return self._deliveries.source
 
     def tick(self, ends: Ends, now: int) -> tuple[SideReport, list[Waiting]]:
         """One turn: what waits and is due, then what is new, then a refresh if one is due.
@@ -138,10 +98,8 @@ class Side:
         report, aside = SideReport(), list[Waiting]()
         with self._stopping(report, now) as awake:
             if awake:
-                head = self.source.latest_height()
-                aside += self._retry(ends, head, now, report)
-                aside += self._carry(ends, head, now, report)
-                self._refresh(ends, head, now, report)
+                turn = self._turn(ends, now, report)
+                aside = self._run(turn, self._is_due_refresh(turn))
         return report, aside
 
     def bring_young(self, ends: Ends, now: int) -> SideReport:
@@ -153,11 +111,7 @@ class Side:
         report = SideReport()
         with self._stopping(report, now) as awake:
             if awake:
-                head = self.source.latest_height()
-                self._retry(ends, head, now, report)
-                self._carry(ends, head, now, report)
-                if not report.more:
-                    self._update(ends, head, report)
+                self._run(self._turn(ends, now, report), young=True)
         return report
 
     def deliver(self, ends: Ends, waiting: Sequence[Waiting], now: int) -> SideReport:
@@ -165,207 +119,137 @@ class Side:
         report = SideReport()
         with self._stopping(report, now) as awake:
             if awake:
-                self._finish(ends, waiting, now, report)
+                self._finish(self._turn(ends, now, report), waiting)
         return report
+
+    def _turn(self, ends: Ends, now: int, report: SideReport) -> _Turn:
+        return _Turn(ends, now, cache(self.source.latest_height), report)
 
     @contextmanager
     def _stopping(self, report: SideReport, now: int) -> Iterator[bool]:
         """Turns an error into a delay of this side; False while such a delay lasts."""
-        if now < self._not_before:
-            yield False
-            return
-        try:
-            yield True
-        except LianqiaoError as err:
-            report.reason, report.detail = err.reason.value, err.detail
-            self._not_before = now + min(MAX_SIDE_DELAY, delay(self._failures))
-            self._failures += 1
-        else:
-            self._failures = self._not_before = 0
+        with self._lock:
+            if now < self._not_before:
+                yield False
+                return
+            try:
+                yield True
+            except LianqiaoError as err:
+                report.reason, report.detail = err.reason.value, err.detail
+                self._not_before = now + min(MAX_SIDE_DELAY, delay(self._failures))
+                self._failures += 1
+            else:
+                self._failures = self._not_before = 0
 
     # --- what a turn consists of
 
-    def _retry(self, ends: Ends, head: int, now: int, report: SideReport) -> list[Waiting]:
+    def _run(self, turn: _Turn, young: bool) -> list[Waiting]:
+        """`young`: the client gets the head as it was before the listing, so that every step
+        below it has been seen."""
+        if young:
+            turn.head()
+        aside = self._retry(turn) + self._carry(turn)
+        if young and not turn.report.more:
+            self._deliveries.update(turn.ends, turn.head(), turn.report)
+        return aside
+
+    def _retry(self, turn: _Turn) -> list[Waiting]:
         """One attempt at what waits and is due; the items that still wait for a head."""
-        due = self.outbox.due(self.lane, self.name, now, MAX_BATCH)
-        known = [w for w in due if w.height <= head]
-        held = self.set_aside(known) if known else ()
-        aside = [w for w in known if w.cursor in held]
+        due = self._outbox.due(self.lane, self.name, turn.now, MAX_BATCH)
+        if not due:
+            return []
+        known = [w for w in due if w.height <= turn.head()]
+        held = self._set_aside(known)
         ready = [w for w in known if w.cursor not in held]
         while ready:
             count = fitting(ready)
-            self._finish(ends, ready[:count], now, report)
+            self._finish(turn, ready[:count])
             ready = ready[count:]
-        report.more = report.more or len(due) == MAX_BATCH
-        return aside
+        turn.report.more = turn.report.more or len(due) == MAX_BATCH
+        return [w for w in known if w.cursor in held]
 
-    def _carry(self, ends: Ends, head: int, now: int, report: SideReport) -> list[Waiting]:
-        """Delivers what is new, page by page, up to `head`; the items set aside."""
-        cursor = self.outbox.cursor(self.lane, self.name)
+    def _carry(self, turn: _Turn) -> list[Waiting]:
+        """Delivers what is new, batch by batch, up to the head; the items set aside."""
+        cursor, complete = self._outbox.cursor(self.lane, self.name), False
+        read: list[Waiting] = []
         aside: list[Waiting] = []
         for _ in range(MAX_PAGES):
-            steps = self.source.packets(ends.source, cursor, MAX_BATCH)
-            check_steps(steps, cursor, ends.source, ends.destination)
-            fresh = [Waiting(s.cursor, item_of(s), s.height) for s in steps if s.height <= head]
-            if not fresh:
+            complete = complete or self._read(turn, read, cursor)
+            if read:
+                count, whole = whole_heights(read)
+                self.whole = self.whole and whole
+                batch = read[:count]
+                del read[:count]
+                cursor = batch[-1].cursor
+                kept = self._set_aside(batch)
+                held = [w for w in batch if w.cursor in kept]
+                held = [replace(w, not_before=turn.now, reason=STALE) for w in held]
+                ready = [w for w in batch if w.cursor not in kept]
+                self._finish(turn, ready, cursor=cursor, held=held)
+                aside += held
+            if complete and not read:
+                self.whole = True
                 return aside
-            fresh = fresh[: fitting(fresh)]
-            cursor = fresh[-1].cursor
-            stale = f"{Reason.HEAD_STALE}: a younger head is fetched first"
-            kept = self.set_aside(fresh)
-            held = [replace(w, not_before=now, reason=stale) for w in fresh if w.cursor in kept]
-            ready = [w for w in fresh if w.cursor not in kept]
-            self._finish(ends, ready, now, report, cursor=cursor, held=held)
-            aside += held
-        report.more = True
+        turn.report.more = True
         return aside
+
+    def _read(self, turn: _Turn, read: list[Waiting], cursor: int) -> bool:
+        """Lists until more than one batch is at hand or there is no more below the head, which
+        is what it answers."""
+        while fitting(read) == len(read):
+            after = read[-1].cursor if read else cursor
+            steps = self.source.packets(turn.ends.source, after, MAX_BATCH)
+            check_steps(steps, after, turn.ends.source, turn.ends.destination)
+            below = [s for s in steps if s.height <= turn.head()]
+            read += [Waiting(s.cursor, item_of(s), s.height) for s in below]
+            if len(below) < len(steps) or not steps:
+                return True
+        return False
 
     def _finish(
         self,
-        ends: Ends,
+        turn: _Turn,
         waiting: Sequence[Waiting],
-        now: int,
-        report: SideReport,
         *,
         cursor: int | None = None,
         held: Sequence[Waiting] = (),
     ) -> None:
         """One delivery, and one save of what came of it."""
-        with self._lock:
-            answers = self._submit(ends, waiting, report) if waiting else []
-            left, finished = list(held), []
-            for one, answer in zip(waiting, answers, strict=True):
-                report.done += answer.outcome is Outcome.DONE
-                report.repeated += answer.outcome is Outcome.NOOP
-                again = after_answer(one, answer, now)
-                if again is None:
-                    # What was read just now and took effect has no row to drop.
-                    if cursor is None or answer.outcome is not Outcome.DONE:
-                        finished.append(one.cursor)
-                    continue
-                left.append(again)
-                report.dead += again.dead
-                report.waiting += not again.dead
-                report.more = report.more or again.not_before <= now
+        report = turn.report
+        answers = self._deliveries.submit(turn.ends, waiting, report) if waiting else []
+        left, finished = list(held), []
+        for one, answer in zip(waiting, answers, strict=True):
+            report.done += answer.outcome is Outcome.DONE
+            report.repeated += answer.outcome is Outcome.NOOP
+            again = after_answer(one, answer, turn.now)
+            if again is None:
+                # What was read just now and took effect has no row to drop.
+                if cursor is None or answer.outcome is not Outcome.DONE:
+                    finished.append(one.cursor)
+                continue
+            left.append(again)
+            reason = reason_of(answer.reason).value
+            report.refused[reason] = report.refused.get(reason, 0) + 1
+            report.dead += again.dead
+            report.waiting += not again.dead
+            report.more = report.more or again.not_before <= turn.now
+        if cursor is not None:
             self._check_room(left)
-            self.outbox.save(self.lane, self.name, cursor=cursor, waiting=left, finished=finished)
+        self._outbox.save(self.lane, self.name, cursor=cursor, waiting=left, finished=finished)
 
     def _check_room(self, left: Sequence[Waiting]) -> None:
-        if left and self.outbox.size(self.lane, self.name) + len(left) > MAX_WAITING:
+        if left and self._outbox.size(self.lane, self.name) + len(left) > MAX_WAITING:
             raise Exhausted(
                 Reason.LIMIT_EXCEEDED,
                 f"more than {MAX_WAITING} steps of {self.lane} ({self.name}) wait",
                 hint="see why they were refused; drop the dead letters that need no care",
             )
 
-    def _submit(
-        self, ends: Ends, waiting: Sequence[Waiting], report: SideReport
-    ) -> list[Submission]:
-        """The answer to each item. A proof that fails is tried on halves, until the item that
-        is at fault stands alone and the others have passed."""
-        answers = self._attempt(ends, waiting, report)
-        refused = {a.reason for a in answers if a.outcome is Outcome.REFUSED}
-        one_for_all = not any(a.outcome is Outcome.DONE for a in answers)
-        if len(waiting) == 1 or not one_for_all or not refused & OF_THE_PROOF:
-            return answers
-        half = len(waiting) // 2
-        first = self._submit(ends, waiting[:half], report)
-        return first + self._submit(ends, waiting[half:], report)
-
-    def _attempt(
-        self, ends: Ends, waiting: Sequence[Waiting], report: SideReport
-    ) -> list[Submission]:
-        items = tuple(w.item for w in waiting)
-        paths = [proven_path(item) for item in items]
-        status = self._status(ends)
-        for race in range(RACES):
-            height, headers = self._lead(status, max(w.height for w in waiting))
-            try:
-                proof = self.source.prove(paths, height)
-                delivery = Delivery(ends.destination, headers, height, proof, items)
-                results = self.destination.submit([delivery])
-            except (Unavailable, Conflict, Exhausted):
-                raise
-            except LianqiaoError as err:
-                if err.reason.value not in OF_THE_PROOF:
-                    raise
-                return [refusal(err)] * len(items)
-            result = self._result(delivery, results)
-            report.deliveries += 1
-            report.headers += len(headers) if result.headers.outcome is Outcome.DONE else 0
-            before, status = status, self._status_after(ends, status, result)
-            if status is before:
-                return list(result.items)
-            if race + 1 == RACES:
-                break
-        raise Conflict(Reason.CONFLICT, "another relayer moves the same client all the time")
-
-    # --- the destination's client
-
-    def _status(self, ends: Ends) -> ClientStatus:
-        status = self.destination.client(ends.destination)
-        if status.frozen:
-            raise Refused(Reason.CLIENT_FROZEN, "the client is frozen", client_id=ends.destination)
-        return status
-
-    def _lead(self, status: ClientStatus, height: int) -> tuple[int, tuple[bytes, ...]]:
-        """(height to prove under, headers to deliver): none where the client's head covers it."""
-        if height <= status.latest_height:
-            return status.latest_height, ()
-        headers = self.source.headers(status.latest_height, height, status.algorithm)
-        return height, tuple(headers)
-
-    def _status_after(
-        self, ends: Ends, status: ClientStatus, result: DeliveryResult
-    ) -> ClientStatus:
-        """`status` itself where the answers stand; a newer one where the client was moved by
-        another relayer meanwhile. Raises what stops the side."""
-        refused = result.headers if result.headers.outcome is Outcome.REFUSED else None
-        if refused is None:
-            refused = next((a for a in result.items if a.reason in OF_THE_CLIENT), None)
-        if refused is None:
-            return status
-        now_there = self._status(ends)
-        if now_there.latest_height != status.latest_height:
-            return now_there
-        raise Refused(_reason(refused.reason), refused.detail, client_id=ends.destination)
-
-    def _result(self, delivery: Delivery, results: Sequence[DeliveryResult]) -> DeliveryResult:
-        """The one answer there must be; refused headers are looked at for what they prove."""
-        if len(results) != 1 or len(results[0].items) != len(delivery.items):
-            raise Malformed("a chain answered another number of items than it was given")
-        if results[0].headers.outcome is Outcome.REFUSED:
-            self.conflicting(self.destination.client(delivery.client_id), delivery.headers)
-        return results[0]
-
-    def _update(self, ends: Ends, height: int, report: SideReport) -> None:
-        """Gives the destination's client the head of `height`, if it is newer than its own."""
-        with self._lock:
-            status = self._status(ends)
-            if height <= status.latest_height:
-                return
-            _, headers = self._lead(status, height)
-            delivery = Delivery(ends.destination, headers)
-            result = self._result(delivery, self.destination.submit([delivery]))
-            report.deliveries += 1
-            report.headers += len(headers) if result.headers.outcome is Outcome.DONE else 0
-            self._status_after(ends, status, result)
-
-    def _refresh(self, ends: Ends, head: int, now: int, report: SideReport) -> None:
-        """Updates a client that has had no header for a third of its trusting period."""
-        if now < self._next_refresh or report.more:
-            return
-        status = self._status(ends)
+    def _is_due_refresh(self, turn: _Turn) -> bool:
+        """Whether the client has had no header for a third of its trusting period."""
+        if turn.now < self._next_refresh:
+            return False
+        status = self._deliveries.status(turn.ends)
         due = status.latest_time + status.trusting_period // 3
-        if now >= due:
-            self._update(ends, head, report)
-            due = now + 1
-        self._next_refresh = min(due, now + REFRESH_CHECK)
-
-
-def _reason(text: str) -> Reason:
-    """A peer's reason; INTERNAL for one that this version does not know."""
-    try:
-        return Reason(text)
-    except ValueError:
-        return Reason.INTERNAL
+        self._next_refresh = min(max(due, turn.now + 1), turn.now + REFRESH_CHECK)
+        return turn.now >= due

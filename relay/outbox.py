@@ -18,7 +18,6 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, func, insert, select, update
 
 from relay.chain import Item, Step
-from relay.errors import Conflict
 from relay.packet import MAX_INT
 from relay.packet_bytes import (
     decode_acknowledgements,
@@ -32,7 +31,6 @@ from relay.views import Direction, PacketState
 NEVER = MAX_INT
 """`not_before` of a dead letter."""
 MAX_REASON = 300
-MAX_ATTEMPTS_TO_SAVE = 20
 _LANE = tables.table(tables.Lane)
 _OUTBOX = tables.table(tables.Outbox)
 _PACKET = tables.table(tables.Packet)
@@ -141,7 +139,7 @@ class Outbox:
                 rows = [_row(client_id, side, w) for w in waiting]
                 tx.connection.execute(insert(_OUTBOX), rows)
 
-        self._write(write)
+        self._store.run(write)
 
     def rewind(self, client_id: str, side: str, cursor: int) -> None:
         """Reads this side again from an earlier cursor: what was delivered answers that it was."""
@@ -152,7 +150,7 @@ class Outbox:
             )
             tx.connection.execute(update(_LANE).where(where).values(cursor=cursor))
 
-        self._write(write)
+        self._store.run(write)
 
     def revive(self, client_id: str, side: str, cursor: int, now: int) -> bool:
         """Tries a waiting step or a dead letter again at once; False where there is none."""
@@ -163,7 +161,7 @@ class Outbox:
             done = tx.connection.execute(update(_OUTBOX).where(where).values(not_before=now))
             changed.append(done.rowcount)
 
-        self._write(write)
+        self._store.run(write)
         return changed[-1] == 1
 
     # --- what the packets of the node say about gaps
@@ -208,16 +206,6 @@ class Outbox:
             held = int(connection.execute(waiting).scalar_one())
         return 0 if highest is None else int(highest) - lowest + 1 - int(count) - held
 
-    def _write(self, write: Any) -> None:
-        for attempt in range(MAX_ATTEMPTS_TO_SAVE):
-            try:
-                with self._store.transaction() as tx:
-                    write(tx)
-                return
-            except Conflict:
-                if attempt + 1 == MAX_ATTEMPTS_TO_SAVE:
-                    raise
-
 
 _DELETE = delete(_OUTBOX).where(
     _OUTBOX.c.client_id == bindparam("b_client"),
@@ -251,8 +239,13 @@ def _row(client_id: str, side: str, waiting: Waiting) -> dict[str, Any]:
         "height": waiting.height,
         "attempts": waiting.attempts,
         "not_before": waiting.not_before,
-        "reason": waiting.reason[:MAX_REASON],
+        "reason": printable(waiting.reason),
     }
+
+
+def printable(text: str) -> str:
+    """A peer's words as one line of at most MAX_REASON characters, for a table and a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text[:MAX_REASON])
 
 
 def _waiting(row: Any) -> Waiting:

@@ -22,27 +22,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import structlog
 
 from relay.chain import MAX_BATCH, Chain, ClientStatus, Step
 from relay.contract import HeadNeed
+from relay.deliveries import Deliveries, Ends
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
-from relay.lane import Ends, Side, SideReport
+from relay.lane import Side
+from relay.lane_report import LaneReport, SideReport, log_turn
 from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.outbox import Outbox, Waiting
+from relay.pace import Wait, run_lanes
 from relay.packet import Packet
 from relay.steps import item_of
 from relay.store import ConsensusRow, Store
 
 OUT, IN = "out", "in"
 MAX_LANES = 1000
-BUSY_POLL, IDLE_POLL = 0.01, 0.2
-"""Seconds between two turns of a lane: while it has something to do, and after a quiet second."""
-QUIET_TURNS = 100
-FAULT_DELAY = 5.0
-"""Seconds that a lane rests after a fault of our own."""
 _log = structlog.get_logger("lianqiao.lane")
 
 HeadsNeeded = Callable[[Sequence[Packet]], Sequence[Sequence[HeadNeed]]]
@@ -54,37 +51,6 @@ def _no_needs(packets: Sequence[Packet]) -> Sequence[Sequence[HeadNeed]]:
     return [()] * len(packets)
 
 
-@dataclass(frozen=True, slots=True)
-class LaneReport:
-    """What one turn of a lane did."""
-
-    client_id: str
-    outward: SideReport = field(default_factory=SideReport)
-    inward: SideReport = field(default_factory=SideReport)
-    aside: SideReport = field(default_factory=SideReport)
-    """The items that were set aside until a younger head was there, delivered after that."""
-
-    @property
-    def sides(self) -> tuple[SideReport, SideReport, SideReport]:
-        """All parts of the turn, in order."""
-        return self.outward, self.inward, self.aside
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to tell."""
-        return all(side.idle for side in self.sides)
-
-    @property
-    def more(self) -> bool:
-        """Whether another turn has work already."""
-        return any(side.more for side in self.sides)
-
-    @property
-    def reason(self) -> str:
-        """Why a side stopped; empty where none did."""
-        return next((side.reason for side in self.sides if side.reason), "")
-
-
 class Lane:
     """One local client and the chain that it follows."""
 
@@ -93,21 +59,12 @@ class Lane:
         self.remote = remote
         self._relayer = relayer
         local, outbox = relayer.local, relayer.outbox
-        self.outward = Side(client_id, OUT, local, remote, outbox)
-        self.inward = Side(
-            client_id,
-            IN,
-            remote,
-            local,
-            outbox,
-            set_aside=relayer.set_aside,
-            conflicting=relayer.accuse,
-        )
+        away, home = Deliveries(local, remote), Deliveries(remote, local, relayer.accuse)
+        self.outward = Side(client_id, OUT, away, outbox)
+        self.inward = Side(client_id, IN, home, outbox, relayer.set_aside)
         self._counterparty = ""
         self._compared = False
         self._not_before = 0
-        self.told = ""
-        """The reason that was logged last: the same one is not logged as a warning again."""
 
     def tick(self, now: int) -> LaneReport:
         """One turn: what comes in, what of it was set aside, then what goes out, so that answers
@@ -124,18 +81,26 @@ class Lane:
         inward, aside = self.inward.tick(theirs, now)
         late = SideReport()
         if aside:
-            self._relayer.meet(aside, now)
-            late = self.inward.deliver(theirs, aside, now)
+            behind = self._relayer.meet(aside, now)
+            ready = [w for w in aside if w.cursor not in behind]
+            late = self.inward.deliver(theirs, ready, now) if ready else late
         outward, _ = self.outward.tick(ours, now)
         return LaneReport(self.client_id, outward, inward, late)
 
-    def bring_young(self, now: int) -> None:
-        """Carries the remote chain's packets up to its newest head, then updates its client."""
+    def news_after(self) -> tuple[str, int]:
+        """See relay.pace.Turning."""
+        return self._ends()[0].destination, self._relayer.outbox.cursor(self.client_id, IN)
+
+    def bring_young(self, now: int) -> bool:
+        """Carries the remote chain's packets up to its newest head, then updates its client.
+
+        Whether that is done, or cannot be done now; False while there is more to carry.
+        """
         try:
             _, theirs = self._ends()
         except LianqiaoError:
-            return
-        self.inward.bring_young(theirs, now)
+            return True
+        return not self.inward.bring_young(theirs, now).more
 
     def _ends(self) -> tuple[Ends, Ends]:
         """(ends of the outward side, ends of the inward side). Raises CLIENT_NOT_FOUND,
@@ -192,7 +157,7 @@ class Relayer:
         self._heads_needed = heads_needed
         self._submit_misbehaviour = submit_misbehaviour
         self._lanes: dict[str, Lane] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         for client_id, remote in lanes:
             self.add_lane(client_id, remote)
 
@@ -208,23 +173,31 @@ class Relayer:
         """
         if len(self._lanes) >= MAX_LANES and client_id not in self._lanes:
             raise Refused(Reason.LIMIT_EXCEEDED, f"a relayer runs at most {MAX_LANES} lanes")
-        with self._changed:
+        with self._lock:
             self._lanes = {**self._lanes, client_id: Lane(client_id, remote, self)}
-            self._changed.notify_all()
 
     def remove_lane(self, client_id: str) -> None:
         """Stops serving a chain; what waits for it stays in the outbox."""
-        with self._changed:
+        with self._lock:
             self._lanes = {k: v for k, v in self._lanes.items() if k != client_id}
-            self._changed.notify_all()
 
     def tick(self, now: int) -> list[LaneReport]:
         """One turn of every lane, one after the other."""
         reports = []
         for lane in self.lanes:
             reports.append(lane.tick(now))
-            log_turn(lane, reports[-1])
+            log_turn(reports[-1])
         return reports
+
+    def run(
+        self, stop: threading.Event, clock: Callable[[], int], wait: Wait | None = None
+    ) -> None:
+        """Runs every lane in a thread of its own until `stop` is set (relay.pace).
+
+        `clock` gives integer seconds; `wait(seconds)` returns earlier, and True, where the local
+        chain has grown (default: sleeps).
+        """
+        run_lanes(lambda: self.lanes, stop, clock, wait or stop.wait)
 
     # --- younger heads
 
@@ -232,24 +205,33 @@ class Relayer:
         """Cursors of those whose contracts want a head younger than this node has verified."""
         return {cursor for cursor, clients in self._unmet(waiting).items() if clients}
 
-    def meet(self, aside: Sequence[Waiting], now: int) -> None:
-        """Runs the lane of each chain whose head is wanted younger, once."""
-        for client_id in sorted(set().union(*self._unmet(aside).values())):
+    def meet(self, aside: Sequence[Waiting], now: int) -> set[int]:
+        """Runs the lane of each chain whose head is wanted younger, once.
+
+        Returns the cursors of those that wait for a lane with more to carry.
+        """
+        unmet = self._unmet(aside)
+        behind: set[str] = set()
+        for client_id in sorted(set().union(*unmet.values())):
             lane = self._lanes.get(client_id)
-            if lane is not None:
-                lane.bring_young(now)
+            if lane is not None and not lane.bring_young(now):
+                behind.add(client_id)
+        return {cursor for cursor, clients in unmet.items() if clients & behind}
 
     def _unmet(self, waiting: Sequence[Waiting]) -> dict[int, set[str]]:
         """By cursor, the clients whose head is older than a packet's contracts want it."""
         received = [w for w in waiting if w.item.step is Step.RECEIVE]
         needs = self._heads_needed([w.item.packet for w in received])
-        met = {need: self._is_met(need) for of in needs for need in of}
+        met = {need: self._is_met(need) for need in {need for of in needs for need in of}}
         return {
             one.cursor: {need.client_id for need in of if not met[need]}
             for one, of in zip(received, needs, strict=True)
         }
 
     def _is_met(self, need: HeadNeed) -> bool:
+        lane = self._lanes.get(need.client_id)
+        if lane is not None and not lane.inward.whole:
+            return False
         try:
             return self.local.client(need.client_id).latest_time >= need.time
         except NotFound:
@@ -277,72 +259,3 @@ class Relayer:
                 continue  # no evidence: verified there as anybody's would be
             _log.error("misbehaviour", client_id=status.client_id, height=status.latest_height)
             return
-
-    # --- at its own pace
-
-    def run(
-        self,
-        stop: threading.Event,
-        clock: Callable[[], int],
-        wait: Callable[[float], object] | None = None,
-    ) -> None:
-        """Runs every lane in a thread of its own until `stop` is set.
-
-        `clock` gives integer seconds; `wait(seconds)` returns earlier where the local chain has
-        grown (default: sleeps).
-        """
-        threads: dict[Lane, threading.Thread] = {}
-        pause = wait or stop.wait
-        while not stop.is_set():
-            for lane in self.lanes:
-                if lane not in threads:
-                    name, arguments = f"lane-{lane.client_id}", (lane, stop, clock, pause)
-                    threads[lane] = threading.Thread(
-                        target=self._run_lane, args=arguments, name=name, daemon=True
-                    )
-                    threads[lane].start()
-            with self._changed:
-                self._changed.wait(0.5)
-        for thread in threads.values():
-            thread.join()
-
-    def _run_lane(
-        self,
-        lane: Lane,
-        stop: threading.Event,
-        clock: Callable[[], int],
-        pause: Callable[[float], object],
-    ) -> None:
-        quiet = QUIET_TURNS
-        while not stop.is_set() and self._lanes.get(lane.client_id) is lane:
-            try:
-                report = lane.tick(clock())
-            except Exception as err:  # a fault of ours or of an adapter must not end other lanes
-                _log.error("fault", client_id=lane.client_id, kind=type(err).__name__, exc_info=err)
-                stop.wait(FAULT_DELAY)
-                continue
-            log_turn(lane, report)
-            if report.more and not report.reason:
-                continue
-            quiet = quiet + 1 if report.idle or report.reason else 0
-            pause(IDLE_POLL if quiet >= QUIET_TURNS else BUSY_POLL)
-
-
-def log_turn(lane: Lane, report: LaneReport) -> None:
-    """One line for a turn that did something: counts and reasons, never content."""
-    if report.idle:
-        return
-    sides = {"out": report.outward, "in": report.inward, "aside": report.aside}
-    line: dict[str, object] = {}
-    for name, side in sides.items():
-        if side.idle:
-            continue
-        counts = ("headers", "deliveries", "done", "repeated", "waiting", "dead")
-        line |= {f"{name}_{c}": getattr(side, c) for c in counts if getattr(side, c)}
-        if side.reason:
-            line |= {f"{name}_reason": side.reason, f"{name}_detail": side.detail}
-    level = _log.info
-    if report.reason:
-        level = _log.debug if report.reason == lane.told else _log.warning
-    lane.told = report.reason
-    level("lane", client_id=report.client_id, **line)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from relay.chain import Item, Outcome, PacketStep, Step, Submission
+from relay.chain import MAX_BATCH, Item, Outcome, PacketStep, Step, Submission
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.outbox import NEVER, Waiting
 from relay.packet import acknowledgement_path, commitment_path, receipt_path
@@ -110,13 +110,28 @@ def check_steps(
 
 
 def fitting(waiting: Sequence[Waiting]) -> int:
-    """How many from the start fit into one delivery; at least one."""
+    """How many from the start fit into one delivery; at least one, where there is one."""
     size = 0
     for count, one in enumerate(waiting):
         size += item_bytes(one.item)
-        if size > MAX_DELIVERY_BYTES and count:
+        if count and (size > MAX_DELIVERY_BYTES or count == MAX_BATCH):
             return count
     return len(waiting)
+
+
+def whole_heights(waiting: Sequence[Waiting]) -> tuple[int, bool]:
+    """(how many from the start make one delivery, whether that ends where a height ends).
+
+    What is given is more than one delivery, or all there is. A delivery is cut at the end of a
+    height, so that its header covers nothing that it does not bring; where one height is too much
+    for one delivery, that cannot be.
+    """
+    count = fitting(waiting)
+    last = waiting[count - 1].height
+    if count == len(waiting) or waiting[count].height > last:
+        return count, True
+    below = next(i for i, one in enumerate(waiting) if one.height == last)
+    return (below, True) if below else (count, False)
 
 
 def item_bytes(item: Item) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.chain import Item, Outcome, PacketStep, Step, Submission
+from relay.chain import MAX_BATCH, Item, Outcome, PacketStep, Step, Submission
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.outbox import NEVER, Outbox, Waiting
 from relay.packet import (
@@ -29,6 +29,7 @@ from relay.steps import (
     item_of,
     later,
     proven_path,
+    whole_heights,
 )
 from relay.store import Store
 from relay.store.migrate import migrate
@@ -277,4 +278,27 @@ def test_a_delivery_is_bounded_in_bytes_but_never_empty() -> None:
     assert count * item_bytes(item) <= MAX_DELIVERY_BYTES < (count + 1) * item_bytes(item)
     huge = Item(Step.ACKNOWLEDGE, PACKET, (bytes(MAX_DELIVERY_BYTES),) * 2)
     assert fitting([Waiting(0, huge, 9), Waiting(1, huge, 9)]) == 1
-    assert fitting([_waiting(i) for i in range(1000)]) == 1000
+    assert fitting([_waiting(i) for i in range(MAX_BATCH)]) == MAX_BATCH
+    assert fitting([_waiting(i) for i in range(MAX_BATCH + 1)]) == MAX_BATCH
+    assert fitting([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("heights", "cut"),
+    [
+        ([5], (1, True)),
+        ([5, 5, 5], (3, True)),
+        ([5, 6, 7], (3, True)),
+        ([5, 6, 7, 8], (3, True)),
+        ([5, 6, 7, 7], (2, True)),
+        ([5, 6, 6, 6], (1, True)),
+        ([5, 5, 5, 5], (3, False)),
+        ([5, 5, 5, 6], (3, True)),
+    ],
+)
+def test_a_delivery_is_cut_where_a_height_ends(
+    monkeypatch: pytest.MonkeyPatch, heights: list[int], cut: tuple[int, bool]
+) -> None:
+    monkeypatch.setattr("relay.steps.MAX_BATCH", 3)
+    waiting = [replace(_waiting(i), height=height) for i, height in enumerate(heights)]
+    assert whole_heights(waiting) == cut

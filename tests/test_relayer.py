@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
+from itertools import count, groupby
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from relay.contract import Deferred, State
 from relay.errors import Reason
 from relay.fsck import fsck
 from relay.lane import MAX_SIDE_DELAY
+from relay.lane_report import LaneReport
 from relay.light import keys
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.misbehaviour import Evidence, encode_evidence
@@ -34,7 +35,7 @@ from relay.light.types import ClientState
 from relay.outbox import Outbox
 from relay.packet import Packet, Payload
 from relay.query import get_client, get_packet, get_record, list_packets
-from relay.relayer import IN, OUT, LaneReport, Relayer
+from relay.relayer import IN, OUT, Relayer
 from relay.store import Direction, PacketState, Store, tables
 from tests.echo import ECHO, Echo
 from tests.world import TYPES, Clock, World
@@ -633,7 +634,8 @@ def three(tmp_path: Path) -> Iterator[World]:
     for name in (ZJ, SH):
         made.node(name, "ledger", [ECHO])
     made.node(HUB, "relay", [_Fresh()])
-    for name in (ZJ, SH):
+    # The lane of the asking ledger takes its turn first: what it needs was not carried before.
+    for name in (SH, ZJ):
         made.connect(name, HUB)
     made.settle(HUB)
     yield made
@@ -655,16 +657,53 @@ def test_a_younger_head_is_fetched_before_the_packet_is_delivered(three: World) 
 
 
 def test_what_lies_below_the_younger_head_is_delivered_before(three: World) -> None:
-    """The lane of the asking ledger may come first; the packets of the other count even so."""
     three.clock.advance(600)
     for i in range(3):
         _send(three, b"%d" % i)
-    answers = set()
-    for on, about in ((SH, ZJ), (ZJ, ZJ)):
-        sequence = _ask(three, about, on)
-        three.settle(HUB)
-        answers.add(_record(three, on, HUB, "acknowledged", sequence))
-    assert answers == {b"young after 3"}
+    sequence = _ask(three, ZJ)
+    assert [r.client_id for r in three.tick(HUB)] == [three.clients[HUB, n] for n in (SH, ZJ)]
+    assert _record(three, SH, HUB, "acknowledged", sequence) == b"young after 3"
+
+
+def test_a_chain_may_be_asked_about_itself(three: World) -> None:
+    three.clock.advance(600)
+    for i in range(3):
+        _send(three, b"%d" % i)
+    sequence = _ask(three, ZJ, on=ZJ)
+    three.settle(HUB)
+    assert _record(three, ZJ, HUB, "acknowledged", sequence) == b"young after 3"
+
+
+def test_a_head_never_runs_ahead_of_what_was_carried(
+    three: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One height of the other chain is too much for one turn of its lane: the packet waits for
+    the rest of it, although the head is young already, and is not refused meanwhile."""
+    monkeypatch.setattr("relay.lane.MAX_PAGES", 1)
+    monkeypatch.setattr("relay.steps.MAX_BATCH", 2)
+    three.node(ZJ, "ledger", [_Many()])
+    three.clock.advance(600)
+    three.nodes[ZJ].call("echo", "many", three.clients[ZJ, HUB].encode() + b"\n5\n")
+    sequence = _ask(three, ZJ)
+    for _ in range(2):
+        assert three.relayer(HUB).lanes[0].tick(three.clock.now).aside.idle
+        assert (
+            get_client(three.nodes[HUB].store, three.clients[HUB, ZJ]).latest.time == three.clock()
+        )
+    three.settle(HUB)
+    assert _record(three, SH, HUB, "acknowledged", sequence) == b"young after 5"
+
+
+def test_a_batch_ends_where_a_height_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.steps.MAX_BATCH", 3)
+    world.node(ZJ, "ledger", [_Many()])
+    many = world.clients[ZJ, HUB].encode() + b"\n2\n"
+    for _ in range(3):
+        world.nodes[ZJ].call("echo", "many", many)
+    world.tick(HUB)
+    received = list_packets(world.nodes[HUB].store)
+    assert [view.height for _, view in received] == sorted([view.height for _, view in received])
+    assert [len(list(of)) for _, of in groupby(v.height for _, v in received)] == [2, 2, 2]
 
 
 def test_a_head_that_is_young_enough_costs_no_update(three: World) -> None:
@@ -822,8 +861,45 @@ def test_run_serves_lanes_until_it_is_stopped(world: World) -> None:
     assert hub.head.size
 
 
+def test_a_resting_lane_is_woken_by_its_remote_chain(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks nothing while it rests, and hears of a new step at once."""
+    monkeypatch.setattr("relay.pace.QUIET_TURNS", 3)
+    monkeypatch.setattr("relay.pace.REST_TURNS", 10_000)
+    monkeypatch.setattr("relay.pace.REST_POLL", 0.02)
+    remote = _Telling(world.networks[ZJ])
+    relayer, stop = world.relayer(HUB), threading.Event()
+    relayer.add_lane(world.clients[HUB, ZJ], remote)
+    thread = threading.Thread(target=relayer.run, args=(stop, world.clock))
+    thread.start()
+    _wait_for(lambda: remote.waited)
+    asked = remote.calls["packets"]
+    time.sleep(0.2)
+    assert remote.calls["packets"] == asked
+    _send(world)
+    _wait_for(lambda: _state(world, 1) is PacketState.ACKNOWLEDGED)
+    stop.set()
+    thread.join(5)
+
+
+class _Telling(MemoryChain):
+    """Waits for steps, as an adapter may."""
+
+    waited = False
+
+    def wait(self, client_id: str, after: int, seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.inner.packets(client_id, after, 1):
+                return True
+            self.waited = True
+            time.sleep(0.01)
+        return False
+
+
 def test_a_fault_of_an_adapter_ends_no_lane(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.relayer.FAULT_DELAY", 0.01)
+    monkeypatch.setattr("relay.pace.FAULT_DELAY", 0.01)
     broken = iter([True, True])
 
     def fault(name: str) -> None:

@@ -11,6 +11,7 @@ from adapters.memory.chain import MemoryChain
 from relay.chain import Delivery, Item, Outcome, Step, Submission
 from relay.contract import Contract
 from relay.keys import SigningKey
+from relay.lane_report import LaneReport
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.types import ClientState, ClientType, Validator, ValidatorSet
 from relay.light.validators import validator_set
@@ -18,7 +19,7 @@ from relay.local import LocalChain
 from relay.node import Node, create
 from relay.packet import Packet
 from relay.proven import claim_of
-from relay.relayer import LaneReport, Relayer
+from relay.relayer import Relayer
 from relay.signing import CheckpointSigner, HighWaterMark
 from relay.store import Store
 from relay.store.migrate import migrate

@@ -9,8 +9,9 @@ becomes Unavailable(CHAIN_UNREACHABLE), what a node of ours refuses keeps its re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from typing import ParamSpec, TypeVar, cast
 
 from relay.chain import MAX_BATCH, Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
 from relay.client import NodeClient
@@ -31,6 +32,7 @@ MAX_DELIVERIES = 64
 """Deliveries in one call, as PacketService takes them."""
 MAX_ADDRESS = 256
 
+_Told = Generator[tuple[int, PacketStep | None], None, None]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -88,6 +90,15 @@ class LianqiaoChain:
         for part in _parts(deliveries):
             results += self._typed(self._node.deliver, part)
         return results
+
+    def wait(self, client_id: str, after: int, seconds: float) -> bool:
+        """See relay.pace.WaitingChain: by a stream, so that resting costs no calls."""
+        return self._typed(self._wait, client_id, after, seconds)
+
+    def _wait(self, client_id: str, after: int, seconds: float) -> bool:
+        told = cast(_Told, self._node.watch(client_id, after, seconds))
+        with closing(told):
+            return any(step is not None for _, step in told)
 
     def close(self) -> None:
         """Ends the connection and every call on it."""

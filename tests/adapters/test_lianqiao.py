@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,9 @@ from adapters.lianqiao.chain import LianqiaoChain, _parts, connect
 from relay.chain import MAX_BATCH, Delivery, Item, Step
 from relay.errors import LianqiaoError, Reason, Unavailable
 from relay.packet import MAX_PAYLOAD_BYTES, Packet
-from relay.query import get_packet
+from relay.query import get_packet, list_packets
 from relay.server import Limits, RunningServer, start
-from relay.store import Direction, PacketState
+from relay.store import Direction, PacketState, Store
 from tests.echo import ECHO
 from tests.world import World
 
@@ -80,6 +81,55 @@ def _within(seconds: int, call: Callable[[], int]) -> int:
         except Unavailable:
             assert time.monotonic() < until
             time.sleep(0.05)
+
+
+def test_a_step_is_waited_for(world: World) -> None:
+    server, chain = _served(world, "zj")
+    client_id = world.clients["zj", "hub"]
+    assert not chain.wait(client_id, 0, 0.2)
+    threading.Timer(0.1, _send, (world, "zj", "hub", b"x")).start()
+    start_time = time.monotonic()
+    assert chain.wait(client_id, 0, 10)
+    assert time.monotonic() - start_time < 5
+    assert chain.wait(client_id, 0, 10)
+    (step,) = chain.packets(client_id, 0, 10)
+    assert not chain.wait(client_id, step.cursor, 0.2)
+    with pytest.raises(LianqiaoError) as err:
+        chain.wait("checkpoint-99", 0, 1)
+    assert err.value.reason is Reason.CLIENT_NOT_FOUND
+    chain.close()
+    server.stop(0)
+
+
+def test_a_relayer_runs_over_grpc_and_rests(world: World) -> None:
+    """As `serve` runs it: threads, a real clock for its pace, a remote node that tells of steps."""
+    server, chain = _served(world, "zj")
+    relayer, stop, hub = world.relayer("hub"), threading.Event(), world.nodes["hub"]
+    relayer.add_lane(world.clients["hub", "zj"], chain)
+
+    def wait(seconds: float) -> object:
+        return hub.wait(hub.head.size, seconds)
+
+    thread = threading.Thread(target=relayer.run, args=(stop, world.clock, wait))
+    thread.start()
+    for pause in (0.0, 1.5):  # while it is busy, and while it rests
+        time.sleep(pause)
+        for on, to in (("zj", "hub"), ("hub", "zj")):
+            _send(world, on, to, b"x")
+            store, client_id = world.nodes[on].store, world.clients[on, to]
+            _acknowledged(store, client_id)
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    chain.close()
+    server.stop(0)
+
+
+def _acknowledged(store: Store, client_id: str) -> None:
+    until = time.monotonic() + 10
+    while list_packets(store, client_id=client_id, state=PacketState.SENT):
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_a_closed_connection_is_a_chain_that_cannot_be_reached(world: World) -> None:
