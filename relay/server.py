@@ -31,7 +31,7 @@ from relay.service.registration import register_services
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 MAX_STREAMS = 128
 """Concurrent calls of one connection."""
-THREADS = 32
+THREADS = 24
 """Answers in progress, watches included; more wait in line, up to MAX_WAITING."""
 MAX_WAITING = 256
 GRACE_SECONDS = 5.0

@@ -10,11 +10,17 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from relay.codec.errors import error_from_status
-from relay.errors import Exhausted, LianqiaoError, NotFound, Reason, Unavailable
+from relay.errors import Denied, Exhausted, LianqiaoError, NotFound, Reason, Unavailable
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 _STATUS_KEY = "grpc-status-details-bin"
+
+_TRANSPORT = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+)
 
 _T = TypeVar("_T")
 
@@ -83,7 +89,14 @@ class Connection:
                 hint="send fewer items at a time, or later",
                 address=self.address,
             )
-        if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN):
+        if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
+            return Denied(
+                Reason.NOT_PERMITTED,
+                f"something before {self.address} refuses: {detail}",
+                hint="it is no node of ours that answered; ask who runs the proxy there",
+                address=self.address,
+            )
+        if code not in _TRANSPORT:
             return LianqiaoError(
                 Reason.INTERNAL, f"{self.address} failed: {detail}", address=self.address
             )

@@ -49,9 +49,10 @@ from relay.light.keys import verify
 from relay.node import Node
 from relay.record.audit import Access, Act, AuditStore
 from relay.record.parts import open_patient, patient_reference, show
+from relay.record.sealed import Description, KeptRecord
 from relay.record.vault import Vault
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """Opened parts in one answer; what is beyond is asked for again."""
 OK = "OK"
 
@@ -181,15 +182,18 @@ class Desk:
         except LianqiaoError as error:
             return _Taken(_withheld(fetch, error), None)
         try:
-            record = self._granted(fetch, notice, state, now)
+            kept = self._granted(fetch, notice, state, now)
+            indices = [index for index in notice.parts if index < len(kept.parts)]
+            record = Fetched(fetch.commitment, show(kept.parts, indices))
             if _size(record) > left:
                 raise Exhausted(
                     Reason.LIMIT_EXCEEDED, "too much for one answer", hint="fetch it by itself"
                 )
         except LianqiaoError as error:
-            access = self._of_fetch(fetch, notice, now, str(error.reason))
+            described = self._described(fetch.commitment)
+            access = self._of_fetch(fetch, notice, described, now, str(error.reason))
             return _Taken(_withheld(fetch, error), access)
-        return _Taken(record, self._of_fetch(fetch, notice, now, OK))
+        return _Taken(record, self._of_fetch(fetch, notice, kept, now, OK))
 
     def _authenticate(self, fetch: Fetch, state: Reader, now: int) -> Notice:
         name = key("grant", fetch.commitment, fetch.institution, fetch.grant)
@@ -207,7 +211,7 @@ class Desk:
         self._nonces.use(fetch.institution, fetch.nonce, fetch.time, now)
         return notice
 
-    def _granted(self, fetch: Fetch, notice: Notice, state: Reader, now: int) -> Fetched:
+    def _granted(self, fetch: Fetch, notice: Notice, state: Reader, now: int) -> KeptRecord:
         if now >= notice.expires:  # 3
             raise Denied(Reason.NO_GRANT, "the grant has ended", hint="ask for recognition again")
         stands = standing(state, fetch.commitment)
@@ -217,16 +221,23 @@ class Desk:
                 f"the record was {stands.value.lower()}",
                 hint="ask for recognition of its latest version, if there is one",
             )
-        kept = self._vault.get(fetch.commitment)  # 4
-        indices = [index for index in notice.parts if index < len(kept.parts)]
-        return Fetched(fetch.commitment, show(kept.parts, indices))
+        return self._vault.get(fetch.commitment)  # 4
 
-    def _of_fetch(self, fetch: Fetch, notice: Notice, now: int, outcome: str) -> Access:
-        patient, items = "", tuple[str, ...]()
+    def _described(self, commitment: bytes) -> Description | None:
         try:
-            kept = self._vault.describe(fetch.commitment)
+            return self._vault.describe(commitment)
         except LianqiaoError:
-            kept = None  # erased or damaged: the entry says that it was asked for
+            return None  # erased or damaged: the entry says only that it was asked for
+
+    def _of_fetch(
+        self,
+        fetch: Fetch,
+        notice: Notice,
+        kept: KeptRecord | Description | None,
+        now: int,
+        outcome: str,
+    ) -> Access:
+        patient, items = "", tuple[str, ...]()
         if kept is not None:
             patient = self._audit.patient(kept.patient.scheme, kept.patient.value)
             items = tuple(scope_of(i.system, i.code) for i in kept.items if i.part in notice.parts)

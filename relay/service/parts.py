@@ -20,7 +20,7 @@ from relay.record.audit import AuditStore
 from relay.record.vault import Vault
 from relay.views import LaneView
 
-MAX_WATCHERS = 16
+MAX_WATCHERS = 8
 """Streams at a time; each holds one of the server's threads."""
 
 

@@ -20,7 +20,7 @@ from relay.canonical import Json
 from relay.codec import pages
 from relay.codec import records as codec
 from relay.codec.disclosure import entry_to_pb
-from relay.codec.fields import digest, document, each, identifier, integer
+from relay.codec.fields import digest, document, each, identifier, integer, malformed
 from relay.contracts.base import Reader, key
 from relay.contracts.codes import Detail
 from relay.contracts.payloads import (
@@ -49,6 +49,7 @@ from relay.ledger_views import (
     RecordView,
     SentPacket,
 )
+from relay.node import MAX_BODY_BYTES
 from relay.record import strict
 from relay.record.parts import commit, open_patient
 from relay.record.sealed import KeptItem, KeptRecord
@@ -265,6 +266,10 @@ class RegistryServicer(rpc.RegistryServiceServicer):
         }
         kept = [_checked(d, f"records[{i}]", i) for i, d in enumerate(deposits)]
         raw = canonical.encode(body)
+        if len(raw) > MAX_BODY_BYTES:
+            raise malformed(
+                "records", f"say more than {MAX_BODY_BYTES} bytes", Reason.LIMIT_EXCEEDED
+            )
         contract = self._parts.node.contracts[REGISTRY_PORT]
         with self._parts.state(REGISTRY_PORT) as state:
             contract.call(method, raw, state, self._parts.clock())

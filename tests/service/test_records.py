@@ -12,6 +12,7 @@ from lianqiao.ledger.v1 import record_service_pb2_grpc
 from relay import canonical
 from relay import query as node_query
 from relay.contracts.payloads import Purpose, Signer
+from relay.disclosure import desk
 from relay.disclosure.asks import Fetched, Withheld
 from relay.disclosure.nonces import Nonces
 from relay.errors import Denied, Exhausted, Malformed, Reason, Refused
@@ -165,6 +166,17 @@ def test_the_report_needs_its_own_consent(region: Region) -> None:
     assert [type(p) for p in answer.parts] == [Opened, Opened]
 
 
+def test_an_answer_has_a_size(region: Region, monkeypatch) -> None:
+    _, decision = region.granted()
+    _, other = region.granted()
+    monkeypatch.setattr(desk, "MAX_ANSWER_BYTES", 1000)
+    answers = list(region.zj.client.fetch_records([fetch(decision), fetch(other)]))
+    assert isinstance(answers[0], Fetched)
+    assert isinstance(answers[1], Withheld)
+    assert answers[1].reason == Reason.LIMIT_EXCEEDED
+    assert isinstance(next(region.zj.client.fetch_records([fetch(other)])), Fetched)
+
+
 # --- finding
 
 
@@ -204,6 +216,12 @@ def test_what_was_never_attested_is_not_found(region: Region) -> None:
     items = (KeptItem(1, world.LOINC, "14749-6"),)
     region.vault.put([KeptRecord(given.attestation.commitment, given.parts, given.patient, items)])
     assert region.zj.client.find_records(query()) == []
+
+
+def test_an_answer_names_so_many_records(region: Region, monkeypatch) -> None:
+    region.attest(*(deposit() for _ in range(3)))
+    monkeypatch.setattr(desk, "MAX_FOUND", 2)
+    assert len(region.zj.client.find_records(query())) == 2
 
 
 PERSON = opening()

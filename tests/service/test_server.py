@@ -69,6 +69,12 @@ def test_every_rpc_wants_a_deadline(one) -> None:
     assert len(paths) > 15
 
 
+def test_a_deadline_beyond_a_day_is_none(one) -> None:
+    with pytest.raises(Malformed) as err:
+        next(one.client.watch("checkpoint-0", timeout=25 * 3600))
+    assert err.value.reason == Reason.DEADLINE_MISSING
+
+
 def scramble(message: Message, rng: random.Random, depth: int = 0) -> Message:
     """Fills a message with hostile values."""
     words = [
