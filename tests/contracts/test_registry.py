@@ -18,6 +18,7 @@ from relay.contracts.registry import (
     revision_of,
     standing,
 )
+from relay.contracts.registry.keys import MAX_ATTEMPTS
 from relay.errors import Denied, Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
 from tests.contracts.world import (
     HOSPITAL,
@@ -303,6 +304,17 @@ def test_a_timed_out_request_is_reported_and_can_be_sent_again() -> None:
     assert (answer["status"], answer["sequence"]) == ("SENT", 2)
     world.deliver()
     assert find_request(world.sh, digest("request")).status is RequestStatus.DECIDED
+
+
+def test_a_request_is_not_sent_for_ever() -> None:
+    world = World()
+    for _ in range(MAX_ATTEMPTS):
+        ask(world, request())
+        world.drop(world.sh)
+    with pytest.raises(Refused) as err:
+        ask(world, request())
+    assert err.value.reason is Reason.LIMIT_EXCEEDED
+    assert len(world.sh.sent) == MAX_ATTEMPTS
 
 
 def test_an_error_acknowledgement_is_reported() -> None:

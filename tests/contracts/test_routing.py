@@ -9,7 +9,7 @@ import pytest
 
 from relay.canonical import decode, encode
 from relay.contract import HeadNeed
-from relay.contracts.payloads import Answer, Attestation, Notice
+from relay.contracts.payloads import Answer, Attestation, Notice, OutcomeNotice
 from relay.contracts.registry import find_grant
 from relay.errors import Invalid, LianqiaoError, Malformed, Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
@@ -120,6 +120,20 @@ def test_notices_of_another_relay_or_for_another_ledger(world: World) -> None:
         assert refusal(world.zj, packet).reason is reason
     for value in (attestation().encode(), b"{}", b"[]"):
         assert isinstance(refusal(world.zj, carrying(sent, value)), Malformed)
+
+
+def test_outcome_notices_of_another_relay_or_for_another_ledger(world: World) -> None:
+    world.report()
+    world.deliver()
+    sent = world.relay.sent[-1]
+    told = OutcomeNotice.decode(sent.payloads[0].value)
+    for changes, reason in (
+        ({"target": "gd-medical"}, Reason.CHAIN_ID_MISMATCH),
+        ({"relay": "relay-2"}, Reason.COUNTERPARTY_MISMATCH),
+        ({"time": told.time + 1}, Reason.PATH_WRITTEN),
+    ):
+        packet = carrying(sent, replace(told, **changes).encode())
+        assert refusal(world.zj, packet).reason is reason
 
 
 # --- what does not arrive
