@@ -17,8 +17,7 @@ from relay.journal import Kind, host_path
 from relay.light.checkpoint import parse_body
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.packet_bytes import decode_acknowledgements, decode_packet
-from relay.store import ClientRow, DeliveryRow, PacketRow, Store, tables
-from relay.store.identity import last_checkpoint
+from relay.store import CheckpointRow, ClientRow, DeliveryRow, PacketRow, Store, tables
 from relay.store.transaction import columns, make_row
 from relay.views import (
     ClientView,
@@ -303,9 +302,12 @@ def head(store: Store) -> HeadView | None:
 
 
 def _head(connection: Connection) -> HeadView | None:
-    row = last_checkpoint(connection)
-    if row is None:
+    # A body is committed before it is signed: the newest row may be on its way to its signatures.
+    query = select(*columns(CheckpointRow)).where(_CHECKPOINT.c.note != "")
+    found = connection.execute(query.order_by(_CHECKPOINT.c.size.desc()).limit(1)).one_or_none()
+    if found is None:
         return None
+    row = make_row(CheckpointRow, found)
     body = parse_body(bytes(row.body))
     return HeadView(body.origin, row.size, body.root, row.time, row.note.encode())
 

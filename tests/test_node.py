@@ -16,7 +16,7 @@ from relay.light.misbehaviour import Evidence as HeadsEvidence
 from relay.light.misbehaviour import encode_evidence
 from relay.light.types import ClientState
 from relay.node import create
-from relay.query import get_client, list_records
+from relay.query import get_client, head, list_records
 from relay.signing import CheckpointSigner, HighWaterMark
 from relay.store import Store
 from relay.store.migrate import migrate
@@ -79,6 +79,7 @@ def test_a_body_committed_and_not_signed_is_signed_after_the_restart(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = world.nodes["zj"]
+    signed = node.head
 
     def crash(size: int, body: bytes) -> str:
         raise SystemExit("killed between commit and signature")
@@ -86,6 +87,9 @@ def test_a_body_committed_and_not_signed_is_signed_after_the_restart(
     monkeypatch.setattr(node._signer, "sign", crash)
     with pytest.raises(SystemExit):
         _put(world, "a")
+    shown = head(node.store)
+    assert shown is not None
+    assert (shown.size, shown.note) == (signed.size, signed.note.encode())
     node.close()
     again = world.node("zj", "ledger", [ECHO])
     assert list_records(again.store, "echo", b"a") == [(b"a", b"value")]
