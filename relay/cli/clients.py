@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from relay.cli import output
-from relay.cli.options import Json, Limit, Node, node_at
+from relay.cli.options import Json, Limit, Node, node_at, read_file
 
 if TYPE_CHECKING:
     from relay.light.types import Threshold
     from relay.views import ClientView
 
 app = typer.Typer(no_args_is_help=True)
+
+MAX_EVIDENCE_BYTES = 1024 * 1024
 
 
 @app.command("list")
@@ -80,6 +83,47 @@ def show(
             ("next set", latest.next_set_hash.hex()),
             ("expires", output.moment(view.expires)),
         ]
+    )
+
+
+@app.command()
+def accuse(
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="Such as checkpoint-0.")],
+    evidence: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Two signed headers that contradict each other.")
+    ],
+    node: Node,
+    as_json: Json = False,
+) -> None:
+    """Freezes a client by proof that its chain signed what contradicts itself.
+
+    Example: lianqiao clients accuse checkpoint-0 two-heads.evidence --node 127.0.0.1:7100
+    """
+    raw = read_file(evidence, MAX_EVIDENCE_BYTES)
+    with node_at(node) as peer, output.working("verifying", quiet=as_json):
+        peer.submit_misbehaviour(client, raw)
+        view = peer.client(client)
+    if as_json:
+        output.print_json(shown(view))
+    else:
+        output.say(f"{client} is {state_of(view)}: nothing of {view.state.chain_id} is accepted")
+
+
+@app.command()
+def lanes(node: Node, as_json: Json = False) -> None:
+    """Lists the lanes of a relay: where it reaches the chain of each client.
+
+    Example: lianqiao clients lanes --node 127.0.0.1:7100
+    """
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        found = list(peer.lanes())
+    if as_json:
+        output.print_json({"lanes": found})
+        return
+    output.table(
+        ("client", "adapter", "address"),
+        [(lane.client_id, lane.adapter, lane.address) for lane in found],
+        "no lanes; lianqiao connect adds them",
     )
 
 

@@ -169,6 +169,26 @@ def trace(
     )
 
 
+@app.command()
+def resend(
+    node: Node,
+    port: Annotated[
+        str, typer.Option("--port", help="Contract that sends: registry or recognition.")
+    ] = "registry",
+    as_json: Json = False,
+) -> None:
+    """Sends again what a contract could not send, for want of an active client.
+
+    Example: lianqiao packets resend --port registry --node 127.0.0.1:7101
+    """
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        done = peer.resend(port)
+    if as_json:
+        output.print_json(done)
+    else:
+        output.say(f"sent {done.sent}, still waiting {done.failed}")
+
+
 _ORDER = ("send", "receive", "expire", "acknowledge", "timeout")
 
 

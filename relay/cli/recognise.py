@@ -309,6 +309,30 @@ def show(request: RequestId, node: Node, wait: Wait = 0, as_json: Json = False) 
 
 
 @app.command()
+def count(
+    node: Node,
+    institution: Annotated[
+        str, typer.Option("--institution", metavar="ID", help="Only of this institution.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Counts on a relay what became of decided items: adopted, or examined again and why.
+
+    Example: lianqiao recognise count --node 127.0.0.1:7100
+    """
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        counts = peer.count_outcomes(institution)
+    if as_json:
+        output.print_json({"counts": counts})
+        return
+    output.table(
+        ("institution", "item", "result", "count"),
+        [(one.institution, one.item, one.result, one.count) for one in counts],
+        "no outcomes were reported",
+    )
+
+
+@app.command()
 def outcome(
     request: RequestId,
     institution: Institution,

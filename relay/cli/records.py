@@ -272,6 +272,32 @@ def amend(
 
 
 @app.command()
+def announce(
+    records: Annotated[
+        list[str], typer.Argument(metavar="RECORD...", help="Ids of records, 64 digits each.")
+    ],
+    node: Node,
+    relay: Relays = None,
+    as_json: Json = False,
+) -> None:
+    """Tells relays of records that were attested before they were connected.
+
+    Example: lianqiao records announce 4f1c…64-digits…9e --relay hub --node 127.0.0.1:7101
+    """
+    commitments = [hex_of(record, "RECORD") for record in records]
+    with node_at(node) as peer, output.working("telling", quiet=as_json):
+        answers = peer.announce(commitments, list(relay) if relay else relays_of(peer))
+    if as_json:
+        output.print_json({"records": answers})
+        return
+    output.table(
+        ("record", "told"),
+        [(a.commitment.hex(), ", ".join(p.relay for p in a.packets) or "-") for a in answers],
+        "no records",
+    )
+
+
+@app.command()
 def retract(
     record: RecordId,
     institution: Institution,

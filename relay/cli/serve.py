@@ -131,8 +131,13 @@ def _start_lanes(node: Node, lanes: Lanes, stop: threading.Event, stack: ExitSta
     )
     lanes.start(relayer)
 
-    def wait(seconds: float) -> object:
-        return node.wait(node.head.size, seconds)
+    seen = threading.local()
+
+    def wait(seconds: float) -> bool:
+        """Whether the journal has grown since this thread asked last."""
+        grown = node.wait(getattr(seen, "size", node.head.size), seconds)
+        seen.size = node.head.size
+        return grown
 
     thread = threading.Thread(target=relayer.run, args=(stop, clock, wait), name="relayer")
     thread.start()

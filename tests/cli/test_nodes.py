@@ -223,6 +223,10 @@ def test_a_result_is_found_recognised_fetched_and_verified(
         "--node", sh, "--json",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
+    counts: list[dict[str, object]] = []
+    while not counts:  # the relayer carries it; pytest's own time limit ends this
+        counts = run("recognise", "count", "--node", hub, "--json").json["counts"]
+    assert {one["result"] for one in counts} <= {"adopted", "R6"}
     log = run("access-log", "--node", zj, "--card", network.card, "--json").json["entries"]
     assert [entry["act"] for entry in log][:2] == ["find", "fetch"]
     assert log[1]["who"] == "Dr Li"
@@ -254,6 +258,9 @@ def test_every_listing_is_one_json_document(network: Network, run: Run) -> None:
         (["recognise", "list", "--node", zj], "requests"),
         (["policy", "show", "--node", hub], "policies"),
         (["access-log", "--node", zj], "entries"),
+        (["clients", "lanes", "--node", hub], "lanes"),
+        (["recognise", "count", "--node", hub], "counts"),
+        (["records", "announce", network.record, "--node", zj], "records"),
     ):
         done = run(*args, "--json")
         assert (done.code, done.err) == (0, "")
@@ -268,6 +275,7 @@ def test_every_listing_is_one_json_document(network: Network, run: Run) -> None:
         ["records", "show", network.record, "--card", "--node", zj],
         ["policy", "show", "rules/demo", "--node", hub],
         ["policy", "show", "rules/demo@1", "--node", hub],
+        ["packets", "resend", "--node", zj],
     ):
         done = run(*args, "--json")
         assert (done.code, done.err) == (0, "")
@@ -306,6 +314,9 @@ def test_what_nobody_knows(network: Network, run: Run, tmp_path: Path) -> None:
         (["records", "show", "ab" * 32, "--node", zj], "RECORD_NOT_FOUND"),
         (["records", "show", "ab" * 32, "--card", "--node", zj], "RECORD_NOT_FOUND"),
         (["records", "list", "--node", hub], "PORT_NOT_FOUND"),
+        (["recognise", "count", "--node", zj], "PORT_NOT_FOUND"),
+        (["clients", "lanes", "--node", zj], "NOT_PERMITTED"),
+        (["packets", "resend", "--port", "nobody", "--node", zj], "PORT_NOT_FOUND"),
         (["recognise", "show", "ab" * 32, "--node", sh], "NOT_FOUND"),
         (["policy", "show", "--node", zj], "PORT_NOT_FOUND"),
         (["policy", "show", "rules/none", "--node", hub], "POLICY_NOT_FOUND"),
@@ -360,6 +371,14 @@ def test_policy_that_cannot_be_loaded(network: Network, run: Run, tmp_path: Path
         done = run("policy", "load", tmp_path / "p.json", "--node", network.hub.address)
         assert (done.code, done.reason) == (2, "MALFORMED")
         assert "p.json" in done.err
+
+
+def test_an_accusation_without_evidence(network: Network, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "e").write_bytes(b"no evidence")
+    done = run("clients", "accuse", "checkpoint-0", tmp_path / "e", "--node", network.hub.address)
+    assert (done.code, done.reason) == (2, "MALFORMED")
+    args = ["clients", "show", "checkpoint-0", "--node", network.hub.address, "--json"]
+    assert run(*args).json["status"] == "active"
 
 
 def test_a_second_process_of_one_directory_does_not_start(network: Network, run: Run) -> None:
