@@ -18,7 +18,6 @@ from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_to_pb, status_
 from relay.codec.fields import blob, integer, name, present
 from relay.contracts.payloads import RECOGNITION_PORT, fields
 from relay.contracts.policy import MAX_POLICY_BYTES, Line, in_force, index, read
-from relay.errors import NotFound, Reason
 from relay.service.parts import Parts
 from relay.views import PolicyView
 
@@ -132,10 +131,8 @@ class OperatorServicer(rpc.OperatorServiceServicer):
         with self._parts.state(RECOGNITION_PORT) as state:
             lines = index(state)
             raw = read(state, kind, named, version)
-        for view in self._views(lines):
-            if (view.kind, view.name, view.version) == (kind, named, version):
-                return view, raw
-        raise NotFound(Reason.POLICY_NOT_FOUND, f"policy {kind}/{named}@{version} is not loaded")
+        views = {(v.kind, v.name, v.version): v for v in self._views(lines)}
+        return views[kind, named, version], raw
 
     def _views(self, lines: tuple[Line, ...]) -> list[PolicyView]:
         current = set(in_force(lines, self._parts.clock()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from relay.chain import Delivery, DeliveryResult, Item, Step
@@ -11,7 +11,10 @@ from relay.client import NodeClient, connect
 from relay.contract import Contract, Deferred, HeadNeed, State
 from relay.errors import Invalid, Reason
 from relay.keys import SigningKey
-from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.checkpoint import encode_body, parse_body, sign_body
+from relay.light.checkpoint_client import CHECKPOINT, encode_header
+from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.light.note import Note, decode_note, encode_note, sort_signatures
 from relay.light.types import ClientState, Validator, ValidatorSet
 from relay.node import Node, create
 from relay.packet import Packet, Payload, acknowledgement_path, commitment_path
@@ -176,3 +179,14 @@ def deliver(source: Running, target: Running, items: list[Item]) -> DeliveryResu
     delivery = Delivery(there, tuple(headers), height, proof, tuple(items))
     (result,) = target.client.deliver([delivery])
     return result
+
+
+def fork(of: Running) -> bytes:
+    """Evidence that the validators of a node signed two heads of one size."""
+    head = of.client.head()
+    (header,) = of.client.headers(0, head.size)
+    forked = replace(parse_body(decode_note(head.note).text), root=bytes(32))
+    body = encode_body(forked)
+    lines = sort_signatures([sign_body(name, key, body) for name, key in of.keys])
+    second = encode_header(encode_note(Note(body, lines)), of.validators, 0, ())
+    return encode_evidence(Evidence(header, second))

@@ -11,12 +11,8 @@ from lianqiao.relay.v1 import client_service_pb2 as pb
 from lianqiao.relay.v1 import client_service_pb2_grpc
 from relay.codec.clients import client_state_to_pb
 from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
-from relay.light.checkpoint import encode_body, parse_body, sign_body
-from relay.light.checkpoint_client import encode_header
-from relay.light.misbehaviour import Evidence, encode_evidence
-from relay.light.note import Note, decode_note, encode_note, sort_signatures
 from relay.light.types import ClientState
-from tests.service.nodes import Running, pin
+from tests.service.nodes import Running, fork, pin
 
 
 def stub(running: Running) -> client_service_pb2_grpc.ClientServiceStub:
@@ -154,13 +150,7 @@ def test_what_is_no_misbehaviour_freezes_nothing(pair) -> None:
 
 def test_two_heads_of_one_size_freeze_the_client(pair) -> None:
     ledger, relay, here, _ = pair
-    head = relay.client.head()
-    (header,) = relay.client.headers(0, head.size)
-    forked = replace(parse_body(decode_note(head.note).text), root=bytes(32))
-    body = encode_body(forked)
-    lines = sort_signatures([sign_body(name, key, body) for name, key in relay.keys])
-    second = encode_header(encode_note(Note(body, lines)), relay.validators, 0, ())
-    ledger.client.submit_misbehaviour(here, encode_evidence(Evidence(header, second)))
+    ledger.client.submit_misbehaviour(here, fork(relay))
     assert ledger.client.client(here).frozen
     ledger.client.submit_misbehaviour(here, b"and again")
     ask = pb.GetClientRequest(client_id=here)

@@ -10,11 +10,13 @@ import pytest
 from lianqiao.ledger.v1 import record_pb2 as mpb
 from lianqiao.ledger.v1 import registry_service_pb2 as pb
 from lianqiao.ledger.v1 import registry_service_pb2_grpc
+from relay.codec import pages
 from relay.codec.records import deposit_to_pb
 from relay.contracts.payloads import Decision
 from relay.contracts.policy.values import DatedKey
 from relay.errors import (
     Denied,
+    Exhausted,
     Invalid,
     LianqiaoError,
     Malformed,
@@ -22,12 +24,14 @@ from relay.errors import (
     Reason,
     Refused,
 )
-from relay.ledger_views import Deposit, OutcomeCount, RecognitionState, RecordState
+from relay.ledger_views import Deposit, OutcomeCount, RecognitionState, RecordState, Resent
+from relay.local import LocalChain
 from relay.record.card import check_card
 from relay.record.parts import Opened
+from relay.service import operator, recognition, registry
 from tests.contracts import world
 from tests.contracts.world import ASKING, HOSPITAL, NOW, STRANGER
-from tests.service.nodes import Running
+from tests.service.nodes import Running, fork, join
 from tests.service.region import Region, amended, deposit, request, retraction
 
 
@@ -264,8 +268,37 @@ def test_institutions_have_versions(region: Region) -> None:
     assert ended.value.reason == Reason.UNKNOWN_SIGNER
 
 
-def test_what_could_not_be_sent_is_sent_again(region: Region) -> None:
-    assert region.zj.client.resend("registry").sent == 0
+def test_what_could_not_be_sent_is_kept_to_be_sent_again(region: Region, monkeypatch) -> None:
+    assert region.sh.client.resend("registry") == Resent(0, 0)
+    reports = []
+    for _ in range(3):
+        given, decision = region.granted()
+        commitment = given.attestation.commitment
+        reports.append(world.outcome(request=decision.request, commitment=commitment))
+    region.sh.client.submit_misbehaviour("checkpoint-0", fork(region.relay))
+    for report in reports:
+        assert region.sh.client.report_outcome(report) is None
+    monkeypatch.setattr(operator, "RESEND_BATCH", 1)
+    assert region.sh.client.resend("registry") == Resent(0, 3)
+    _, there = join(region.sh, region.relay)
+    region.relayer.add_lane(there, LocalChain(region.sh.node))
+    assert region.sh.client.resend("registry") == Resent(3, 0)
+    region.settle()
+    assert len(list(region.relay.client.outcomes())) == 3
+    monkeypatch.setattr(pages, "MAX_PAGE", 2)
+    assert [c.count for c in region.relay.client.count_outcomes()] == [3]
+    monkeypatch.setattr(recognition, "MAX_COUNTED", 2)
+    with pytest.raises(Exhausted) as err:
+        region.relay.client.count_outcomes()
+    assert err.value.reason == Reason.LIMIT_EXCEEDED
+
+
+def test_a_batch_has_a_size(region: Region, monkeypatch) -> None:
+    monkeypatch.setattr(registry, "MAX_BODY_BYTES", 500)
+    with pytest.raises(Malformed) as err:
+        region.zj.client.attest([deposit()])
+    assert err.value.reason == Reason.LIMIT_EXCEEDED
+    assert region.vault.commitments() == ()
 
 
 def test_malformed(region: Region) -> None:
