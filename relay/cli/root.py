@@ -138,8 +138,9 @@ def _root() -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one command and ends the process with its exit code. No traceback for bad input."""
-    args = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(run(args))
+    # gRPC's C core writes lines of its own to standard error, where ours say what is wrong.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def run(args: Sequence[str]) -> int:
