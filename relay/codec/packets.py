@@ -22,7 +22,7 @@ from relay.chain import (
 )
 from relay.codec.fields import blob, blobs, each, integer, malformed, member, name, text
 from relay.errors import Reason
-from relay.light.types import MAX_HEADER_BYTES, MAX_PROOF_BYTES
+from relay.light.types import MAX_HEADER_BYTES, MAX_INT, MAX_PROOF_BYTES
 from relay.packet import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOADS, Packet, Payload
 from relay.views import Direction, PacketState, PacketView, TraceStep
 
@@ -56,53 +56,63 @@ _DIRECTIONS = {value: key for key, value in DIRECTIONS.items()}
 _STATES = {value: key for key, value in STATES.items()}
 
 
-def payload_to_pb(payload: Payload) -> pb.Payload:
-    """Payload as a message."""
-    return pb.Payload(
-        source_port=payload.source_port,
-        destination_port=payload.destination_port,
-        version=payload.version,
-        encoding=payload.encoding,
-        value=payload.value,
-    )
+def _write_payload(payload: Payload, message: pb.Payload) -> None:
+    message.source_port = payload.source_port
+    message.destination_port = payload.destination_port
+    message.version = payload.version
+    message.encoding = payload.encoding
+    message.value = payload.value
+
+
+def _write_packet(packet: Packet, message: pb.Packet) -> None:
+    """Fills a message in its place: a message inside another would be copied otherwise."""
+    message.sequence = packet.sequence
+    message.source_client = packet.source_client
+    message.destination_client = packet.destination_client
+    message.timeout_timestamp_seconds = packet.timeout_timestamp
+    for payload in packet.payloads:
+        _write_payload(payload, message.payloads.add())
 
 
 def packet_to_pb(packet: Packet) -> pb.Packet:
     """Packet as a message."""
-    return pb.Packet(
-        sequence=packet.sequence,
-        source_client=packet.source_client,
-        destination_client=packet.destination_client,
-        timeout_timestamp_seconds=packet.timeout_timestamp,
-        payloads=[payload_to_pb(p) for p in packet.payloads],
-    )
+    message = pb.Packet()
+    _write_packet(packet, message)
+    return message
 
 
 def payload_from_pb(message: pb.Payload, where: str = "payload") -> Payload:
     """Payload of bounded size."""
-    return Payload(
-        text(message.source_port, f"{where}.source_port", MAX_NAME_BYTES),
-        text(message.destination_port, f"{where}.destination_port", MAX_NAME_BYTES),
-        text(message.version, f"{where}.version", MAX_NAME_BYTES),
-        text(message.encoding, f"{where}.encoding", MAX_NAME_BYTES),
-        blob(message.value, f"{where}.value", MAX_PAYLOAD_BYTES),
-    )
+    source, destination = message.source_port, message.destination_port
+    version, encoding, value = message.version, message.encoding, message.value
+    if (
+        max(len(source), len(destination), len(version), len(encoding)) > MAX_NAME_BYTES
+        or len(value) > MAX_PAYLOAD_BYTES
+    ):
+        # Which one it is, is asked only where something is wrong: this runs for every packet.
+        text(source, f"{where}.source_port", MAX_NAME_BYTES)
+        text(destination, f"{where}.destination_port", MAX_NAME_BYTES)
+        text(version, f"{where}.version", MAX_NAME_BYTES)
+        text(encoding, f"{where}.encoding", MAX_NAME_BYTES)
+        blob(value, f"{where}.value", MAX_PAYLOAD_BYTES)
+    return Payload(source, destination, version, encoding, value)
 
 
 def packet_from_pb(message: pb.Packet, where: str = "packet") -> Packet:
     """Packet of bounded size; check_packet (relay.packet) judges the rest."""
-    packet = Packet(
-        integer(message.sequence, f"{where}.sequence"),
-        text(message.source_client, f"{where}.source_client", MAX_NAME_BYTES),
-        text(message.destination_client, f"{where}.destination_client", MAX_NAME_BYTES),
-        integer(message.timeout_timestamp_seconds, f"{where}.timeout_timestamp_seconds"),
-        each(message.payloads, f"{where}.payloads", MAX_PAYLOADS, payload_from_pb),
-    )
-    if sum(len(p.value) for p in packet.payloads) > MAX_PAYLOAD_BYTES:
+    sequence, timeout = message.sequence, message.timeout_timestamp_seconds
+    source, destination = message.source_client, message.destination_client
+    if max(sequence, timeout) > MAX_INT or max(len(source), len(destination)) > MAX_NAME_BYTES:
+        integer(sequence, f"{where}.sequence")
+        text(source, f"{where}.source_client", MAX_NAME_BYTES)
+        text(destination, f"{where}.destination_client", MAX_NAME_BYTES)
+        integer(timeout, f"{where}.timeout_timestamp_seconds")
+    payloads = each(message.payloads, f"{where}.payloads", MAX_PAYLOADS, payload_from_pb)
+    if sum([len(p.value) for p in payloads]) > MAX_PAYLOAD_BYTES:
         raise malformed(
             f"{where}.payloads", f"exceed {MAX_PAYLOAD_BYTES} bytes", Reason.LIMIT_EXCEEDED
         )
-    return packet
+    return Packet(sequence, source, destination, timeout, payloads)
 
 
 def acknowledgements_from_pb(values: Sequence[bytes], where: str) -> tuple[bytes, ...]:
@@ -126,13 +136,14 @@ def key_from_pb(message: pb.PacketKey, where: str = "key") -> tuple[str, int, Di
 
 def step_to_pb(step: PacketStep) -> pb.PacketStep:
     """PacketStep as a message."""
-    return pb.PacketStep(
+    message = pb.PacketStep(
         cursor=step.cursor,
         height=step.height,
         step=_STEPS[step.step],
-        packet=packet_to_pb(step.packet),
         acknowledgements=step.acknowledgements,
     )
+    _write_packet(step.packet, message.packet)
+    return message
 
 
 def step_from_pb(message: pb.PacketStep, where: str = "step") -> PacketStep:
@@ -146,13 +157,17 @@ def step_from_pb(message: pb.PacketStep, where: str = "step") -> PacketStep:
     )
 
 
+def _write_item(item: Item, message: pb.Item) -> None:
+    message.step = _STEPS[item.step]
+    _write_packet(item.packet, message.packet)
+    message.acknowledgements.extend(item.acknowledgements)
+
+
 def item_to_pb(item: Item) -> pb.Item:
     """Item as a message."""
-    return pb.Item(
-        step=_STEPS[item.step],
-        packet=packet_to_pb(item.packet),
-        acknowledgements=item.acknowledgements,
-    )
+    message = pb.Item()
+    _write_item(item, message)
+    return message
 
 
 def item_from_pb(message: pb.Item, where: str = "item") -> Item:
@@ -169,13 +184,15 @@ def item_from_pb(message: pb.Item, where: str = "item") -> Item:
 
 def delivery_to_pb(delivery: Delivery) -> pb.Delivery:
     """Delivery as a message."""
-    return pb.Delivery(
+    message = pb.Delivery(
         client_id=delivery.client_id,
         headers=delivery.headers,
         height=delivery.height,
         proof=delivery.proof,
-        items=[item_to_pb(i) for i in delivery.items],
     )
+    for item in delivery.items:
+        _write_item(item, message.items.add())
+    return message
 
 
 def delivery_from_pb(message: pb.Delivery, where: str = "delivery") -> Delivery:
