@@ -89,8 +89,8 @@ def _check_database(value: str) -> str:
     if "://" not in value:
         return value
     parts = urlsplit(value)
-    if not parts.scheme.startswith(("sqlite", "postgresql")):
-        raise ValueError("must be a file, or an address of sqlite or postgresql")
+    if parts.scheme not in ("postgresql", "postgresql+psycopg"):
+        raise ValueError("must be a file (SQLite), or an address postgresql://USER@HOST/NAME")
     if parts.password:
         raise ValueError("must not hold a password; use a password file (PGPASSFILE)")
     return value

@@ -199,6 +199,8 @@ def test_unknown_key_is_told_before_what_it_caused(tmp_path: Path) -> None:
             "two key files are the same",
         ),
         ('database = "mysql://h/d"' + LEDGER, "database: must be a file"),
+        ('database = "sqlite:///x.db"' + LEDGER, "database: must be a file"),
+        ('database = "postgresql://["' + LEDGER, "database: "),
         ('database = "postgresql://u:p@h/d"' + LEDGER, "must not hold a password"),
         (LEDGER + '[log]\nlevel = "loud"', "log.level: "),
     ],

@@ -91,7 +91,10 @@ def set_of(validators: tuple[ValidatorConfig, ...], signers: Signers) -> Validat
 
 
 def open_store(config: Config) -> Store:
-    """The database, which must be there. Raises NotFound(NOT_FOUND), Invalid(JOURNAL_CORRUPT)."""
+    """The database, which must be there.
+
+    Raises NotFound(NOT_FOUND), Invalid(JOURNAL_CORRUPT), Unavailable(DATABASE_UNREACHABLE).
+    """
     from relay.store import Store
 
     file = config.database_file
@@ -109,7 +112,13 @@ def open_store(config: Config) -> Store:
                     f"{file} is not a database",
                     hint="restore it from the newest backup; keep this file as evidence",
                 )
-    return Store(config.database_url)
+    store = Store(config.database_url)
+    try:
+        with store.read():
+            return store
+    except BaseException:
+        store.close()
+        raise
 
 
 def open_node(config: Config, clock: Callable[[], int]) -> Node:

@@ -162,6 +162,15 @@ def test_a_database_that_is_not_there_is_not_made(node: Path, run: Run) -> None:
     assert not (node / "node.db").exists()
 
 
+def test_a_database_that_does_not_answer(node: Path, run: Run) -> None:
+    config = node / "config.toml"
+    elsewhere = 'database = "postgresql://nobody@127.0.0.1:1/none"'
+    config.write_text(config.read_text().replace('database = "node.db"', elsewhere))
+    for command in ("migrate", "fsck", "serve"):
+        done = run(command, "--config", config)
+        assert (done.code, done.reason) == (1, "DATABASE_UNREACHABLE")
+
+
 def test_a_file_that_is_no_database(node: Path, run: Run) -> None:
     (node / "node.db").write_bytes(b"not a database" * 100)
     for command in ("migrate", "fsck", "serve"):
