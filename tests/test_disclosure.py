@@ -30,7 +30,7 @@ FETCH = Fetch(bytes(32), bytes(32), "sh-h1", "Dr Li", bytes(16), world.NOW, "ed2
 
 
 def test_the_published_query() -> None:
-    found = re.search(r"```json query\n(.*)\n```\n\nSHA-256 `(\w+)`", README.read_text())
+    found = re.search(r"```text query\n(.*)\n```\n\nSHA-256 `(\w+)`", README.read_text())
     assert found is not None
     assert sha256(found[1].encode()).hexdigest() == found[2] == QUERY.digest.hex()
 
