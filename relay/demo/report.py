@@ -22,8 +22,11 @@ SHOWN_ROWS = 40
 def print_results(console: Console, cases: Sequence[Case], words: Words) -> None:
     """A row an item, then the count by reason."""
     table = Table(title=words("results"), title_justify="left", show_lines=False)
-    for name in ("record", "item", "decision", "why", "delivered"):
-        table.add_column(words(name), no_wrap=name != "why", overflow="fold")
+    table.add_column(words("record"), no_wrap=True, overflow="ellipsis", max_width=26)
+    table.add_column(words("item"), no_wrap=True, overflow="ellipsis", max_width=28)
+    table.add_column(words("decision"), no_wrap=True)
+    table.add_column(words("why"), overflow="fold", min_width=22)
+    table.add_column(words("delivered"), no_wrap=True)
     rows = [(case, item) for case in cases if case.decision for item in case.decision.items]
     for case, item in rows[:SHOWN_ROWS]:
         table.add_row(*_row(case, item, words))
