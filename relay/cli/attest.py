@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_CALL_RECORDS = 500
 MAX_CALL_BYTES = 16 * 1024 * 1024
+"""Originals in one call; a node takes messages of 32 MiB."""
+MAX_SAID_BYTES = 6 * 1024 * 1024
+"""Attestations in one call; a node takes 8 MiB (relay.node.MAX_BODY_BYTES)."""
 
 Institution = Annotated[
     str, typer.Option("--institution", metavar="ID", help="Id of the institution.")
@@ -168,14 +171,16 @@ def catalogue_codes() -> frozenset[str]:
 def _batches(signed: Sequence[tuple[str, Attested]]) -> Iterator[list[tuple[str, Attested]]]:
     """Few enough records and bytes for one call each."""
     batch: list[tuple[str, Attested]] = []
-    size = 0
+    kept = said = 0
     for one in signed:
-        weight = sum(len(part.content) for part in one[1].kept.parts)
-        if batch and (len(batch) == MAX_CALL_RECORDS or size + weight > MAX_CALL_BYTES):
+        content = sum(len(part.content) for part in one[1].kept.parts)
+        words = len(one[1].attestation.encode())
+        full = len(batch) == MAX_CALL_RECORDS
+        if batch and (full or kept + content > MAX_CALL_BYTES or said + words > MAX_SAID_BYTES):
             yield batch
-            batch, size = [], 0
+            batch, kept, said = [], 0, 0
         batch.append(one)
-        size += weight
+        kept, said = kept + content, said + words
     if batch:
         yield batch
 
