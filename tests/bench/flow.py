@@ -55,6 +55,7 @@ CATALOGUE = Path(__file__).parents[2] / "relay/contracts/catalogue/cn-laboratory
 SOURCE, RELAY, ASKING = "zj-medical", "relay-1", "sh-medical"
 NODES = (SOURCE, RELAY, ASKING)
 RECEIVER = RECEIVERS[0]
+VAULT_KEY = bytes(range(32))
 MAX_TURNS = 1000
 Object = dict[str, Any]
 
@@ -114,8 +115,10 @@ class Flow:
             self.world.connect(RELAY, ledger)
         self._load_policy()
         self._register()
-        self.vault = Vault(folder / "vault", bytes(range(32)), SOURCE, self._random.randbytes)
-        self.audit = AuditStore(folder / "audit", bytes(range(32)), SOURCE, self._random.randbytes)
+        self.vaults = {name: self._vault(name) for name in (SOURCE, ASKING)}
+        self.audits = {name: self._audit(name) for name in (SOURCE, ASKING)}
+        self.addresses: dict[str, str] = {}
+        """Where a node is served, with `grpc`."""
         self.chains = {name: Watched(self._chain(name, remote)) for name in NODES}
         self.relayer = self._relayer()
 
@@ -130,15 +133,31 @@ class Flow:
         """Seconds, the same on all nodes."""
         return self.world.clock.now
 
+    def _vault(self, name: str) -> Vault:
+        return Vault(self.folder / f"{name}-vault", VAULT_KEY, name, self._random.randbytes)
+
+    def _audit(self, name: str) -> AuditStore:
+        return AuditStore(self.folder / f"{name}-audit", VAULT_KEY, name, self._random.randbytes)
+
     def _chain(self, name: str, remote: str) -> Chain:
-        if remote == "local" or name == RELAY:
+        if remote == "local":
             return LocalChain(self.node(name))
         from adapters.lianqiao.chain import connect
         from relay.server import start
 
-        server = start(self.node(name), clock=self.world.clock, reflect=False)
-        chain = connect({"address": f"127.0.0.1:{server.port}"})
-        self._servers += [chain.close, lambda: server.stop(0)]  # type: ignore[attr-defined]
+        server = start(
+            self.node(name),
+            clock=self.world.clock,
+            reflect=False,
+            vault=self.vaults.get(name),
+            audit=self.audits.get(name),
+        )
+        self._servers.append(lambda: server.stop(0))
+        self.addresses[name] = f"127.0.0.1:{server.port}"
+        if name == RELAY:
+            return LocalChain(self.node(name))
+        chain = connect({"address": self.addresses[name]})
+        self._servers.insert(0, chain.close)  # type: ignore[attr-defined]
         return chain
 
     def _relayer(self) -> Relayer:
@@ -199,7 +218,7 @@ class Flow:
             )
             cases.append(Case(one, first, later))
         kept = [a.kept for case in cases for a in (case.attested, case.amended) if a]
-        self.vault.put(kept)
+        self.vaults[SOURCE].put(kept)
         return cases
 
     def _attest(self, one: Generated, data: bytes, previous: bytes = b"") -> Attested:
@@ -209,12 +228,12 @@ class Flow:
             institution=one.hospital.id,
             signer=self.keys[one.hospital.id],
             issued=self.now,
-            salts=self._salt,
+            salts=self.salt,
             known=self.known,
             previous=previous,
         )
 
-    def _salt(self) -> bytes:
+    def salt(self) -> bytes:
         return self._random.randbytes(32)
 
     def attest(self, cases: Sequence[Case]) -> None:
@@ -247,7 +266,7 @@ class Flow:
         return [replace(case, request=self._request(case)) for case in cases]
 
     def _request(self, case: Case) -> RecognitionRequest:
-        patient, clinician = SigningKey.from_seed(self._salt()), self.keys[RECEIVER.doctor]
+        patient, clinician = SigningKey.from_seed(self.salt()), self.keys[RECEIVER.doctor]
         attestation = case.attested.attestation
         consent = Consent(
             records=(attestation.commitment,),
@@ -257,7 +276,7 @@ class Flow:
             scope=case.made.consent_scope,
             start=self.now - 60,
             end=self.now + 86_400,
-            revocation=self._salt(),
+            revocation=self.salt(),
             signer=Signer.PATIENT,
             signed_by="",
             algorithm=patient.algorithm,
@@ -266,7 +285,7 @@ class Flow:
         )
         consent = replace(consent, signature=patient.sign(consent.signing_bytes()))
         request = RecognitionRequest(
-            request=self._salt(),
+            request=self.salt(),
             relay=RELAY,
             origin=ASKING,
             target=SOURCE,
