@@ -32,10 +32,11 @@ from relay.light import keys
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.light.types import ClientState
-from relay.outbox import Outbox
+from relay.outbox import Outbox, Waiting
 from relay.packet import Packet, Payload
 from relay.query import get_client, get_packet, get_record, list_packets
 from relay.relayer import IN, OUT, Relayer
+from relay.steps import item_of
 from relay.store import Direction, PacketState, Store, tables
 from tests.echo import ECHO, Echo
 from tests.world import TYPES, Clock, World
@@ -219,6 +220,15 @@ def test_idle_chains_rest(world: World) -> None:
     assert world.sizes() == before
 
 
+def test_an_idle_turn_costs_one_call(world: World) -> None:
+    _send(world)
+    world.settle(HUB)
+    world.networks[ZJ].calls.clear()
+    for _ in range(10):
+        world.tick(HUB)
+    assert world.networks[ZJ].calls == {"packets": 10}
+
+
 def test_ticking_heads_are_fetched_once_in_a_third_of_the_trusting_period(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.node(ZJ, "ledger", [ECHO])
@@ -339,6 +349,42 @@ def test_relayers_that_know_nothing_of_each_other_are_correct(world: World) -> N
     for i in range(1, 31):
         assert _state(world, i) is PacketState.ACKNOWLEDGED
         assert _state(world, i, HUB, ZJ) is PacketState.ACKNOWLEDGED
+
+
+def test_a_client_that_another_relayer_moved_meanwhile_costs_one_more_try(world: World) -> None:
+    """Between the question where the client is and the delivery, it gets a younger head."""
+    _send(world)
+    moved: list[str] = []
+
+    def plan(name: str) -> None:
+        if name == "prove" and not moved:
+            moved.append(name)
+            world.nodes[ZJ].call("echo", "put", b"other\n\nx")
+            world.deliver(ZJ, HUB, [])
+
+    world.networks[ZJ].plan = plan
+    (report,) = world.tick(HUB)
+    assert (report.reason, report.inward.deliveries, report.inward.done) == ("", 2, 1)
+
+
+def test_what_has_no_signed_head_yet_is_left_for_later(world: World) -> None:
+    _send(world)
+    remote = _Lagging(world.networks[ZJ])
+    world.relayer(HUB).add_lane(world.clients[HUB, ZJ], remote)
+    (report,) = world.tick(HUB)
+    assert report.idle
+    remote.lag = 0
+    world.tick(HUB)
+    assert _state(world, 1) is PacketState.ACKNOWLEDGED
+
+
+class _Lagging(MemoryChain):
+    """Signs its heads late."""
+
+    lag = 1
+
+    def latest_height(self) -> int:
+        return super().latest_height() - self.lag
 
 
 def test_an_unreachable_chain_stops_its_own_lane_only(world: World) -> None:
@@ -694,6 +740,50 @@ def test_a_head_never_runs_ahead_of_what_was_carried(
     assert _record(three, SH, HUB, "acknowledged", sequence) == b"young after 5"
 
 
+def test_a_head_is_not_given_while_there_is_more_to_carry(
+    three: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.lane.MAX_PAGES", 1)
+    monkeypatch.setattr("relay.steps.MAX_BATCH", 2)
+    for i in range(5):
+        _send(three, b"%d" % i)
+    lane = three.relayer(HUB).lanes[1]
+    assert [lane.bring_young(three.clock.now) for _ in range(3)] == [False, False, True]
+    _none_below_the_head(three)
+
+
+def test_a_head_is_of_before_the_listing(three: World) -> None:
+    """A packet that is sent while the lane reads is not below the head that its client gets."""
+    growing = _Growing(three.networks[ZJ], lambda: _send(three))
+    three.relayer(HUB).add_lane(three.clients[HUB, ZJ], growing)
+    three.clock.advance(31 * DAY)
+    three.nodes[ZJ].tick()
+    for turn in (three.relayer(HUB).lanes[1].bring_young, three.relayer(HUB).lanes[1].tick):
+        turn(three.clock.now)
+        _none_below_the_head(three)
+
+
+def _none_below_the_head(world: World) -> None:
+    head = get_client(world.nodes[HUB].store, world.clients[HUB, ZJ]).latest.height
+    steps = world.chain(ZJ).packets(world.clients[ZJ, HUB], 0, 1000)
+    below = [s for s in steps if s.step is Step.SEND and s.height <= head]
+    assert all(_record(world, HUB, ZJ, "received", s.packet.sequence) for s in below)
+
+
+class _Growing(MemoryChain):
+    """Has one packet more after each listing that was empty."""
+
+    def __init__(self, inner: MemoryChain, grow: Callable[[], object]) -> None:
+        super().__init__(inner)
+        self._grow = grow
+
+    def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
+        steps = super().packets(client_id, after, limit)
+        if not steps:
+            self._grow()
+        return steps
+
+
 def test_a_batch_ends_where_a_height_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("relay.steps.MAX_BATCH", 3)
     world.node(ZJ, "ledger", [_Many()])
@@ -792,6 +882,27 @@ def test_own_packets_that_were_forgotten_are_taken_up_again(world: World) -> Non
     world.restart(HUB)
     world.settle(HUB)
     assert all(_state(world, i, HUB, ZJ) is PacketState.ACKNOWLEDGED for i in (1, 2, 3))
+
+
+def test_many_forgotten_packets_have_their_side_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.relayer.MAX_BATCH", 2)
+    test_own_packets_that_were_forgotten_are_taken_up_again(world)
+
+
+def test_what_was_not_read_yet_or_waits_already_is_not_forgotten(world: World) -> None:
+    _send(world, on=HUB, to=ZJ)
+    client_id = world.clients[HUB, ZJ]
+    (step,) = world.chain(HUB).packets(client_id, 0, 10)
+    later = world.clock.now + DAY
+    waits = Waiting(step.cursor, item_of(step), step.height, 7, later, "WHY")
+    _outbox(world).save(client_id, OUT, cursor=step.cursor, waiting=[waits])
+    _send(world, on=HUB, to=ZJ)
+    world.restart(HUB)
+    reports = world.tick(HUB)
+    assert (_total(reports, "repeated"), _total(reports, "done")) == (0, 1)
+    assert [letter.waiting for letter in _outbox(world).letters()] == [waits]
 
 
 def test_a_hole_in_the_received_sequences_is_filled(world: World) -> None:
