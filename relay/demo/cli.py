@@ -14,7 +14,7 @@ import typer
 
 from relay.errors import LianqiaoError, Malformed, Reason
 
-app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+app = typer.Typer(invoke_without_command=True, no_args_is_help=False, add_completion=False)
 
 DEFAULT_COUNT, MAX_COUNT = 24, 10_000
 
@@ -23,7 +23,7 @@ Records = Annotated[
     typer.Option("--records", metavar="PATH", help="Your own FHIR R4: JSON, NDJSON, Bundles."),
 ]
 Samples = Annotated[
-    int, typer.Option("--samples", min=0, max=1000, help="Patients made by Synthea ([samples]).")
+    int, typer.Option("--samples", min=0, max=1000, help="Patients made by Synthea (extra: samples).")
 ]
 Count = Annotated[
     int, typer.Option("--count", min=1, max=MAX_COUNT, help="How many records to generate.")

@@ -225,7 +225,7 @@ def _spawn(
 ) -> subprocess.Popen[bytes]:
     settings = {k: v for k, v in os.environ.items() if not k.startswith("LIANQIAO_")}
     return subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
-        [sys.executable, "-m", "relay.cli", *arguments],
+        [sys.executable, "-P", "-m", "relay.cli", *arguments],
         stdout=output,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
