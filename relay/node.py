@@ -29,6 +29,7 @@ from relay.signing import CheckpointSigner
 from relay.store import CheckpointRow, RequestRow, Store, Transaction
 from relay.store.identity import (
     last_checkpoint,
+    load_set,
     save_note,
     save_set,
     unsigned_checkpoints,
@@ -76,6 +77,8 @@ class Node:
         self._signer = signer
         self._groups: Groups[Step] = Groups(self._run_group)
         self._changed = threading.Condition()
+        self._set: tuple[bytes, ValidatorSet] = (b"", ValidatorSet(()))
+        """The set that signed last, by its hash."""
         store.check(chain_id)
         with store.read() as connection:
             head = last_checkpoint(connection)
@@ -287,8 +290,20 @@ class Node:
         self._last, self._edge = last, load_edge(tx.connection, last.size)
 
     def _sign(self, row: CheckpointRow) -> CheckpointRow:
-        self._last = save_note(self.store, row, self._signer.sign(row.size, row.body))
+        note = self._signer.sign(row.size, row.body, self._set_of(row))
+        self._last = save_note(self.store, row, note)
         return self._last
+
+    def _set_of(self, row: CheckpointRow) -> ValidatorSet:
+        """The set that signs a body; it changes seldom."""
+        known, validators = self._set
+        if known != row.set_hash:
+            with self.store.read() as connection:
+                encoded = load_set(connection, row.set_hash)
+            assert encoded is not None, "a set is stored with the entry that announces it"
+            validators = decode_set(encoded)
+            self._set = row.set_hash, validators
+        return validators
 
     def _sign_pending(self) -> CheckpointRow:
         """Signs what was committed and not signed, in order: after a crash, or a failure."""

@@ -23,6 +23,7 @@ from relay.light.note import (
     encode_note,
     sort_signatures,
 )
+from relay.light.types import ValidatorSet
 from relay.light.validators import decode_set
 
 
@@ -70,7 +71,11 @@ class HighWaterMark:
 
 
 class CheckpointSigner:
-    """The validator keys that this process holds. In production each validator has its own."""
+    """The validator keys that this process holds. In production each validator has its own.
+
+    It may hold keys of the set in force and of an announced one side by side: a body is signed by
+    those of its own set alone, since a client takes any other line for a forgery.
+    """
 
     def __init__(self, signers: Sequence[tuple[str, Signer]], mark: HighWaterMark) -> None:
         """`signers`: (validator name, key) pairs; a validator may sign with several algorithms."""
@@ -92,10 +97,24 @@ class CheckpointSigner:
                 signed=self._mark.size,
             )
 
-    def sign(self, size: int, body: bytes) -> str:
-        """The signed note of a committed body."""
+    def sign(self, size: int, body: bytes, validators: ValidatorSet) -> str:
+        """The signed note of a committed body, by the keys of `validators` that are here.
+
+        Raises Refused(CONFIG_INVALID) where there is none, and Refused(STALE_RESTORE).
+        """
+        keys = {
+            (v.name, algorithm, key) for v in validators.validators for algorithm, key in v.keys
+        }
+        signers = [(n, s) for n, s in self._signers if (n, s.algorithm, s.public) in keys]
+        if not signers:
+            raise Refused(
+                Reason.CONFIG_INVALID,
+                "this process holds no key of the validator set in force",
+                hint="configure the keys of the announced set; what is committed is signed then",
+                size=size,
+            )
         self._mark.raise_to(size, body)
-        lines = [sign_body(name, signer, body) for name, signer in self._signers]
+        lines = [sign_body(name, signer, body) for name, signer in signers]
         return encode_note(Note(body, sort_signatures(lines))).decode()
 
 

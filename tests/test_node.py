@@ -10,6 +10,7 @@ import pytest
 
 from relay.errors import LianqiaoError, Reason
 from relay.fsck import fsck
+from relay.keys import SigningKey
 from relay.light.checkpoint import parse_body
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.misbehaviour import Evidence as HeadsEvidence
@@ -81,7 +82,7 @@ def test_a_body_committed_and_not_signed_is_signed_after_the_restart(
     node = world.nodes["zj"]
     signed = node.head
 
-    def crash(size: int, body: bytes) -> str:
+    def crash(*_: object) -> str:
         raise SystemExit("killed between commit and signature")
 
     monkeypatch.setattr(node._signer, "sign", crash)
@@ -124,11 +125,12 @@ def test_a_restored_old_copy_stays_stopped(world: World, tmp_path: Path) -> None
 
 def test_a_signer_signs_one_body_of_a_size(tmp_path: Path) -> None:
     mark = HighWaterMark(tmp_path / "mark")
-    signer = CheckpointSigner([], mark)
+    keys = keys_of("zj")
+    signer = CheckpointSigner([("zj-0", keys[0])], mark)
     mark.raise_to(5, b"body")
     mark.raise_to(5, b"body")
     with pytest.raises(LianqiaoError) as err:
-        signer.sign(5, b"other")
+        signer.sign(5, b"other", set_of(keys, "zj"))
     assert err.value.reason is Reason.STALE_RESTORE
     with pytest.raises(LianqiaoError) as err:
         HighWaterMark(tmp_path / "mark").raise_to(4, b"body")
@@ -274,6 +276,12 @@ def test_what_is_no_misbehaviour_freezes_nothing(world: World) -> None:
 # --- sets
 
 
+def _hold(world: World, new_keys: list[SigningKey]) -> None:
+    """The relay holds the keys of the set in force and of the announced one side by side."""
+    new = [(f"hub-next-{i}", key) for i, key in enumerate(new_keys)]
+    world.nodes["hub"]._signer._signers += new
+
+
 def test_an_announced_set_signs_every_later_size(world: World) -> None:
     new_keys = keys_of("hub-next")
     new_set = set_of(new_keys, "hub-next")
@@ -283,7 +291,7 @@ def test_an_announced_set_signs_every_later_size(world: World) -> None:
     change = hub.head
     assert change.set_hash == old.set_hash
     assert change.next_set_hash == CHECKPOINT.hash_validators(new_set)
-    hub._signer._signers = [(f"hub-next-{i}", key) for i, key in enumerate(new_keys)]
+    _hold(world, new_keys)
     _put(world, "a", on="hub")
     assert hub.head.set_hash == change.next_set_hash
     delivery = world.delivery("hub", "zj", [])
@@ -297,7 +305,7 @@ def test_a_head_after_a_set_change_is_not_believed_without_the_change(world: Wor
     new_keys = keys_of("hub-next")
     hub = world.nodes["hub"]
     hub.announce_set(set_of(new_keys, "hub-next"))
-    hub._signer._signers = [(f"hub-next-{i}", key) for i, key in enumerate(new_keys)]
+    _hold(world, new_keys)
     _put(world, "a", on="hub")
     delivery = world.delivery("hub", "zj", [])
     from dataclasses import replace
@@ -305,3 +313,16 @@ def test_a_head_after_a_set_change_is_not_believed_without_the_change(world: Wor
     skipping = replace(delivery, headers=delivery.headers[1:])
     answer = world.nodes["zj"].deliver([skipping])[0].headers
     assert answer.reason == Reason.NOT_ENOUGH_TRUST
+
+
+def test_a_process_without_a_key_of_the_set_in_force_signs_nothing(world: World) -> None:
+    """What was committed meanwhile is signed as soon as the keys are there."""
+    new_keys = keys_of("hub-next")
+    hub = world.nodes["hub"]
+    hub.announce_set(set_of(new_keys, "hub-next"))
+    signed = hub.head.size
+    assert _reason(world, lambda: _put(world, "a", on="hub")) is Reason.CONFIG_INVALID
+    assert hub.head.size == signed
+    _hold(world, new_keys)
+    _put(world, "b", on="hub")
+    assert fsck(hub.store, TYPES, hub.origin)[1] == []
