@@ -1,0 +1,203 @@
+"""Attacks on records and requests: what hospitals could try with keys of their own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from relay.canonical import encode
+from relay.contracts.catalogue import shipped
+from relay.contracts.payloads import RecognitionRequest
+from relay.contracts.policy import parse_document
+from relay.contracts.policy.values import DatedKey, Kind
+from relay.demo.attacks.attacker import Attacker, deposit_of, silent
+from relay.demo.delivery import deliver_all
+from relay.demo.hospitals import DAY, RECEIVERS, Hospital, policy_documents
+from relay.demo.stage import ASKING, RELAY, SOURCE
+from relay.demo.story import (
+    RECEIVER,
+    Case,
+    attest_all,
+    build_request,
+    request_all,
+    wait_announced,
+)
+from relay.errors import Reason, Unavailable
+from relay.keys import SigningKey
+from relay.ledger_views import RecognitionState
+from relay.record.parts import Opened, encode_record, verify_record
+
+OTHER = RECEIVERS[1]
+"""The hospital of the asking ledger that was granted nothing, and that lies in STRICT_REGION."""
+STRICT_REGION, STRICT_SECONDS = OTHER.regions[0], 1
+WAIT_SECONDS = 60
+NOT_AGREED = "http://loinc.org|0000-0"
+
+
+# --- records
+
+
+def changed_record(attacker: Attacker) -> tuple[str, str]:
+    """A delivered record with one byte changed, its commitment kept. Raises RECORD_MISMATCH."""
+    case = attacker.delivered
+    assert case.fetched is not None
+    commitment = case.fetched.commitment
+    verify_record(encode_record(case.fetched.parts), commitment)
+    parts = list(case.fetched.parts)
+    index, part = next((i, p) for i, p in enumerate(parts) if isinstance(p, Opened))
+    content = part.content[:-2] + bytes([part.content[-2] ^ 1]) + part.content[-1:]
+    parts[index] = Opened(part.salt, content)
+    raw = encode_record(parts)
+    claimed = raw.index(b'"commitment":"') + len(b'"commitment":"')
+    forged = raw[:claimed] + commitment.hex().encode() + raw[claimed + 64 :]
+    verify_record(forged, commitment)
+    return "VERIFIED", "a changed record verifies"
+
+
+def changed_original(attacker: Attacker) -> tuple[str, str]:
+    """A hospital attests one record and deposits another. Raises RECORD_MISMATCH."""
+    case, other = attacker.fresh(), attacker.fresh()
+    key = attacker.stage.key(case.hospital)
+    signed, deposited = (attacker.sign(c, case.hospital, key, SOURCE) for c in (case, other))
+    parts = deposited.kept.parts
+    attacker.source.attest([replace(deposit_of(signed), parts=parts)], [RELAY])
+    return "ATTESTED", "an original that was never committed to is kept"
+
+
+def other_ledgers_hospital(attacker: Attacker) -> tuple[str, str]:
+    """A hospital of the asking ledger attests on the source's. Raises NOT_PERMITTED."""
+    case = attacker.fresh()
+    signed = attacker.sign(case, RECEIVER.id, attacker.stage.key(RECEIVER.id), SOURCE)
+    attacker.source.attest([deposit_of(signed)], [RELAY])
+    return "ATTESTED", "a hospital is believed on a ledger that it does not belong to"
+
+
+def other_ledgers_attestation(attacker: Attacker) -> tuple[str, str]:
+    """An attestation signed for another ledger is handed in here. Raises CHAIN_ID_MISMATCH."""
+    case = attacker.fresh()
+    signed = attacker.sign(case, case.hospital, attacker.stage.key(case.hospital), ASKING)
+    attacker.source.attest([deposit_of(signed)], [RELAY])
+    return "ATTESTED", "a signature for one ledger counts on another"
+
+
+def smuggled_hospital(attacker: Attacker) -> tuple[str, str]:
+    """The source's operator registers a hospital of the asking ledger with a key of his own."""
+    case, key, now = attacker.fresh(), SigningKey.generate(), int(time.time())
+    dated = DatedKey(key.algorithm, key.public, now - DAY, now + DAY)
+    attacker.source.register_institution(OTHER.id, 1, [dated])
+    case.attested = attacker.sign(case, OTHER.id, key, SOURCE)
+    attacker.source.attest([deposit_of(case.attested)], [RELAY])
+    wait_announced(attacker.stage, [case], silent)
+    return _answer(attacker, case, build_request(attacker.stage, case, now))
+
+
+# --- requests
+
+
+def narrow_consent(attacker: Attacker) -> tuple[str, str]:
+    """A request for items that the patient's consent does not name."""
+    case = attacker.record
+    request = build_request(attacker.stage, case, int(time.time()), scope=(NOT_AGREED,))
+    return _answer(attacker, case, request)
+
+
+def forged_statement(attacker: Attacker) -> tuple[str, str]:
+    """A clinician's statement signed by somebody else's key."""
+    case, key = attacker.record, SigningKey.generate()
+    request = build_request(attacker.stage, case, int(time.time()))
+    forged = replace(request, key=key.public, algorithm=key.algorithm)
+    return _answer(attacker, case, _signed(forged, key))
+
+
+def stale_head(attacker: Attacker) -> tuple[str, str]:
+    """A request while the newest head of the source is older than the rule of the district allows:
+    one second, a rule made for this attack, so that nobody has to wait ten minutes."""
+    case = attacker.record
+    _load_strict_rule(attacker)
+    for _ in range(3):
+        _wait_stale(attacker)
+        before = attacker.source.head().size
+        answer = _answer(attacker, case, _request_by(attacker, case, OTHER))
+        if attacker.source.head().size == before:  # else it ticked meanwhile, and was not stale
+            break
+    return answer
+
+
+def _answer(attacker: Attacker, case: Case, request: RecognitionRequest) -> tuple[str, str]:
+    """What the relay decided on a request: the reason that every item was refused for."""
+    assert case.attested is not None
+    (result,) = attacker.asking.request_recognition([request])
+    if result.reason:
+        return result.reason, result.detail
+    end = time.monotonic() + WAIT_SECONDS
+    while (view := attacker.asking.recognition(request.request)).decision is None:
+        if view.state is not RecognitionState.SENT or time.monotonic() > end:
+            raise Unavailable(Reason.CHAIN_UNREACHABLE, f"the request ended as {view.state}")
+        time.sleep(0.02)
+    decision = view.decision
+    refused = [[str(reason) for reason in item.reasons] for item in decision.items]
+    common = [reason for reason in refused[0] if all(reason in other for other in refused)]
+    word = common[0] if common else "RECOGNISED"
+    return word, f"{len(refused)} items, none granted" if common else "an item was granted"
+
+
+def _request_by(attacker: Attacker, case: Case, hospital: Hospital) -> RecognitionRequest:
+    """A good request of another hospital, with a consent for it."""
+    request = build_request(attacker.stage, case, int(time.time()))
+    patient, clinician = SigningKey.generate(), attacker.stage.key(hospital.doctor)
+    consent = replace(
+        request.consent,
+        grantee=hospital.id,
+        algorithm=patient.algorithm,
+        key=patient.public,
+    )
+    forged = replace(
+        request,
+        institution=hospital.id,
+        clinician=hospital.doctor,
+        consent=replace(consent, signature=patient.sign(consent.signing_bytes())),
+        algorithm=clinician.algorithm,
+        key=clinician.public,
+    )
+    return _signed(forged, clinician)
+
+
+def _signed(request: RecognitionRequest, key: SigningKey) -> RecognitionRequest:
+    return replace(request, signature=key.sign(request.signing_bytes()))
+
+
+def _load_strict_rule(attacker: Attacker) -> None:
+    """A rule of one district, narrower than the province's, with its own freshness."""
+    name = parse_document(shipped()).name
+    documents = policy_documents(int(time.time()), {}, (), name)
+    rules = next(document for document in documents if document["kind"] == Kind.RULES.value)
+    rule = {**rules["regions"][0], "region": STRICT_REGION, "head_seconds": STRICT_SECONDS}
+    strict = {**rules, "name": "strict", "agreements": [], "regions": [rule]}
+    attacker.relay.load_policy(encode(strict))
+
+
+def _wait_stale(attacker: Attacker) -> None:
+    """Until the newest head of the source is older than the strict rule allows."""
+    attacker.wait_quiet()
+    while time.time() < attacker.source.head().time + STRICT_SECONDS + 2:
+        time.sleep(0.1)
+
+
+# --- afterwards
+
+
+def honest_path(attacker: Attacker) -> tuple[str, str]:
+    """One more record goes through, and every client that the network uses is active."""
+    case, now, stage = attacker.fresh(), int(time.time()), attacker.stage
+    attest_all(stage, [case], now, silent)
+    wait_announced(stage, [case], silent)
+    request_all(stage, [case], now, silent)
+    deliver_all(stage, [case], silent)
+    if not case.as_expected or case.fetched is None:
+        return "NOT_DELIVERED", case.refusal or str(case.findings)
+    clients = [c for n in (SOURCE, RELAY, ASKING) for c in stage.node(n).clients()]
+    used = [c for c in clients if c.counterparty_client_id]
+    ended = [c.client_id for c in used if c.frozen or c.expires <= now]
+    if ended or len(used) < 4:
+        return "CLIENT_FROZEN", f"no longer active: {', '.join(ended)}"
+    return "DELIVERED", f"{len(case.findings)} items; all {len(used)} clients are active"
