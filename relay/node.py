@@ -92,7 +92,7 @@ class Node:
         signer.check_not_stale(head.size, head.body)
         self._last = head
         """The newest committed body; the same as the head but between commit and signature."""
-        self._head = head if head.note else self._sign_pending()
+        self._head = self._last = head if head.note else self._sign_pending()
 
     # --- what others ask of it
 
@@ -276,7 +276,7 @@ class Node:
         if sealed is not None:
             behind = not last.note
             self._edge, self._last = edge, sealed
-            self._head = self._sign_pending() if behind else self._sign(sealed)
+            self._head = self._last = self._sign_pending() if behind else self._sign(sealed)
             with self._changed:
                 self._changed.notify_all()
         return answers
@@ -291,8 +291,7 @@ class Node:
 
     def _sign(self, row: CheckpointRow) -> CheckpointRow:
         note = self._signer.sign(row.size, row.body, self._set_of(row))
-        self._last = save_note(self.store, row, note)
-        return self._last
+        return save_note(self.store, row, note)
 
     def _set_of(self, row: CheckpointRow) -> ValidatorSet:
         """The set that signs a body; it changes seldom."""
@@ -306,13 +305,16 @@ class Node:
         return validators
 
     def _sign_pending(self) -> CheckpointRow:
-        """Signs what was committed and not signed, in order: after a crash, or a failure."""
+        """Signs what was committed and not signed, in order: after a crash, or a failure. The
+        newest of it."""
         with self.store.read() as connection:
             pending = unsigned_checkpoints(connection)
-        head = self._last
+            newest = last_checkpoint(connection)
+        assert newest is not None, "a journal has a head from its first entry on"
         for row in pending:
-            head = self._sign(row)
-        return head
+            signed = self._sign(row)
+            newest = signed if signed.size == newest.size else newest
+        return newest
 
 
 def _announced(tx: Transaction) -> bytes | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.errors import LianqiaoError, Reason
+from relay.errors import LianqiaoError, Reason, Unavailable
 from relay.fsck import fsck
 from relay.keys import SigningKey
 from relay.light.checkpoint import parse_body
@@ -271,6 +271,27 @@ def test_what_is_no_misbehaviour_freezes_nothing(world: World) -> None:
     )
     assert _reason(world, lambda: node.submit_misbehaviour(client_id, b"x")) is Reason.MALFORMED
     assert not get_client(node.store, client_id).frozen
+
+
+def test_signatures_that_fail_one_by_one_leave_no_head_unsigned(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signature of one head fails; the next time it succeeds and that of the next one fails."""
+    node = world.nodes["zj"]
+    sign = node._signer.sign
+    fails = iter((True, False, True))
+
+    def failing(*arguments: object) -> str:
+        if next(fails, False):
+            raise Unavailable(Reason.DATABASE_UNREACHABLE, "planned")
+        return sign(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(node._signer, "sign", failing)
+    for key in ("a", "b"):
+        assert _reason(world, lambda key=key: _put(world, key)) is Reason.DATABASE_UNREACHABLE
+    world.clock.now -= 50
+    _put(world, "c")
+    assert fsck(node.store, TYPES, node.origin)[1] == []
 
 
 # --- sets
