@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from relay.errors import Malformed, NotFound, Reason
 from relay.light.checkpoint_client import encode_header
@@ -25,6 +25,26 @@ _QUERY_PATHS = 500
 _CHECKPOINT = tables.table(tables.Checkpoint)
 _ENTRY = tables.table(tables.Entry)
 _NODE_SIGNED = _CHECKPOINT.c.note != ""
+# Asked for every delivery: what is said once is not built again each time.
+_LATEST = (
+    select(_CHECKPOINT.c.size).where(_NODE_SIGNED).order_by(_CHECKPOINT.c.size.desc()).limit(1)
+)
+_ONE = select(*columns(CheckpointRow)).where(
+    _CHECKPOINT.c.size == bindparam("height"), _NODE_SIGNED
+)
+_CHANGES = (
+    select(_CHECKPOINT.c.size)
+    .where(
+        _CHECKPOINT.c.size > bindparam("low"),
+        _CHECKPOINT.c.size < bindparam("high"),
+        _CHECKPOINT.c.set_hash != _CHECKPOINT.c.next_set_hash,
+    )
+    .order_by(_CHECKPOINT.c.size)
+    .limit(MAX_SET_CHANGES)
+)
+_INDEXES = select(_ENTRY.c.path, _ENTRY.c.index).where(
+    _ENTRY.c.path.in_(bindparam("paths", expanding=True))
+)
 
 
 class Evidence:
@@ -36,12 +56,8 @@ class Evidence:
 
     def latest_height(self) -> int:
         """The greatest signed size."""
-        query = select(_CHECKPOINT.c.size).where(_NODE_SIGNED)
         with self._store.read() as connection:
-            found = connection.execute(
-                query.order_by(_CHECKPOINT.c.size.desc()).limit(1)
-            ).scalar_one_or_none()
-        return int(found or 0)
+            return int(connection.execute(_LATEST).scalar_one_or_none() or 0)
 
     def headers(self, trusted_height: int, height: int, algorithm: str = "ed25519") -> list[bytes]:
         """See relay.chain.Chain.headers. Raises NotFound(HEIGHT_NOT_FOUND)."""
@@ -126,8 +142,7 @@ def counted_lines(note: Note, validators: ValidatorSet, algorithm: str) -> Note:
 
 
 def _checkpoint(connection: Connection, height: int) -> CheckpointRow:
-    query = select(*columns(CheckpointRow)).where(_CHECKPOINT.c.size == height, _NODE_SIGNED)
-    found = connection.execute(query).one_or_none()
+    found = connection.execute(_ONE, {"height": height}).one_or_none()
     if found is None:
         raise NotFound(
             Reason.HEIGHT_NOT_FOUND,
@@ -143,25 +158,16 @@ def _checkpoint(connection: Connection, height: int) -> CheckpointRow:
 
 def _set_changes(connection: Connection, low: int, high: int) -> list[CheckpointRow]:
     """The heads between two sizes that announce another set than the one that signs them."""
-    query = (
-        select(_CHECKPOINT.c.size)
-        .where(
-            _CHECKPOINT.c.size > low,
-            _CHECKPOINT.c.size < high,
-            _CHECKPOINT.c.set_hash != _CHECKPOINT.c.next_set_hash,
-        )
-        .order_by(_CHECKPOINT.c.size)
-        .limit(MAX_SET_CHANGES)
-    )
-    return [_checkpoint(connection, size) for size in connection.execute(query).scalars()]
+    sizes = connection.execute(_CHANGES, {"low": low, "high": high}).scalars()
+    return [_checkpoint(connection, size) for size in sizes]
 
 
 def _indexes(connection: Connection, paths: Sequence[bytes]) -> list[int]:
     found: dict[bytes, int] = {}
     for start in range(0, len(paths), _QUERY_PATHS):
         part = list(paths[start : start + _QUERY_PATHS])
-        query = select(_ENTRY.c.path, _ENTRY.c.index).where(_ENTRY.c.path.in_(part))
-        found |= {bytes(path): index for path, index in connection.execute(query)}
+        rows = connection.execute(_INDEXES, {"paths": part})
+        found |= {bytes(path): index for path, index in rows}
     missing = next((path for path in paths if path not in found), None)
     if missing is not None:
         raise NotFound(Reason.PATH_NOT_FOUND, "nothing is written at that path", path=missing.hex())

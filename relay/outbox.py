@@ -74,24 +74,15 @@ class Outbox:
 
     def cursor(self, client_id: str, side: str) -> int:
         """How far the source of this side has been read; 0 where it has not."""
-        query = select(_LANE.c.cursor).where(_LANE.c.client_id == client_id, _LANE.c.side == side)
         with self._store.read() as connection:
-            return int(connection.execute(query).scalar_one_or_none() or 0)
+            found = connection.execute(_CURSOR, {"client": client_id, "side": side})
+            return int(found.scalar_one_or_none() or 0)
 
     def due(self, client_id: str, side: str, now: int, limit: int) -> list[Waiting]:
         """Steps whose next attempt is due, those that have waited longest first."""
-        query = (
-            select(_OUTBOX)
-            .where(
-                _OUTBOX.c.client_id == client_id,
-                _OUTBOX.c.side == side,
-                _OUTBOX.c.not_before <= min(now, NEVER - 1),
-            )
-            .order_by(_OUTBOX.c.not_before, _OUTBOX.c.cursor)
-            .limit(limit)
-        )
+        asked = {"client": client_id, "side": side, "now": min(now, NEVER - 1), "limit": limit}
         with self._store.read() as connection:
-            return [_waiting(row) for row in connection.execute(query)]
+            return [_waiting(row) for row in connection.execute(_DUE, asked)]
 
     def size(self, client_id: str, side: str) -> int:
         """Rows of one side, dead letters included."""
@@ -207,6 +198,25 @@ class Outbox:
         return 0 if highest is None else int(highest) - lowest + 1 - int(count) - held
 
 
+# Asked at every turn of a lane: what is said once is not built again each time.
+_CURSOR = select(_LANE.c.cursor).where(
+    _LANE.c.client_id == bindparam("client"), _LANE.c.side == bindparam("side")
+)
+_DUE = (
+    select(_OUTBOX)
+    .where(
+        _OUTBOX.c.client_id == bindparam("client"),
+        _OUTBOX.c.side == bindparam("side"),
+        _OUTBOX.c.not_before <= bindparam("now"),
+    )
+    .order_by(_OUTBOX.c.not_before, _OUTBOX.c.cursor)
+    .limit(bindparam("limit"))
+)
+_MOVE = (
+    update(_LANE)
+    .where(_LANE.c.client_id == bindparam("b_client"), _LANE.c.side == bindparam("b_side"))
+    .values(cursor=bindparam("b_cursor"))
+)
 _DELETE = delete(_OUTBOX).where(
     _OUTBOX.c.client_id == bindparam("b_client"),
     _OUTBOX.c.side == bindparam("b_side"),
@@ -219,13 +229,14 @@ def _side(client_id: str, side: str) -> Any:
 
 
 def _save_cursor(tx: Transaction, client_id: str, side: str, cursor: int) -> None:
-    where = and_(_LANE.c.client_id == client_id, _LANE.c.side == side)
-    found = tx.connection.execute(select(_LANE.c.cursor).where(where)).scalar_one_or_none()
+    asked = {"client": client_id, "side": side}
+    found = tx.connection.execute(_CURSOR, asked).scalar_one_or_none()
     if found is None:
         row = {"client_id": client_id, "side": side, "cursor": cursor}
         tx.connection.execute(insert(_LANE), [row])
     elif cursor > found:
-        tx.connection.execute(update(_LANE).where(where).values(cursor=cursor))
+        moved = {"b_client": client_id, "b_side": side, "b_cursor": cursor}
+        tx.connection.execute(_MOVE, moved)
 
 
 def _row(client_id: str, side: str, waiting: Waiting) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, bindparam, func, select
 
 from relay.chain import PacketStep, Step
 from relay.errors import NotFound, Reason
@@ -38,6 +38,24 @@ _ENTRY = tables.table(tables.Entry)
 _DELIVERY = tables.table(tables.DeliveryTable)
 _OUTBOX = tables.table(tables.Outbox)
 
+# Asked at every turn of a lane: what is said once is not built again each time.
+_ONE_CLIENT = select(*columns(ClientRow)).where(_CLIENT.c.client_id == bindparam("client_id"))
+_STATE = select(_CONSENSUS.c.state).where(
+    _CONSENSUS.c.client_id == bindparam("client_id"), _CONSENSUS.c.height == bindparam("height")
+)
+_STEPS = (
+    select(*columns(PacketRow))
+    .where(_PACKET.c.client_id == bindparam("client_id"), _PACKET.c.index > bindparam("after"))
+    .order_by(_PACKET.c.index)
+    .limit(bindparam("limit"))
+)
+_AFTER = select(func.min(_CHECKPOINT.c.size)).where(_CHECKPOINT.c.size > bindparam("high"))
+_SIZES = (
+    select(_CHECKPOINT.c.size)
+    .where(_CHECKPOINT.c.size > bindparam("low"), _CHECKPOINT.c.size <= _AFTER.scalar_subquery())
+    .order_by(_CHECKPOINT.c.size)
+)
+
 
 # --- clients
 
@@ -45,8 +63,7 @@ _OUTBOX = tables.table(tables.Outbox)
 def get_client(store: Store, client_id: str) -> ClientView:
     """Raises NotFound(CLIENT_NOT_FOUND)."""
     with store.read() as connection:
-        query = select(*columns(ClientRow)).where(_CLIENT.c.client_id == client_id)
-        found = connection.execute(query).one_or_none()
+        found = connection.execute(_ONE_CLIENT, {"client_id": client_id}).one_or_none()
         if found is None:
             raise NotFound(
                 Reason.CLIENT_NOT_FOUND,
@@ -70,10 +87,8 @@ def list_clients(store: Store, after: str = "", limit: int = MAX_PAGE) -> list[C
 
 
 def _client_view(connection: Connection, row: ClientRow) -> ClientView:
-    query = select(_CONSENSUS.c.state).where(
-        _CONSENSUS.c.client_id == row.client_id, _CONSENSUS.c.height == row.latest_height
-    )
-    latest = decode_consensus_state(bytes(connection.execute(query).scalar_one()))
+    asked = {"client_id": row.client_id, "height": row.latest_height}
+    latest = decode_consensus_state(bytes(connection.execute(_STATE, asked).scalar_one()))
     state = decode_client_state(bytes(row.state))
     return ClientView(
         client_id=row.client_id,
@@ -171,27 +186,16 @@ def heights_of(connection: Connection, indexes: Sequence[int]) -> list[int]:
     """For each journal index the lowest height whose body covers it."""
     if not indexes:
         return []
-    low, high = min(indexes), max(indexes)
-    after = select(func.min(_CHECKPOINT.c.size)).where(_CHECKPOINT.c.size > high)
-    query = (
-        select(_CHECKPOINT.c.size)
-        .where(_CHECKPOINT.c.size > low, _CHECKPOINT.c.size <= after.scalar_subquery())
-        .order_by(_CHECKPOINT.c.size)
-    )
-    sizes = list(connection.execute(query).scalars())
+    asked = {"low": min(indexes), "high": max(indexes)}
+    sizes = list(connection.execute(_SIZES, asked).scalars())
     return [sizes[bisect_right(sizes, index)] for index in indexes]
 
 
 def packet_steps(store: Store, client_id: str, after: int, limit: int) -> list[PacketStep]:
     """What a relayer carries on: sends, acknowledgements and sentinels with cursor > `after`."""
-    query = (
-        select(*columns(PacketRow))
-        .where(_PACKET.c.client_id == client_id, _PACKET.c.index > after)
-        .order_by(_PACKET.c.index)
-        .limit(min(limit, MAX_PAGE))
-    )
+    asked = {"client_id": client_id, "after": after, "limit": min(limit, MAX_PAGE)}
     with store.read() as connection:
-        rows = [make_row(PacketRow, row) for row in connection.execute(query)]
+        rows = [make_row(PacketRow, row) for row in connection.execute(_STEPS, asked)]
         heights = heights_of(connection, [row.index for row in rows])
     return [_packet_step(row, height) for row, height in zip(rows, heights, strict=True)]
 

@@ -22,6 +22,7 @@ _SAVE_NOTE = (
     .where(_CHECKPOINT.c.size == bindparam("b_size"))
     .values(note=bindparam("b_note"))
 )
+_LOAD_SET = select(_SET.c.encoded).where(_SET.c.hash == bindparam("hash"))
 _LAST = select(*columns(CheckpointRow)).order_by(_CHECKPOINT.c.size.desc()).limit(1)
 
 
@@ -47,7 +48,7 @@ def save_set(connection: Connection, digest: bytes, encoded: bytes) -> None:
 
 def load_set(connection: Connection, digest: bytes) -> bytes | None:
     """The preimage of a set's hash, or None."""
-    found = connection.execute(select(_SET.c.encoded).where(_SET.c.hash == digest)).scalar()
+    found = connection.execute(_LOAD_SET, {"hash": digest}).scalar()
     return None if found is None else bytes(found)
 
 

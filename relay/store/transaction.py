@@ -129,8 +129,8 @@ class Transaction:
         for start in range(0, len(wanted), _BULK):
             part = wanted[start : start + _BULK]
             self._known |= dict.fromkeys(part)
-            query = select(_ENTRY.c.path, _ENTRY.c.value).where(_ENTRY.c.path.in_(part))
-            self._known |= {bytes(p): bytes(v) for p, v in self.connection.execute(query)}
+            found = self.connection.execute(_SELECT_VALUES, {"paths": part})
+            self._known |= {bytes(p): bytes(v) for p, v in found}
 
     def prefetch_packets(
         self, client_id: str, direction: Direction, sequences: Sequence[int]
@@ -204,11 +204,9 @@ class Transaction:
             return row
         if kind in self._whole:
             return None
-        table, names = _TABLES[kind]
-        query = select(*columns(kind))
-        for name, value in zip(names, key, strict=True):
-            query = query.where(table.c[name] == value)
-        found = self.connection.execute(query).one_or_none()
+        _, names = _TABLES[kind]
+        asked = {name: _plain(value) for name, value in zip(names, key, strict=True)}
+        found = self.connection.execute(_LOAD[kind], asked).one_or_none()
         if found is None:
             return None
         row = make_row(kind, found)
@@ -281,7 +279,7 @@ class Transaction:
                 for i, (path, value) in enumerate(self._entries)
             ]
             self.connection.execute(insert(_ENTRY), rows)
-        for kind, (table, names) in _TABLES.items():
+        for kind, (table, _) in _TABLES.items():
             new: list[dict[str, Any]] = []
             changed: list[dict[str, Any]] = []
             for held in self._rows[kind].values():
@@ -291,9 +289,7 @@ class Transaction:
             if new:
                 self.connection.execute(insert(table), new)
             if changed:
-                self.connection.execute(
-                    _update(table, names, _NAMES[kind]), [_bound(v) for v in changed]
-                )
+                self.connection.execute(_UPDATE[kind], [_bound(v) for v in changed])
 
 
 def _plain(value: Any) -> Any:
@@ -312,6 +308,14 @@ def _bound(values: dict[str, Any]) -> dict[str, Any]:
     return {f"b_{name}": value for name, value in values.items()}
 
 
+_UPDATE = {kind: _update(*_TABLES[kind], _NAMES[kind]) for kind in _TABLES}
+_LOAD = {
+    kind: select(*columns(kind)).where(*(table.c[name] == bindparam(name) for name in names))
+    for kind, (table, names) in _TABLES.items()
+}
+_SELECT_VALUES = select(_ENTRY.c.path, _ENTRY.c.value).where(
+    _ENTRY.c.path.in_(bindparam("paths", expanding=True))
+)
 _SELECT_VALUE = select(_ENTRY.c.value).where(_ENTRY.c.path == bindparam("path"))
 _DELIVERY = tables.table(tables.DeliveryTable)
 _LAST_NUMBER = select(func.coalesce(func.max(_DELIVERY.c.number), 0))
