@@ -161,11 +161,11 @@ PLANS: tuple[Plan, ...] = (
         heads.false_accusation,
     ),
     Plan(
-        "other-ledgers-hospital",
-        "another ledger's hospital attests here",
-        "他链医院在本链存证",
+        "unregistered-hospital",
+        "a hospital that nobody registered attests",
+        "未登记的医院存证",
         "NOT_PERMITTED",
-        records.other_ledgers_hospital,
+        records.unregistered_hospital,
     ),
     Plan(
         "other-ledgers-attestation",
@@ -175,11 +175,11 @@ PLANS: tuple[Plan, ...] = (
         records.other_ledgers_attestation,
     ),
     Plan(
-        "smuggled-hospital",
-        "a ledger's operator speaks for another ledger's hospital",
-        "本链运营方冒充他链医院存证",
+        "other-ledgers-hospital",
+        "another ledger's hospital attests here, and asks to be believed",
+        "他链医院在本链存证并要求互认",
         "SRC_AUTH/OTHER_LEDGER",
-        records.smuggled_hospital,
+        records.other_ledgers_hospital,
     ),
     Plan(
         "narrow-consent",
@@ -240,18 +240,20 @@ PLANS: tuple[Plan, ...] = (
 )
 
 
-def run_attacks(stage: Stage, cases: Sequence[Case], progress: Progress) -> list[Attack]:
+def run_attacks(
+    stage: Stage, cases: Sequence[Case], progress: Progress, plans: Sequence[Plan] = PLANS
+) -> list[Attack]:
     """Every attack in turn against the nodes of `stage`; the last row is the honest path again.
 
     `cases` are those of the story: the first that was delivered is what is tampered with.
     """
     attacker = Attacker(stage, next((case for case in cases if case.fetched is not None), None))
     done = []
-    for number, plan in enumerate(PLANS, 1):
+    for number, plan in enumerate(plans, 1):
         try:
             answered, detail = plan.run(attacker)
         except LianqiaoError as error:
             answered, detail = str(error.reason), error.detail
         done.append(Attack(plan.name, plan.en, plan.zh, plan.expected, answered, detail))
-        progress("attack", number, len(PLANS))
+        progress("attack", number, len(plans))
     return done

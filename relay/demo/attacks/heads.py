@@ -24,7 +24,7 @@ Keys = Sequence[tuple[str, SigningKey]]
 
 
 def forged_signature(attacker: Attacker) -> tuple[str, str]:
-    """All four lines, one of them made with a key that is not the validator's."""
+    """Lines of enough validators, one of them made with a key that is not the validator's."""
     header = attacker.next_header()
     first, *others = header.signatures
     wrong = SigningKey.generate().sign(header.body)
@@ -32,7 +32,7 @@ def forged_signature(attacker: Attacker) -> tuple[str, str]:
 
 
 def too_few_signers(attacker: Attacker) -> tuple[str, str]:
-    """Two of four, both genuine."""
+    """Lines of two validators of four, both genuine."""
     header = attacker.next_header()
     return attacker.give_header(replace(header, signatures=header.signatures[:2]))
 
