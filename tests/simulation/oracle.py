@@ -1,0 +1,308 @@
+"""What must hold of every journal, read from the database by a hand of its own.
+
+`Observer` reads what is new on one node through its own connection, folds it and compares the
+tables with the fold. It judges what one journal can show alone:
+
+    one body       every size has one body; what is signed is committed, below the raised mark
+    fold           tables of clients and packets equal the fold of the entries
+    frozen         after misbehaviour nothing of that client is written but own answers
+    heads          the consensus states of a client only grow
+    once           each contract ran once for each packet, and was called back once
+    verbs          nothing both acknowledged and timed out, both received and expired
+
+What takes two journals is judged by tests.simulation.pairs.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from relay.errors import Malformed
+from relay.fold import Fold
+from relay.journal import Kind, parse_host_path
+from relay.light.checkpoint import parse_body
+from relay.light.states import decode_consensus_state
+from relay.packet import ABSENT, ERROR_ACKNOWLEDGEMENT
+from relay.packet_bytes import decode_acknowledgements
+from relay.store import ClientRow, Direction, PacketRow, PacketState
+from tests.simulation.contracts import ACKED, ONWARD, RAN, TIMED, parse_key
+
+PacketKey = tuple[str, Direction, int]
+_COMMITMENT, _RECEIPT, _ACKNOWLEDGEMENT = 1, 2, 3
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, detail: str) -> None:
+        super().__init__(f"{invariant}: {detail}")
+        self.invariant = invariant
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry with the time of its batch. Exactly one of `kind` and `host` tells what it is."""
+
+    index: int
+    path: bytes
+    value: bytes
+    time: int
+    host: tuple[Kind, str, bytes] | None
+    client_id: str = ""
+    kind: int = 0
+    sequence: int = 0
+
+
+def _columns(row: type[Any]) -> str:
+    return ", ".join(f'"{field.name}"' for field in fields(row))
+
+
+class Observer:
+    """One node's journal as far as it was read."""
+
+    def __init__(self, name: str, path: Path, mark_path: Path) -> None:
+        self.name = name
+        self.fold = Fold()
+        self.values: dict[bytes, bytes] = {}
+        self.runs: dict[tuple[bytes, str, int], int] = {}
+        """(kind, client id, sequence) -> how often."""
+        self.onward: list[tuple[bytes, str, int]] = []
+        """(where it is recorded, client id, sequence) of packets sent from callbacks."""
+        self.frozen: dict[str, int] = {}
+        self.bodies: dict[int, bytes] = {}
+        """Size -> body, as committed."""
+        self.signed: dict[int, bytes] = {}
+        self.deferred: list[tuple[str, int]] = []
+        self._heads: dict[tuple[str, int], bytes] = {}
+        self._latest: dict[str, int] = {}
+        self._next = 0
+        self._time = 0
+        self._mark_path = mark_path
+        self._database = sqlite3.connect(path)
+
+    def close(self) -> None:
+        """Releases the database."""
+        self._database.close()
+
+    def _require(self, holds: bool, invariant: str, detail: str) -> None:
+        if not holds:
+            raise Broken(invariant, f"{self.name}: {detail}")
+
+    # --- signatures
+
+    def sign(self, body: bytes) -> None:
+        """Told by a key of the node before it signs."""
+        size = parse_body(body).size
+        query = "select body from checkpoint where size = ?"
+        row = self._database.execute(query, (size,)).fetchone()
+        self._require(
+            row is not None and bytes(row[0]) == body,
+            "one body",
+            f"signs a body of size {size} that is not committed",
+        )
+        self._require(
+            self.signed.setdefault(size, body) == body, "one body", f"two bodies of size {size}"
+        )
+        mark = json.loads(self._mark_path.read_text()) if self._mark_path.exists() else {}
+        self._require(
+            mark.get("size", 0) >= size, "high-water mark", f"signs {size} above its mark {mark}"
+        )
+
+    # --- what is new
+
+    def look(self) -> list[Entry]:
+        """The entries since the last look, all judged by themselves."""
+        found = self._database.execute(
+            'select "index", path, value from entry where "index" >= ? order by "index"',
+            (self._next,),
+        ).fetchall()
+        if not found:
+            return []
+        times = self._bodies(found[-1][0] + 1)
+        entries = []
+        for index, path, value in found:
+            while times[0][0] <= index:
+                times.pop(0)
+            entries.append(self._take(index, bytes(path), bytes(value), times[0][1]))
+        self._next = found[-1][0] + 1
+        touched = sorted({key for entry in entries for key in self._touched(entry)})
+        for key in touched:
+            self._check_packet(key)
+        self._check_clients()
+        return entries
+
+    def _bodies(self, size: int) -> list[tuple[int, int]]:
+        query = "select size, time, body from checkpoint where size > ? order by size"
+        rows = self._database.execute(query, (self._next,)).fetchall()
+        self._require(
+            bool(rows) and rows[-1][0] == size, "one body", f"no body covers the entries to {size}"
+        )
+        for row in rows:
+            self._require(row[1] >= self._time, "one body", f"time goes back at size {row[0]}")
+            self._time = row[1]
+            self.bodies[row[0]] = bytes(row[2])
+        return [(row[0], row[1]) for row in rows]
+
+    def _take(self, index: int, path: bytes, value: bytes, time: int) -> Entry:
+        self._require(path not in self.values, "once", f"path {path!r} is written twice")
+        self.values[path] = value
+        try:
+            self.fold.apply(index, path, value)
+        except Malformed as err:
+            raise Broken("fold", f"{self.name}: entry {index}: {err}") from err
+        host = parse_host_path(path)
+        if host is not None:
+            entry = Entry(index, path, value, time, host)
+            self._take_host(entry, *host)
+            return entry
+        client_id, kind = path[:-9].decode(), path[-9]
+        entry = Entry(
+            index, path, value, time, None, client_id, kind, int.from_bytes(path[-8:], "big")
+        )
+        if kind != _ACKNOWLEDGEMENT:  # an own answer may come later: it accepts nothing
+            self._not_frozen(client_id, index)
+        if kind == _RECEIPT and value != ABSENT:
+            self.deferred.append((client_id, entry.sequence))
+        if kind == _ACKNOWLEDGEMENT:
+            receipt = self.values.get(path[:-9] + b"\x02" + path[-8:])
+            self._require(
+                receipt is not None and receipt != ABSENT,
+                "verbs",
+                f"{client_id} {entry.sequence} is answered and was not received",
+            )
+            self.deferred.remove((client_id, entry.sequence))
+        return entry
+
+    def _take_host(self, entry: Entry, kind: Kind, owner: str, key: bytes) -> None:
+        if kind is Kind.HEADER:
+            self._not_frozen(owner, entry.index)
+            height = int.from_bytes(key, "big")
+            self._require(
+                height > self._latest.get(owner, 0), "heads", f"{owner} goes back to {height}"
+            )
+            self._latest[owner] = height
+        elif kind is Kind.CLOSED:
+            self._not_frozen(owner, entry.index)
+            path = owner.encode() + b"\x01" + key
+            self._require(path in self.values, "verbs", f"{owner} closes what it never sent")
+        elif kind is Kind.MISBEHAVIOUR:
+            self.frozen[owner] = entry.index
+        elif kind is Kind.RECORD and key.startswith(ONWARD):
+            client_id, sequence = entry.value.split(b"\n")
+            self.onward.append((key, client_id.decode(), int(sequence)))
+        elif kind is Kind.RECORD:
+            what, client_id_, sequence_, _ = parse_key(key)
+            name = (what, client_id_, sequence_)
+            self.runs[name] = self.runs.get(name, 0) + 1
+            self._require(
+                self.runs[name] == 1,
+                "once",
+                f"the contract {owner} was run again for {client_id_} {sequence_} ({what!r})",
+            )
+
+    def _not_frozen(self, client_id: str, index: int) -> None:
+        self._require(
+            client_id not in self.frozen,
+            "frozen",
+            f"entry {index} accepts something of {client_id}, which is frozen",
+        )
+
+    # --- tables
+
+    def _touched(self, entry: Entry) -> list[PacketKey]:
+        if entry.host is None:
+            direction = Direction.OUT if entry.kind == _COMMITMENT else Direction.IN
+            return [(entry.client_id, direction, entry.sequence)]
+        kind, owner, key = entry.host
+        if kind is Kind.CLOSED:
+            return [(owner, Direction.OUT, int.from_bytes(key, "big"))]
+        if kind is Kind.RECORD and not key.startswith(ONWARD):
+            what, client_id, sequence, _ = parse_key(key)
+            return [(client_id, Direction.IN if what == RAN else Direction.OUT, sequence)]
+        return []
+
+    def row(self, key: PacketKey) -> PacketRow:
+        """The row of a packet, which must be there."""
+        found = self._database.execute(
+            f"select {_columns(PacketRow)} from packet "
+            "where client_id = ? and direction = ? and sequence = ?",
+            (key[0], key[1].value, key[2]),
+        ).fetchone()
+        self._require(found is not None, "fold", f"packet {key} is missing from the table")
+        values = list(found)
+        values[1], values[4] = Direction(values[1]), PacketState(values[4])
+        return PacketRow(*values)
+
+    def proof_time(self, delivery: int) -> int:
+        """The time of the head under which a kept delivery was proven."""
+        query = "select client_id, height from delivery where number = ?"
+        client_id, height = self._database.execute(query, (delivery,)).fetchone()
+        state = self.fold.consensus[client_id, height][0]
+        return decode_consensus_state(state).time
+
+    def _check_packet(self, key: PacketKey) -> None:
+        folded = self.fold.packets.get(key)
+        self._require(folded is not None, "once", f"a contract ran for {key}, which nobody sent")
+        assert folded is not None
+        row = self.row(key)
+        self._require(
+            (row.state, row.index, row.closed_index)
+            == (folded.state, folded.index, folded.closed_index),
+            "fold",
+            f"packet {key}: the table says {row.state}, the journal {folded.state}",
+        )
+        client_id, _, sequence = key
+        ran, acked, timed = (
+            self.runs.get((kind, client_id, sequence), 0) for kind in (RAN, ACKED, TIMED)
+        )
+        acknowledgements = decode_acknowledgements(bytes(row.acknowledgements))
+        failed = acknowledgements == (ERROR_ACKNOWLEDGEMENT,)
+        if row.state in (PacketState.ACKNOWLEDGED, PacketState.TIMED_OUT) and row.error:
+            ran_once = (0, 0)  # what a failed callback wrote was undone
+        else:
+            ran_once = (
+                int(row.state is PacketState.ACKNOWLEDGED),
+                int(row.state is PacketState.TIMED_OUT),
+            )
+        received = row.state in (PacketState.RECEIVED, PacketState.DEFERRED) and not failed
+        if row.direction is Direction.IN:
+            self._require(ran == int(received), "once", f"{key} is {row.state} and ran {ran} times")
+        else:
+            self._require(
+                (acked, timed) == ran_once,
+                "once",
+                f"{key} is {row.state}; called back {acked} and {timed} times",
+            )
+
+    def _check_clients(self) -> None:
+        rows = self._database.execute(f"select {_columns(ClientRow)} from client").fetchall()
+        self._require(len(rows) == len(self.fold.clients), "fold", "clients differ")
+        for values in rows:
+            row = ClientRow(*values)
+            folded = self.fold.clients[row.client_id]
+            same = all(
+                getattr(row, field.name) == getattr(folded, field.name) for field in fields(folded)
+            )
+            self._require(same, "fold", f"client {row.client_id}: {row} is not {folded}")
+
+    def check_heads(self) -> None:
+        """Every consensus state that ever was is still there, and as it was."""
+        found = {
+            (client_id, height): bytes(state)
+            for client_id, height, state in self._database.execute(
+                "select client_id, height, state from consensus"
+            )
+        }
+        for key, state in self._heads.items():
+            self._require(found.get(key) == state, "heads", f"{key} is gone or another")
+        self._heads = found
+        folded = {key: state for key, (state, _) in self.fold.consensus.items()}
+        self._require(found == folded, "fold", "consensus states differ from the journal")
+
+    def check_signed(self) -> None:
+        """Every size that was committed is signed, and nothing else."""
+        self._require(self.signed == self.bodies, "one body", "signed and committed bodies differ")

@@ -1,0 +1,213 @@
+"""One node with its relayers, as a process: killed at any effect, opened again on its database.
+
+Its store is the product's, on a file in memory where there is such a place. Two things are added
+from outside: commits ask the fate what becomes of them, and SQLite does not wait for a disk (an
+option of this engine, set after the product's own; the product has no such switch).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+
+from relay.contract import Contract
+from relay.errors import Conflict, Reason, Unavailable
+from relay.light.checkpoint import Signer
+from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.types import ClientType, Validator, ValidatorSet
+from relay.light.validators import validator_set
+from relay.local import LocalChain
+from relay.node import Node, create
+from relay.relayer import Relayer
+from relay.signing import CheckpointSigner, HighWaterMark
+from relay.store import Store, Transaction
+from relay.store.migrate import migrate
+from tests.simulation.cheap import signer
+from tests.simulation.fate import Act, Crash, Fate
+
+VALIDATORS = 4
+TYPES: Mapping[str, ClientType] = {"checkpoint": CHECKPOINT}
+Signed = Callable[["Process", bytes], None]
+"""Told of every body that a key of a process is about to sign."""
+
+
+def memory_directory() -> Path:
+    """A new directory, in memory where the machine has such a place."""
+    shared = Path("/dev/shm")
+    root = shared if os.access(shared, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="lianqiao-simulation-", dir=root))
+
+
+@cache
+def _template() -> bytes:
+    """A migrated, empty database: migrations cost more than a simulated minute."""
+    path = memory_directory() / "template.db"
+    store = Store.at(path)
+    migrate(store.engine)
+    store.close()
+    raw = path.read_bytes()
+    shutil.rmtree(path.parent)
+    return raw
+
+
+class Disk(Store):
+    """The product's store of one process; its commits have a fate."""
+
+    def __init__(self, path: Path, name: str, fate: Fate) -> None:
+        super().__init__(f"sqlite:///{path}")
+        self._name = name
+        self._fate = fate
+        event.listen(self.engine, "connect", _do_not_wait)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See Store."""
+        act = None
+        with super().transaction() as tx:
+            yield tx
+            act = self._fate.commit(self._name)
+            if act is Act.CONFLICT:
+                raise Conflict(Reason.CONFLICT, "simulated: another writer won")
+            if act is Act.CRASH_BEFORE:
+                raise Crash(self._name)
+            if act is Act.LOST:
+                raise _unreachable()
+        if act is Act.CRASH_AFTER:
+            raise Crash(self._name)
+        if act is Act.UNSURE:
+            raise _unreachable()
+
+
+def _unreachable() -> Unavailable:
+    return Unavailable(Reason.DATABASE_UNREACHABLE, "simulated: the database does not answer")
+
+
+def _do_not_wait(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+class _Watched:
+    """A key that tells what it signs before it signs."""
+
+    def __init__(self, inner: Signer, process: Process, signed: Signed) -> None:
+        self.inner = inner
+        self._process = process
+        self._signed = signed
+        self.algorithm = inner.algorithm
+        self.public = inner.public
+
+    def sign(self, message: bytes) -> bytes:
+        self._signed(self._process, message)
+        return self.inner.sign(message)
+
+
+class Process:
+    """A node, its key files and its relayers; `node` is None while it is down."""
+
+    def __init__(
+        self,
+        name: str,
+        role: str,
+        directory: Path,
+        *,
+        clock: Callable[[], int],
+        fate: Fate,
+        algorithm: str,
+        contracts: Sequence[Contract],
+        signed: Signed,
+        tick_seconds: int,
+    ) -> None:
+        self.name = name
+        self.role = role
+        self.path = directory / f"{name}.db"
+        self.mark_path = directory / f"{name}.mark"
+        self.clock = clock
+        self.fate = fate
+        self.algorithm = algorithm
+        self.contracts = {contract.port: contract for contract in contracts}
+        self.signed = signed
+        self.tick_seconds = tick_seconds
+        self.node: Node | None = None
+        self.relayers: list[Relayer] = []
+        self.crashes = 0
+        self.generation = 0
+        """How many validator sets it has keys of."""
+        self._keys: list[tuple[str, Signer]] = []
+
+    # --- keys
+
+    def add_keys(self) -> ValidatorSet:
+        """Puts keys of the next generation beside those that the process holds; their set."""
+        self.generation += 1
+        made = []
+        for number in range(VALIDATORS):
+            seed = f"{self.name}/{self.generation}/{number}".encode().ljust(32, b".")[:32]
+            name = f"{self.name}-{self.generation}-{number}"
+            made.append((name, _Watched(signer(seed, self.algorithm), self, self.signed)))
+        self._keys += made
+        return validator_set([Validator(n, 1, ((k.algorithm, k.public),)) for n, k in made])
+
+    def adopt(self, other: Process) -> None:
+        """Takes the keys of another process, and tells nobody what it signs with them."""
+        self._keys = [(name, key.inner) for name, key in other._keys if isinstance(key, _Watched)]
+
+    # --- life
+
+    def create(self) -> None:
+        """Makes the database with its first entry."""
+        self.path.write_bytes(_template())
+        store = Disk(self.path, self.name, self.fate)
+        create(store, self.name, self.role, self.add_keys(), epoch=0, now=self.clock())
+        store.close()
+
+    def start(self, path: Path | None = None) -> Node:
+        """Opens the node on its database (or on another file). Raises as Node does, and Crash."""
+        store = Disk(path or self.path, self.name, self.fate)
+        try:
+            node = Node(
+                chain_id=self.name,
+                role=self.role,
+                store=store,
+                signer=CheckpointSigner(self._keys, HighWaterMark(self.mark_path)),
+                client_types=TYPES,
+                contracts=self.contracts,
+                clock=self.clock,
+                tick_seconds=self.tick_seconds,
+            )
+        except BaseException:
+            store.close()
+            raise
+        self.node = node
+        return node
+
+    @property
+    def chain(self) -> LocalChain | None:
+        """The node as a chain, while it runs."""
+        return None if self.node is None else LocalChain(self.node)
+
+    def stop(self) -> None:
+        """Ends the process; what is on its disk stays."""
+        if self.node is not None:
+            self.node.close()
+        self.node = None
+        self.relayers = []
+
+    def crash(self) -> None:
+        """Ends it as if it had been killed."""
+        self.crashes += 1
+        self.stop()
+
+    def copy(self, to: Path) -> Path:
+        """A consistent copy of the database as it is now, as a backup would be."""
+        with closing(sqlite3.connect(self.path)) as here, closing(sqlite3.connect(to)) as there:
+            here.backup(there)
+        return to
