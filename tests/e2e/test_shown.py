@@ -1,0 +1,67 @@
+"""What a run shows of its attacks; in the slow tier, a thousand records and the user's own."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from relay.contracts.catalogue import shipped
+from relay.demo.attacks import PLANS
+from relay.demo.generator import generate
+from relay.demo.hospitals import SOURCES
+from tests.e2e.conftest import Demo, lianqiao
+
+MANY, MANY_SECONDS = 1000, 60
+
+
+def missing(out: str, language: str) -> list[str]:
+    """Attacks without a row that names them, their reason and that it was the right one."""
+    lines = out.splitlines()
+    return [
+        plan.name
+        for plan in PLANS
+        if not any(
+            getattr(plan, language) in line and f" {plan.expected} " in line and "✓" in line
+            for line in lines
+        )
+    ]
+
+
+def test_every_attack_is_shown_refused_for_its_own_reason(demo: Demo) -> None:
+    assert missing(demo.ran.out, "en") == []
+    assert demo.ran.out.count("✓") == len(PLANS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * MANY_SECONDS)
+def test_a_thousand_records_end_within_a_minute(tmp_path: Path) -> None:
+    start = time.monotonic()
+    args = ["--count", MANY, "--dir", "out", "--lang", "zh"]
+    ran = lianqiao("demo", *args, cwd=tmp_path, seconds=2 * MANY_SECONDS)
+    seconds = time.monotonic() - start
+    assert ran.code == 0, ran.out + ran.err
+    assert seconds < MANY_SECONDS
+    assert f"存证 {MANY} 份" in ran.out
+    assert missing(ran.out, "zh") == []
+    assert not (tmp_path / "out" / "nodes").exists()
+
+
+@pytest.mark.slow
+def test_records_of_the_users_own_take_the_same_way(tmp_path: Path) -> None:
+    """One report as JSON, two as NDJSON, of the hospital in whose name they are attested."""
+    now, catalogue = int(time.time()), json.loads(shipped())
+    made = generate(catalogue, seed=13, now=now, count=24, share=0)
+    own = [one for one in made if one.hospital == SOURCES[0]][:3]
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "report.json").write_bytes(own[0].data)
+    (mine / "more.ndjson").write_bytes(b"\n".join(one.data for one in own[1:]) + b"\n")
+    ran = lianqiao("demo", "--records", "mine", "--dir", "out", cwd=tmp_path)
+    assert ran.code == 0, ran.out + ran.err
+    assert "3 records attested" in ran.out
+    assert "3 records delivered" in ran.out
+    assert len(list((tmp_path / "out" / "bundles").glob("*.bundle"))) == 3
+    assert missing(ran.out, "en") == []
