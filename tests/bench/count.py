@@ -24,7 +24,6 @@ from sqlalchemy import Engine, event
 from relay.keys import SigningKey
 from relay.light.keys import ALGORITHMS
 
-PAGE = 4096
 ROOTS = ("relay.", "adapters.")
 
 
@@ -48,10 +47,6 @@ class Counts:
     """Node -> table -> rows inserted."""
     lines: list[dict[str, Any]] = field(default_factory=list)
     """Log lines, as structlog has them before they are rendered."""
-
-    def durable(self) -> list[int]:
-        """Bytes of each commit of any node, and a page for each other flush."""
-        return [size for sizes in self.commits.values() for size in sizes] + [PAGE] * self.synced
 
     def total(self, node: str) -> int:
         """SQL statements of one node, BEGIN included."""

@@ -1,17 +1,21 @@
 """The floor: what the same hashes, signatures and durable commits cost by themselves, here and now.
 
-Nothing of the product runs: hashlib, the signatures of pyca/cryptography, and SQLite's own module
-with WAL and synchronous=FULL, one row of as many bytes as the work wrote in that commit. One
-thread.
+Nothing of the product runs: hashlib, the signatures of pyca/cryptography, SQLite's own module with
+WAL and synchronous=FULL, one row of as many bytes as the work wrote in that commit; and for what is
+flushed outside of databases a page in a file of its own, all written before the first is flushed,
+as the vault does. One thread.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests.bench.count import Counts
 
+PAGE = 4096
 _CURVES: dict[str, ec.EllipticCurve] = {"p256": ec.SECP256R1(), "secp256k1": ec.SECP256K1()}
 
 
@@ -31,6 +36,7 @@ class Floor:
     signatures: float
     """Made and verified."""
     commits: float
+    """Of databases, and what else was flushed."""
 
     @property
     def total(self) -> float:
@@ -38,12 +44,19 @@ class Floor:
         return self.hashes + self.signatures + self.commits
 
 
+def median(floors: Sequence[Floor]) -> Floor:
+    """The median of each part over several measurements."""
+    parts = ([getattr(f, name) for f in floors] for name in ("hashes", "signatures", "commits"))
+    return Floor(*map(statistics.median, parts))
+
+
 def measure(counts: Counts, folder: Path) -> Floor:
     """What `counts` costs by itself; `folder` lies on the disk that the nodes use."""
     return Floor(
         hashes=_hashes(counts.hashes.items()),
         signatures=_signed(counts.signed.items()) + _verified(counts.verified.items()),
-        commits=_commits(counts.durable(), folder),
+        commits=_commits([s for sizes in counts.commits.values() for s in sizes], folder)
+        + _flushes(counts.synced, folder),
     )
 
 
@@ -108,3 +121,15 @@ def _commits(sizes: Sequence[int], folder: Path) -> float:
     finally:
         connection.close()
         path.unlink()
+
+
+def _flushes(count: int, folder: Path) -> float:
+    with TemporaryDirectory(dir=folder) as name:
+        start = perf_counter()
+        paths = [Path(name, str(number)) for number in range(count)]
+        for path in paths:
+            path.write_bytes(bytes(PAGE))
+        for path in paths:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        return perf_counter() - start
