@@ -100,7 +100,9 @@ class Lane:
             _, theirs = self._ends()
         except LianqiaoError:
             return True
-        return not self.inward.bring_young(theirs, now).more
+        report = self.inward.bring_young(theirs, now)
+        log_turn(LaneReport(self.client_id, inward=report))
+        return not report.more
 
     def _ends(self) -> tuple[Ends, Ends]:
         """(ends of the outward side, ends of the inward side). Raises CLIENT_NOT_FOUND,
