@@ -136,3 +136,13 @@ class LaneView:
     """Entry point in the group `lianqiao.chains`."""
     address: str
     """`host:port`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """What a witness answers to a head that it was shown."""
+
+    lines: tuple[bytes, ...]
+    """Its signature lines, each with its LF; empty where it needs a proof from another size."""
+    size: int
+    """The size that it co-signed, or the one from which it needs a proof."""

@@ -71,13 +71,13 @@ def cosignature_key_id(name: str, algorithm: str, key: bytes) -> bytes:
 
 def sort_signatures(signatures: Sequence[NoteSignature]) -> tuple[NoteSignature, ...]:
     """The lines in the one order in which a note is encoded."""
-    return tuple(sorted(signatures, key=_line))
+    return tuple(sorted(signatures, key=encode_line))
 
 
 def encode_note(note: Note) -> bytes:
     """The note's bytes, lines in the order given. Raises Malformed where it breaks a rule."""
     _check(note)
-    return note.text + b"\n" + b"".join(_line(signature) for signature in note.signatures)
+    return note.text + b"\n" + b"".join(encode_line(signature) for signature in note.signatures)
 
 
 def decode_note(raw: bytes) -> Note:
@@ -90,9 +90,28 @@ def decode_note(raw: bytes) -> Note:
     lines = raw[end + 2 :].split(b"\n")[:-1]
     if len(lines) > MAX_SIGNATURES:
         raise Malformed(f"a note has at most {MAX_SIGNATURES} signatures")
-    note = Note(raw[: end + 1], tuple(_decode_line(line) for line in lines))
+    note = Note(raw[: end + 1], tuple(decode_line(line) for line in lines))
     _check(note)
     return note
+
+
+def encode_line(signature: NoteSignature) -> bytes:
+    """One signature line with its LF; nothing is checked."""
+    encoded = b64encode(signature.key_id + signature.value)
+    return _DASH + signature.name.encode() + b" " + encoded + b"\n"
+
+
+def decode_line(line: bytes) -> NoteSignature:
+    """The signature in a line without its LF. Raises Malformed; `encode_note` holds its limits."""
+    parts = line[len(_DASH) :].split(b" ")
+    if not line.startswith(_DASH) or len(parts) != 2:
+        raise Malformed("a signature line is a dash, a key name and base64")
+    try:
+        name, encoded = (part.decode("ascii") for part in parts)
+    except UnicodeDecodeError as error:
+        raise Malformed("a signature line holds more than ASCII") from error
+    data = decode_base64(encoded, "a signature")
+    return NoteSignature(name, data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])
 
 
 def decode_base64(text: str, what: str) -> bytes:
@@ -108,23 +127,6 @@ def decode_base64(text: str, what: str) -> bytes:
 
 def _key_id(name: str, kind: bytes, key: bytes) -> bytes:
     return sha256(name.encode() + b"\n" + kind + key).digest()[:KEY_ID_BYTES]
-
-
-def _line(signature: NoteSignature) -> bytes:
-    encoded = b64encode(signature.key_id + signature.value)
-    return _DASH + signature.name.encode() + b" " + encoded + b"\n"
-
-
-def _decode_line(line: bytes) -> NoteSignature:
-    parts = line[len(_DASH) :].split(b" ")
-    if not line.startswith(_DASH) or len(parts) != 2:
-        raise Malformed("a signature line is a dash, a key name and base64")
-    try:
-        name, encoded = (part.decode("ascii") for part in parts)
-    except UnicodeDecodeError as error:
-        raise Malformed("a signature line holds more than ASCII") from error
-    data = decode_base64(encoded, "a signature")
-    return NoteSignature(name, data[:KEY_ID_BYTES], data[KEY_ID_BYTES:])
 
 
 def _check(note: Note) -> None:

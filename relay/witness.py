@@ -1,0 +1,258 @@
+"""This node as a witness: it co-signs the heads of the chains that it follows (C2SP tlog-witness).
+
+A witness answers one question: is this head a continuation of the one that I co-signed last? It
+holds no opinion on what the entries say. It signs a head of another chain where
+
+1. a client of this node follows that origin, and none that does is frozen: what the operator pinned
+   there (algorithm, threshold, periods) is the rule, its newest header where the witness begins;
+2. the head is a header that this client might accept (relay.light.client.verify_header: signed by
+   the set in force, set changes in order, time never decreasing, not from the future) built on the
+   *base*: the newest head that the witness co-signed or its client verified, whichever is larger;
+3. a consistency proof leads from the base to it. Asked from another size, the witness answers the
+   size of its base and signs nothing;
+4. there is one body per size. The same body is signed again as often as it is asked for; a smaller
+   size where the client has verified this very body (an announcement of a set that it passed).
+
+Two signed bodies of one size are misbehaviour: both headers are kept beside the key as evidence,
+and every client of that origin is frozen by it before the refusal is answered.
+
+**Where the base is kept.** In a file of its own for each origin, in a directory beside the witness
+key, written durably before a signature leaves; a crash in between costs nothing but the same
+question again. It is not on the journal: that would answer each head of another node by an entry of
+ours, and two nodes that witness each other would never rest. It is not in the database: a database
+that is restored from an old copy takes back what it remembers, while signatures that have left stay
+out. So it is the same rule as for the high-water mark of a validator key (relay.signing): what must
+not be forgotten lies with the key and is not part of the database's backup.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import structlog
+
+from relay.clients import Client
+from relay.errors import Invalid, LianqiaoError, NotFound, Reason, Refused
+from relay.light.checkpoint import Signer, cosign_body, parse_body
+from relay.light.checkpoint_client import CHECKPOINT, make_header, select_signatures
+from relay.light.client import consensus_of, verify_header
+from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.light.note import Note, decode_note, encode_line
+from relay.light.types import ClientState, Header
+from relay.light.validators import decode_set
+from relay.node import Node
+from relay.store import ConsensusRow, Transaction
+from relay.store.lookups import all_clients
+from relay.views import Cosigned
+
+_log = structlog.get_logger("lianqiao.witness")
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """What this node knows of one origin."""
+
+    clients: tuple[Client, ...]
+    """Every client that follows it, in order of creation."""
+    state: ClientState
+    """The rules of the client that is ahead, without witnesses: they judge one another."""
+    base: Header
+    """The newest head that was co-signed, or that the client verified."""
+
+
+class Witness:
+    """Thread-safe. One witness a key, one process a witness."""
+
+    def __init__(self, node: Node, name: str, keys: Sequence[Signer], folder: Path) -> None:
+        """`name`: key name on the signature lines; `folder`: where it keeps what it has signed,
+        made at the first signature."""
+        self.name = name
+        self._node = node
+        self._keys = tuple(keys)
+        self._seen = SeenHeads(folder)
+        self._lock = threading.Lock()
+
+    @property
+    def keys(self) -> tuple[tuple[str, bytes], ...]:
+        """(algorithm, public key) of each."""
+        return tuple((key.algorithm, key.public) for key in self._keys)
+
+    def add_checkpoint(
+        self, old_size: int, proof: Sequence[bytes], note: bytes, validators: bytes, now: int
+    ) -> Cosigned:
+        """The co-signature lines of a head, or the size that a proof must start from.
+
+        `proof`: RFC 9162 consistency proof from `old_size`; `validators`: preimage of the body's
+        `set`, or empty where it is the set of the base. Raises Malformed,
+        NotFound(CLIENT_NOT_FOUND), Refused(CLIENT_FROZEN), Invalid(HEAD_CONFLICT) on evidence of
+        misbehaviour, and what relay.light.client.verify_header raises.
+        """
+        decoded = decode_note(note)
+        origin = parse_body(decoded.text).origin
+        with self._lock:
+            followed = self._follow(origin)
+            header, base = _header(decoded, validators, followed, old_size, proof), followed.base
+            known = base if header.height == base.height else self._known(followed, header.height)
+            if known is not None:
+                self._check_same(followed, known, header, now)
+            elif header.height < base.height or old_size != base.height:
+                return Cosigned((), base.height)
+            else:
+                verify_header(CHECKPOINT, followed.state, consensus_of(base), header, now)
+            if header.height >= base.height:
+                self._seen.save(origin, header)
+            return Cosigned(self._sign(header.body, now), header.height)
+
+    def _sign(self, body: bytes, now: int) -> tuple[bytes, ...]:
+        lines = [cosign_body(self.name, key, body, now) for key in self._keys]
+        return tuple(encode_line(line) for line in lines)
+
+    # --- what is known of an origin
+
+    def _follow(self, origin: str) -> _Followed:
+        with self._node.store.reading() as tx:
+            rows = [row for row in all_clients(tx) if row.chain_id == origin]
+            clients = [self._node.clients.load(tx, row.client_id) for row in rows]
+            clients = [client for client in clients if client.type is CHECKPOINT]
+            if not clients:
+                raise NotFound(
+                    Reason.CLIENT_NOT_FOUND,
+                    f"this witness follows no chain {origin}",
+                    hint="its operator decides whom it witnesses: lianqiao witness pins a chain",
+                    origin=origin,
+                )
+            if any(client.row.frozen for client in clients):
+                raise Refused(
+                    Reason.CLIENT_FROZEN,
+                    f"{origin} has signed two histories",
+                    hint="this witness signs nothing more of it; its operators open a new epoch",
+                    origin=origin,
+                )
+            ahead = max(clients, key=lambda client: client.row.latest_height)
+            base = _stored_header(tx, ahead, ahead.row.latest_height)
+        assert base is not None, "a client has the header of its latest height"
+        seen = self._seen.load(origin)
+        if seen is not None and seen.height > base.height:
+            base = seen
+        state = replace(ahead.state, witnesses=(), witness_quorum=0)
+        return _Followed(tuple(clients), state, base)
+
+    def _known(self, followed: _Followed, height: int) -> Header | None:
+        """What a client has verified at exactly that height."""
+        with self._node.store.reading() as tx:
+            known = (_stored_header(tx, client, height) for client in followed.clients)
+            return next((header for header in known if header is not None), None)
+
+    # --- two bodies of one size
+
+    def _check_same(self, followed: _Followed, known: Header, header: Header, now: int) -> None:
+        """Raises Invalid where another body of that size is known; HEAD_CONFLICT where the set in
+        force has signed this one too."""
+        try:
+            verify_header(CHECKPOINT, followed.state, consensus_of(known), header, now)
+        except Invalid as error:
+            if error.reason is Reason.HEAD_CONFLICT:
+                self._accuse(followed, known, header)
+            raise
+
+    def _accuse(self, followed: _Followed, known: Header, header: Header) -> None:
+        first, second = (
+            CHECKPOINT.encode_header(replace(one, link=(), link_height=0, cosignatures=()))
+            for one in (known, header)
+        )
+        evidence = encode_evidence(Evidence(first, second))
+        self._seen.keep_evidence(header.chain_id, evidence)
+        for client in followed.clients:
+            try:
+                self._node.submit_misbehaviour(client.row.client_id, evidence)
+            except LianqiaoError as error:
+                # The refusal to sign stands, and the evidence lies in its file.
+                _log.error("accuse", client_id=client.row.client_id, reason=str(error.reason))
+
+
+class SeenHeads:
+    """The newest head of each origin that was co-signed, one file each."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _path(self, origin: str, ending: str) -> Path:
+        # An origin is another chain's to choose; what it may hold must never be a path.
+        return self._folder / f"{sha256(origin.encode()).hexdigest()[:32]}.{ending}"
+
+    def load(self, origin: str) -> Header | None:
+        """The newest head co-signed, or None. Raises Refused(STALE_RESTORE)."""
+        path = self._path(origin, "seen")
+        try:
+            raw = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            found = json.loads(raw)
+            header = CHECKPOINT.decode_header(b64decode(found["header"], validate=True))
+            kept = (found["origin"], found["size"], found["body"])
+        except (ValueError, KeyError, TypeError, LianqiaoError) as error:
+            raise _unreadable(path) from error
+        if kept != (origin, header.height, header.hash.hex()) or header.chain_id != origin:
+            raise _unreadable(path)
+        return header
+
+    def save(self, origin: str, header: Header) -> None:
+        """Durable when it returns."""
+        raw = CHECKPOINT.encode_header(replace(header, link=(), link_height=0, cosignatures=()))
+        kept = {
+            "origin": origin,
+            "size": header.height,
+            "body": header.hash.hex(),
+            "root": header.root.hex(),
+            "header": b64encode(raw).decode(),
+        }
+        self._write(self._path(origin, "seen"), json.dumps(kept, indent=1).encode())
+
+    def keep_evidence(self, origin: str, evidence: bytes) -> None:
+        """For `lianqiao clients accuse`, here and on other nodes that follow the chain."""
+        self._write(self._path(origin, "evidence"), evidence)
+
+    def _write(self, path: Path, raw: bytes) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".new")
+        with temporary.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        # The new name itself must outlive a power cut, not only what is under it.
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _unreadable(path: Path) -> Refused:
+    return Refused(
+        Reason.STALE_RESTORE,
+        f"what this witness has signed cannot be read from {path}",
+        hint="restore that file from the signing machine; do not make a new one",
+    )
+
+
+def _stored_header(tx: Transaction, client: Client, height: int) -> Header | None:
+    row = tx.load(ConsensusRow, client.row.client_id, height)
+    return None if row is None else client.type.decode_header(row.header)
+
+
+def _header(
+    note: Note, validators: bytes, followed: _Followed, old_size: int, proof: Sequence[bytes]
+) -> Header:
+    """The head as the client counts it: no lines but those of its one algorithm."""
+    presented = decode_set(validators) if validators else followed.base.validators
+    header = make_header(note, presented, old_size, proof)
+    return select_signatures(header, followed.state)
