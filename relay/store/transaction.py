@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Dialect, Table, bindparam, func, insert, select, update
 
 from relay.errors import Reason, Refused
 from relay.store import tables
@@ -119,7 +119,9 @@ class Transaction:
         if staged is not None:
             return staged
         if path not in self._known:
-            found = self.connection.execute(_SELECT_VALUE, {"path": path}).scalar_one_or_none()
+            sql, positional = _value_sql(self.connection.dialect)
+            asked = (path,) if positional else {"path": path}
+            found = self.connection.exec_driver_sql(sql, asked).scalar_one_or_none()
             self._known[path] = None if found is None else bytes(found)
         return self._known[path]
 
@@ -290,6 +292,21 @@ class Transaction:
                 self.connection.execute(insert(table), new)
             if changed:
                 self.connection.execute(_UPDATE[kind], [_bound(v) for v in changed])
+
+
+_VALUE_SQL: dict[tuple[str, str], tuple[str, bool]] = {}
+
+
+def _value_sql(dialect: Dialect) -> tuple[str, bool]:
+    """The look-up of one path in a driver's own words, and whether its parameters have no names.
+
+    Contracts ask for keys one by one, and half of such a statement's cost is its making.
+    """
+    found = _VALUE_SQL.get((dialect.name, dialect.driver))
+    if found is None:
+        compiled = _SELECT_VALUE.compile(dialect=dialect)
+        found = _VALUE_SQL[dialect.name, dialect.driver] = str(compiled), compiled.positional
+    return found
 
 
 def _plain(value: Any) -> Any:
