@@ -99,7 +99,7 @@ class Tally:
 
 
 class Rally:
-    """`HOPS:NUMBER:LEDGER,LEDGER,…`: sent on to the next ledger of the list as long as hops last."""
+    """`HOPS:NUMBER:LEDGER,LEDGER,…`: sent on to the next ledger of the list while hops last."""
 
     port = "rally"
     hop_seconds = 600

@@ -85,6 +85,9 @@ class Drain:
         if not world.users.resting:
             left.append("users wait for answers")
         for name, observer in world.observers.items():
+            unsigned = sorted(set(observer.bodies) - set(observer.signed))
+            if unsigned:
+                left.append(f"{name}: heads {unsigned} are not signed")
             for (client_id, direction, sequence), packet in observer.fold.packets.items():
                 split = world.pairs.is_split(name, client_id)
                 if packet.state in _OPEN and not (split and direction is Direction.OUT):

@@ -11,7 +11,7 @@ relayer and one chain: calls on it are lost, doubled, late or cut off.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from adapters.memory.chain import Fault, MemoryChain
 from relay.chain import Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
@@ -57,11 +57,9 @@ class _Asked:
         """See relay.chain.Chain."""
         return self._ask("latest_height", lambda chain: chain.latest_height())
 
-    def headers(
-        self, trusted_height: int, height: int, algorithm: str = "ed25519"
-    ) -> Sequence[bytes]:
+    def headers(self, *arguments: Any) -> Sequence[bytes]:
         """See relay.chain.Chain."""
-        return self._ask("headers", lambda chain: chain.headers(trusted_height, height, algorithm))
+        return self._ask("headers", lambda chain: chain.headers(*arguments))
 
     def client(self, client_id: str) -> ClientStatus:
         """See relay.chain.Chain."""

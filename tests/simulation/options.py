@@ -15,10 +15,24 @@ from tests.simulation.fate import Act
 
 DAY = 86_400
 CARRIERS = ("near", "far", "both")
-TICKS = 60
+TICKS = 50
 _STRENGTHS = (0.003, 0.01, 0.03)
-_CALLS = {Act.LOST: 5.0, Act.UNSURE: 3.0, Act.DUPLICATE: 5.0, Act.LATE: 2.0, Act.SLOW: 2.0}
-_COMMITS = {Act.LOST: 2.0, Act.UNSURE: 2.0, Act.CONFLICT: 10.0}
+_CALLS = {
+    Act.LOST: 5.0,
+    Act.UNSURE: 3.0,
+    Act.DUPLICATE: 5.0,
+    Act.LATE: 2.0,
+    Act.SLOW: 2.0,
+    Act.CRASH_BEFORE: 0.2,
+    Act.CRASH_AFTER: 0.2,
+}
+_COMMITS = {
+    Act.LOST: 2.0,
+    Act.UNSURE: 2.0,
+    Act.CONFLICT: 10.0,
+    Act.CRASH_BEFORE: 1.0,
+    Act.CRASH_AFTER: 1.0,
+}
 """Likelihoods of an act in multiples of a drawn strength: a lost call is nothing special, a
 crash at every tenth effect lets nothing happen any more."""
 
@@ -65,6 +79,8 @@ class Options:
     """Deliveries that an untrusted relayer submits: old ones as they are, and changed ones."""
     own: float = 0.0
     """Deliveries that it makes by itself, true ones and false ones."""
+    accuse: float = 0.0
+    """Evidence of nothing that it submits."""
     rotation: float = 0.0
     two_heads: bool = False
     hasty: bool = False
@@ -104,25 +120,25 @@ def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP) -> Options:
         drawn = {act: sometimes(random.choice(_STRENGTHS) * w) for act, w in weights.items()}
         return {act: share for act, share in drawn.items() if share}
 
-    crash = {Act.CRASH_BEFORE: 0.15, Act.CRASH_AFTER: 0.15}
     return Options(
         seed=seed,
         ticks=ticks,
         nodes=nodes,
         edges=edges,
         algorithm=algorithm,
-        commits=acts({**_COMMITS, **{a: 2 * w for a, w in crash.items()}}),
-        calls=acts({**_CALLS, **crash}),
+        commits=acts(_COMMITS),
+        calls=acts(_CALLS),
         partition=sometimes(random.choice((0.01, 0.05))),
         downtime_seconds=random.choice((5, 60, 300)),
         drift_seconds=int(sometimes(random.choice((3, 9, 40)))),
         step_seconds=random.choice((2, 10, 40)),
-        traffic=random.choice((0.2, 0.5, 0.8)),
+        traffic=random.choice((0.1, 0.3, 0.6)),
         timeout_seconds=random.choice((60, 300, 900)),
         second_relayer=random.random() < 0.2,
         replay=sometimes(random.choice((0.2, 0.6))),
         change=sometimes(random.choice((0.2, 0.6))),
         own=sometimes(random.choice((0.2, 0.6))),
+        accuse=sometimes(random.choice((0.05, 0.2))),
         rotation=sometimes(random.choice((0.01, 0.05))),
         two_heads=random.random() < 0.25,
         hasty=random.random() < 0.2,

@@ -13,6 +13,7 @@ from random import Random
 
 from relay.chain import Delivery, Item, PacketStep, Step
 from relay.errors import LianqiaoError
+from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.steps import item_of, proven_path
 from tests.simulation.fate import Crash
 from tests.simulation.network import Door
@@ -62,6 +63,26 @@ class Stranger:
                     if delivery is not None:
                         self._marks[f"stranger: {kind}"] += 1
                         self.submit(name, delivery)
+        for (on, of), client_id in self._clients.items():
+            if self._random.random() < self._options.accuse:
+                self._accuse(on, of, client_id)
+
+    def _accuse(self, on: str, of: str, client_id: str) -> None:
+        """Two heads of one history as evidence against it: no node may freeze for that."""
+        judge = self._doors[on].process
+        chain = self._doors[of].process.chain
+        if judge.node is None or chain is None:
+            return
+        try:
+            low, head = self._doors[on].client(client_id).latest_height, chain.latest_height()
+            first = chain.headers(0, low, self._options.algorithm)[-1]
+            second = chain.headers(0, head, self._options.algorithm)[-1]
+            self._marks["stranger: accuse"] += 1
+            judge.node.submit_misbehaviour(client_id, encode_evidence(Evidence(first, second)))
+        except LianqiaoError as err:
+            self._marks[f"accuse {err.reason}"] += 1
+        except Crash:
+            judge.crash()
 
     def submit(self, name: str, delivery: Delivery) -> None:
         """Submits as a stranger."""

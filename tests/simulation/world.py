@@ -234,7 +234,8 @@ class World:
         try:
             yield process
         except Crash as crash:
-            assert crash.name == process.name, f"{crash.name} died inside {process.name}"
+            if crash.name != process.name:
+                raise RuntimeError(f"{crash.name} died inside {process.name}") from crash
             process.crash()
 
     @contextmanager
@@ -289,9 +290,9 @@ class World:
         """Sets rotate, backups are made, and somebody tries to start a node on one."""
         random, options = self.random, self.options
         for name, process in self.processes.items():
-            if random.random() < options.rotation and process.node is not None:
-                if name not in self.forks:
-                    self._rotate(process)
+            running = process.node is not None and name not in self.forks
+            if random.random() < options.rotation and running:
+                self._rotate(process)
             if random.random() < options.backup:
                 path = self.directory / f"{name}-{len(self.backups)}.backup"
                 self.backups.append((name, process.copy(path)))

@@ -1,0 +1,190 @@
+"""Planted bugs that an edit of one line cannot make (see tests.simulation.planted)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete
+
+import relay.clients
+import relay.lane
+import relay.node
+import relay.steps
+from relay.chain import Delivery, DeliveryResult, Item, Outcome, Step, Submission
+from relay.channel import Channel
+from relay.clients import Clients
+from relay.contract import Contract
+from relay.host import HostState
+from relay.light.types import ClientState, ClientType
+from relay.node import Node
+from relay.outbox import Waiting
+from relay.packet import Packet
+from relay.proven import Proven
+from relay.store import Transaction, tables
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """`holder.name` becomes another function."""
+
+    holder: Any
+    name: str
+    replacement: Callable[..., Any]
+
+
+_receive = Channel.receive
+
+
+def _receive_again(
+    self: Channel, tx: Transaction, packet: Packet, proven: Proven, now: int
+) -> bool:
+    """Runs the contract whether or not there is a receipt."""
+    if not _receive(self, tx, packet, proven, now) and now < packet.timeout_timestamp:
+        proven.require()
+        self._run_contracts(tx, packet, now)
+    return True
+
+
+RECEIVES_AGAIN = Swap(Channel, "receive", _receive_again)
+
+_deliver = Node.deliver
+_run_contracts = Channel._run_contracts
+
+
+def _deliver_in_two(self: Node, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
+    """The contracts first, in a transaction of their own; then everything else."""
+    answers: dict[tuple[str, int], Any] = {}
+
+    def first(tx: Transaction, now: int) -> None:
+        for delivery in deliveries:
+            mark = tx.mark()
+            result = self.channel.deliver(tx, delivery, now)
+            tx.rollback(mark)
+            for item, answer in zip(delivery.items, result.items, strict=True):
+                if _was_received(item, answer):
+                    key = (delivery.client_id, item.packet.sequence)
+                    answers[key] = _run_contracts(self.channel, tx, item.packet, now)
+
+    def answered(channel: Channel, tx: Transaction, packet: Packet, now: int) -> Any:
+        return answers.get((packet.destination_client, packet.sequence)) or _run_contracts(
+            channel, tx, packet, now
+        )
+
+    self._groups.submit(first)
+    Channel._run_contracts = answered  # type: ignore[method-assign]
+    try:
+        return _deliver(self, deliveries)
+    finally:
+        Channel._run_contracts = _run_contracts  # type: ignore[method-assign]
+
+
+def _was_received(item: Item, answer: Submission) -> bool:
+    return item.step is Step.RECEIVE and answer.outcome is Outcome.DONE
+
+
+RECEIPT_LATER = Swap(Node, "deliver", _deliver_in_two)
+
+_acknowledge = Channel.acknowledge
+
+
+def _told_again(
+    self: Channel,
+    tx: Transaction,
+    packet: Packet,
+    acknowledgements: Sequence[bytes],
+    proven: Proven,
+    now: int,
+) -> bool:
+    """Tells the contract of every acknowledgement, also of one that closed the packet before."""
+    if not _acknowledge(self, tx, packet, acknowledgements, proven, now):
+        proven.require()
+        for payload, answer in zip(packet.payloads, acknowledgements, strict=True):
+            contract: Contract = self.contracts[payload.source_port]
+            state = HostState(self, tx, contract.port, now)
+            contract.acknowledge(packet, payload, answer, state, now)
+    return True
+
+
+TOLD_AGAIN = Swap(Channel, "acknowledge", _told_again)
+
+
+def _freeze_nothing(
+    self: Clients, tx: Transaction, client_id: str, evidence: bytes, now: int
+) -> bool:
+    """Says that it froze."""
+    self.load(tx, client_id)
+    return True
+
+
+FREEZES_NOTHING = Swap(Clients, "freeze", _freeze_nothing)
+
+
+def _believe(
+    client_type: ClientType, state: ClientState, known: object, evidence: bytes, now: int
+) -> None:
+    """Verifies no evidence."""
+
+
+ALL_IS_EVIDENCE = Swap(relay.clients, "verify_misbehaviour", _believe)
+
+_update = Clients.update
+
+
+def _update_and_forget(
+    self: Clients, tx: Transaction, client_id: str, headers: Sequence[bytes], now: int
+) -> int:
+    """Keeps the newest consensus states only."""
+    new = _update(self, tx, client_id, headers, now)
+    table = tables.table(tables.Consensus)
+    latest = self.load(tx, client_id).row.latest_height
+    tx.connection.execute(
+        delete(table).where(table.c.client_id == client_id, table.c.height < latest - 100)
+    )
+    return new
+
+
+FORGETS_HEADS = Swap(Clients, "update", _update_and_forget)
+
+_seal = relay.node.seal
+
+
+def _signing_node(self: Node, steps: Sequence[Any]) -> list[Any]:
+    """Signs inside the transaction that is still to be committed."""
+
+    def sealed(tx: Transaction, *arguments: Any) -> Any:
+        edge, row = _seal(tx, *arguments)
+        self._signer.sign(row.size, row.body, self._set_of(row))
+        return edge, row
+
+    relay.node.seal = sealed
+    try:
+        return _commit(self, steps)
+    finally:
+        relay.node.seal = _seal
+
+
+_commit = Node._commit
+SIGNS_EARLY = Swap(Node, "_commit", _signing_node)
+
+_after_answer = relay.steps.after_answer
+
+
+def _give_up(waiting: Waiting, answer: Submission, now: int) -> Waiting | None:
+    """Takes a refusal for an end."""
+
+
+GIVES_UP = Swap(relay.lane, "after_answer", _give_up)
+
+
+def _never_expire(waiting: Waiting, answer: Submission, now: int) -> Waiting | None:
+    """Tries to have a packet received for ever."""
+    left = _after_answer(waiting, answer, now)
+    if left is not None and left.item.step is Step.EXPIRE:
+        return relay.steps.later(waiting, answer.reason, now)
+    return left
+
+
+NEVER_EXPIRES = Swap(relay.lane, "after_answer", _never_expire)
+NEVER_SETTLES = Swap(relay.steps, "SETTLED", frozenset())  # type: ignore[arg-type]

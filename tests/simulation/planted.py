@@ -1,0 +1,319 @@
+"""Bugs planted into the product, one at a time: the simulation must find each.
+
+A bug is an edit of the product's own source, made in this process: a line is taken out or changed,
+and where the line is not there any more the planting fails, so that no bug here outlives the code
+it spoils. Where the journal's write-once paths or the database's keys would stop a bug before it
+did harm, a second form of it goes around them: both must be found.
+
+`invariant` is what must find it (one of several where the harm shows in several ways first); and
+`within` the number of seeds, from 0 on, among which one finds it. README.md has the figures.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import relay.channel
+import relay.clients
+import relay.evidence
+import relay.lane
+import relay.node
+import relay.outbox
+import relay.proven
+import relay.signing
+import relay.steps
+from relay.channel import Channel
+from relay.clients import Client, Clients
+from relay.lane import Side
+from relay.node import Node
+from relay.signing import CheckpointSigner
+from tests.simulation import harm
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """`old` becomes `new` in the source of `holder.name`."""
+
+    holder: Any
+    name: str
+    old: str
+    new: str
+    home: Any = None
+    """The module whose names the source uses; by default the one where it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """One planted bug."""
+
+    name: str
+    invariants: tuple[str, ...]
+    within: int
+    plant: tuple[Edit | harm.Swap, ...]
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """The product with this bug."""
+    with ExitStack() as stack:
+        for one in bug.plant:
+            replacement = _edited(one) if isinstance(one, Edit) else one.replacement
+            before = inspect.getattr_static(one.holder, one.name)
+            setattr(one.holder, one.name, replacement)
+            stack.callback(setattr, one.holder, one.name, before)
+        yield
+
+
+def _edited(edit: Edit) -> Callable[..., Any]:
+    original = getattr(edit.holder, edit.name)
+    source = textwrap.dedent(inspect.getsource(original))
+    if source.count(edit.old) != 1:
+        raise LookupError(f"{edit.name} does not hold {edit.old!r} once: plant this bug anew")
+    home = inspect.getmodule(original) if edit.home is None else edit.home
+    names = dict(vars(home))
+    # The lines stay annotated lazily, as in the module that they come from.
+    exec("from __future__ import annotations\n" + source.replace(edit.old, edit.new), names)
+    made: Callable[..., Any] = names[edit.name]
+    return made
+
+
+_REFUSE_TIMEOUT = """    if now >= packet.timeout_timestamp:
+        raise Refused("""
+_REFUSE_EARLY = """    if now < packet.timeout_timestamp:
+        raise Refused("""
+
+BUGS = (
+    # --- what a receiver does
+    Bug(
+        "no receipt check: the journal's write-once path stops it",
+        ("reasons", "no fault of ours"),
+        20,
+        (Edit(Channel, "receive", "if written is not None:", "if False:"),),
+    ),
+    Bug("no receipt check, and nothing else stops it", ("once",), 20, (harm.RECEIVES_AGAIN,)),
+    Bug(
+        "receipt written after the contract, in another transaction",
+        ("once",),
+        40,
+        (harm.RECEIPT_LATER,),
+    ),
+    Bug(
+        "received without a proof",
+        ("forged",),
+        40,
+        (Edit(Channel, "receive", "_, delivery = proven.require()", "delivery = 0"),),
+    ),
+    Bug(
+        "counterparty not compared",
+        ("forged", "reasons", "no fault of ours"),
+        40,
+        (
+            Edit(
+                Channel,
+                "_check_counterparty",
+                "packet.destination_client != row.client_id or "
+                "packet.source_client != row.counterparty",
+                "packet.destination_client != row.client_id",
+            ),
+        ),
+    ),
+    Bug(
+        "received after the timeout",
+        ("time",),
+        20,
+        (Edit(Channel, "receive", _REFUSE_TIMEOUT, "    if False:\n        raise Refused("),),
+    ),
+    Bug(
+        "a failed contract keeps what it wrote",
+        ("once",),
+        20,
+        (Edit(Channel, "_run_contracts", "tx.rollback(mark)", "pass"),),
+    ),
+    Bug(
+        "sentinel written without checking the receipt",
+        ("reasons",),
+        20,
+        (Edit(Channel, "expire", "if written is not None:", "if False:"),),
+    ),
+    Bug(
+        "sentinel written before the timeout",
+        ("time",),
+        20,
+        (Edit(Channel, "expire", _REFUSE_EARLY, "    if False:\n        raise Refused("),),
+    ),
+    Bug(
+        "sentinel written for a packet that was never sent",
+        ("forged",),
+        60,
+        (Edit(Channel, "expire", "_, delivery = proven.require()", "delivery = 0"),),
+    ),
+    # --- what a sender does
+    Bug(
+        "no dedupe of acknowledgements: the journal's write-once path stops it",
+        ("reasons",),
+        20,
+        (Edit(Channel, "_open", " or row.state is not PacketState.SENT", ""),),
+    ),
+    Bug("no dedupe of acknowledgements, and nothing stops it", ("once",), 20, (harm.TOLD_AGAIN,)),
+    Bug(
+        "acknowledged without a proof",
+        ("verbs",),
+        60,
+        (Edit(Channel, "acknowledge", "_, delivery = proven.require()", "delivery = 0"),),
+    ),
+    Bug(
+        "timeout without looking at the time of the proof",
+        ("time",),
+        60,
+        (Edit(Channel, "timeout", "consensus.time < packet.timeout_timestamp", "False"),),
+    ),
+    Bug(
+        "a failed callback keeps what it wrote",
+        ("once",),
+        20,
+        (Edit(Channel, "_call_back", "tx.rollback(mark)", "pass"),),
+    ),
+    Bug(
+        "a request id is not remembered",
+        ("users",),
+        20,
+        (Edit(relay.node, "_once", "tx.add(RequestRow(request_id, digest, answer, tx.size))", ""),),
+    ),
+    # --- clients
+    Bug(
+        "evidence is taken and the client not frozen",
+        ("frozen", "liveness"),
+        40,
+        (Edit(Clients, "freeze", "tx.save(replace(client.row, frozen=index + 1))", "pass"),),
+    ),
+    Bug("evidence leaves no trace", ("frozen",), 40, (harm.FREEZES_NOTHING,)),
+    Bug(
+        "a frozen client is active",
+        ("frozen",),
+        40,
+        (Edit(Client, "check_active", "self.row.frozen != 0", "False", relay.clients),),
+    ),
+    Bug(
+        "anything is evidence",
+        ("liars",),
+        20,
+        (harm.ALL_IS_EVIDENCE,),
+    ),
+    Bug(
+        "fold-breaking update of a client's row",
+        ("fold",),
+        20,
+        (Edit(Clients, "update", "latest_time=verified.time", "latest_time=verified.time + 1"),),
+    ),
+    Bug(
+        "fold-breaking update of a packet's row",
+        ("fold",),
+        20,
+        (Edit(Channel, "_close", "closed_index=index", "closed_index=index - 1"),),
+    ),
+    Bug("consensus states are pruned too soon", ("heads", "fold"), 20, (harm.FORGETS_HEADS,)),
+    # --- the node
+    Bug(
+        "signature before commit",
+        ("one body",),
+        20,
+        (harm.SIGNS_EARLY,),
+    ),
+    Bug(
+        "high-water mark skipped",
+        ("high-water mark",),
+        20,
+        (Edit(CheckpointSigner, "sign", "self._mark.raise_to(size, body)", "pass"),),
+    ),
+    Bug(
+        "an old copy starts",
+        ("stale restore",),
+        40,
+        (
+            Edit(
+                Node, "__init__", "signer.check_not_stale(head.size, head.body)", "pass", relay.node
+            ),
+        ),
+    ),
+    Bug(
+        "time goes back with the clock",
+        ("one body", "reasons"),
+        40,
+        (Edit(Node, "_commit", "max(self._clock(), last.time)", "self._clock()"),),
+    ),
+    Bug(
+        "what a failed signature left is not signed",
+        ("liveness", "reasons"),
+        40,
+        (Edit(Node, "_commit", "behind = not last.note", "behind = False"),),
+    ),
+    Bug(
+        "a conflict is taken for an answer",
+        ("reasons", "liveness", "no fault of ours", "users"),
+        20,
+        (Edit(Node, "_run_group", "except Conflict:", "except KeyError:"),),
+    ),
+    Bug(
+        "an announced set signs too early",
+        ("reasons", "fsck", "no fault of ours", "liveness"),
+        40,
+        (
+            Edit(
+                Node,
+                "_commit",
+                "seal(tx, edge, self.origin, now, set_now, announced)",
+                "seal(tx, edge, self.origin, now, announced, announced)",
+            ),
+        ),
+    ),
+    Bug(
+        "changes of the set are not shown",
+        ("reasons", "liveness"),
+        40,
+        (Edit(relay.evidence, "_set_changes", "return [", "return [] and ["),),
+    ),
+    # --- the relayer
+    Bug(
+        "cursor moved before the delivery",
+        ("liveness",),
+        20,
+        (
+            Edit(
+                Side,
+                "_finish",
+                "    answers = self._submit",
+                "    self.outbox.save(self.lane, self.name, cursor=cursor)\n"
+                "        answers = self._submit",
+            ),
+        ),
+    ),
+    Bug(
+        "a refusal finishes a step",
+        ("liveness",),
+        20,
+        (harm.GIVES_UP,),
+    ),
+    Bug(
+        "nobody expires a packet that came too late",
+        ("liveness",),
+        20,
+        (harm.NEVER_EXPIRES,),
+    ),
+    Bug(
+        "what was decided meanwhile is tried for ever",
+        ("liveness",),
+        20,
+        (harm.NEVER_SETTLES,),
+    ),
+    Bug(
+        "updates are answered with updates",
+        ("liveness",),
+        20,
+        (Edit(Side, "_refresh", "if now >= due:", "if True:"),),
+    ),
+)
