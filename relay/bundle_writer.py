@@ -31,10 +31,10 @@ from relay.light.narrow import narrow_membership
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.light.types import ClientState
 from relay.node import Node
-from relay.packet import Packet
+from relay.packet import Packet, be64
 from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
 from relay.query import get_delivery, packet_row
-from relay.store import Direction, PacketRow, PacketState, Transaction
+from relay.store import Direction, PacketRow, PacketState, Transaction, client_of_lineage
 from relay.store.lookups import all_clients, header_rows
 from relay.trust import Trust, TrustedChain
 
@@ -70,7 +70,7 @@ class BundleWriter:
             consensus_of(CHECKPOINT.decode_header(self._evidence.headers(0, 1)[-1])),
         )
         with self._node.store.reading() as tx:
-            others = {row.chain_id: self._pinned(tx, row.client_id) for row in all_clients(tx)}
+            others = {row.chain_id: self._pinned(tx, row.lineage) for row in all_clients(tx)}
         chains = {**others, self._node.origin: own}
         return Trust(tuple(chains[chain_id] for chain_id in sorted(chains)))
 
@@ -136,20 +136,20 @@ class BundleWriter:
     ) -> Hop:
         delivery = get_delivery(self._node.store, number)
         with self._node.store.reading() as tx:
-            pinned = self._pinned(tx, client_id)
+            pinned = self._pinned(tx, delivery.client_id)
         origin = pinned.state.chain_id
         anchor = anchors.get(origin, pinned.anchor.height)
         claims = tuple(BundleClaim(one.kind, one.packet) for one in shown)
         covered = decode_claims(delivery.claims)
         wanted = [covered.index(claim_of(claim, packets)) for claim in claims]
         proof = narrow_membership(delivery.height, delivery.proof, covered, wanted)
-        headers = self._foreign_headers(client_id, pinned.state, anchor, delivery.height)
+        headers = self._foreign_headers(delivery.client_id, pinned.state, anchor, delivery.height)
         return Hop(origin, delivery.height, headers, proof, claims)
 
     def _foreign_headers(
-        self, client_id: str, state: ClientState, anchor: int, height: int
+        self, lineage: str, state: ClientState, anchor: int, height: int
     ) -> tuple[bytes, ...]:
-        chain = self._remote(client_id)
+        chain = self._remote_of(lineage)
         if chain is not None:
             try:
                 return _way(
@@ -157,15 +157,22 @@ class BundleWriter:
                 )
             except LianqiaoError:
                 pass  # it cannot be asked now; what was kept is a longer way to the same place
-        return self._kept_headers(client_id, anchor, height)
+        return self._kept_headers(lineage, anchor, height)
 
-    def _kept_headers(self, client_id: str, anchor: int, height: int) -> tuple[bytes, ...]:
+    def _remote_of(self, lineage: str) -> Chain | None:
+        """The chain that can be asked; it does not remember a history before its recovery."""
+        client_id, recovered = client_of_lineage(lineage)
+        with self._node.store.reading() as tx:
+            current = self._node.clients.load(tx, client_id).row.recovered == recovered
+        return self._remote(client_id) if current else None
+
+    def _kept_headers(self, lineage: str, anchor: int, height: int) -> tuple[bytes, ...]:
         low, high = min(anchor, height), max(anchor, height)
         if low == high:
             return ()
         with self._node.store.reading() as tx:
-            rows = header_rows(tx, client_id, low, high)
-            client_type = self._node.clients.load(tx, client_id).type
+            rows = header_rows(tx, lineage, low, high)
+            client_type = self._node.clients.load(tx, client_of_lineage(lineage)[0]).type
         if not rows or rows[0].height != low or rows[-1].height != high:
             raise Refused(
                 Reason.BUNDLE_INCOMPLETE,
@@ -181,8 +188,12 @@ class BundleWriter:
 
     # --- what is pinned
 
-    def _pinned(self, tx: Transaction, client_id: str) -> TrustedChain:
-        value = tx.get(host_path(Kind.CLIENT, client_id))
+    def _pinned(self, tx: Transaction, lineage: str) -> TrustedChain:
+        client_id, recovered = client_of_lineage(lineage)
+        path = host_path(Kind.CLIENT, client_id)
+        if recovered:
+            path = host_path(Kind.RECOVERED, client_id, be64(recovered - 1))
+        value = tx.get(path)
         if value is None:
             raise NotFound(Reason.CLIENT_NOT_FOUND, "no such client", client_id=client_id)
         state, anchor = decode_creation(value)

@@ -155,11 +155,12 @@ class Channel:
     # --- as a receiver
 
     def receive(self, tx: Transaction, packet: Packet, proven: Proven, now: int) -> bool:
-        """1. counterparty  2. floor  3. receipt: no-op  4. sentinel  5. now < timeout
-        6. membership of the commitment  7. receipt  8. contract  9. acknowledgement.
+        """1. counterparty  2. floor  3. receipt: no-op for this very packet  4. sentinel
+        5. now < timeout  6. membership of the commitment  7. receipt  8. contract
+        9. acknowledgement.
 
         False where it was received before. Raises COUNTERPARTY_MISMATCH, PRUNED, TIMED_OUT,
-        TIMEOUT_ELAPSED, and what Proven.require raises.
+        COMMITMENT_MISMATCH, TIMEOUT_ELAPSED, and what Proven.require raises.
         """
         client_id = self._check_counterparty(packet, proven.client)
         path = receipt_path(client_id, packet.sequence)
@@ -169,7 +170,7 @@ class Channel:
                 Reason.TIMED_OUT, "this packet was expired here", sequence=packet.sequence
             )
         if written is not None:
-            return False
+            return self._check_received(packet, written)
         if now >= packet.timeout_timestamp:
             raise Refused(
                 Reason.TIMEOUT_ELAPSED,
@@ -190,6 +191,18 @@ class Channel:
         if acknowledgements is not None:
             self.write_acknowledgement(tx, row, acknowledgements, error, now)
         return True
+
+    def _check_received(self, packet: Packet, receipt: bytes) -> bool:
+        """False for the packet that the receipt is of. A ledger that lost what it had sent may
+        use a sequence again: what it sends then must not pass for what was received."""
+        if receipt != packet_commitment(packet):
+            raise Invalid(
+                Reason.COMMITMENT_MISMATCH,
+                "another packet was received under that sequence",
+                hint="its ledger has lost what it sent: it skips the sequences it has used",
+                sequence=packet.sequence,
+            )
+        return False
 
     def _check_counterparty(self, packet: Packet, client: Client) -> str:
         row = client.row

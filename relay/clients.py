@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from relay.errors import NotFound, Reason, Refused
+from relay.errors import Invalid, NotFound, Reason, Refused
 from relay.journal import Kind, host_path
 from relay.light.client import anchor, check_active, verify_header
-from relay.light.misbehaviour import verify_misbehaviour
+from relay.light.misbehaviour import decode_evidence, verify_misbehaviour
 from relay.light.states import (
     decode_client_state,
     decode_consensus_state,
@@ -42,8 +42,15 @@ class Client:
     type: ClientType
 
     def check_active(self, latest: ConsensusState, now: int) -> None:
-        """Raises Refused(CLIENT_FROZEN) or Refused(CLIENT_EXPIRED)."""
+        """Raises Refused(CLIENT_FROZEN), Refused(CLIENT_EXPIRED) or Refused(RECOVERY_PENDING)."""
         check_active(self.state, latest, self.row.frozen != 0, now)
+        if self.row.recovery:
+            raise Refused(
+                Reason.RECOVERY_PENDING,
+                f"the client of {self.state.chain_id} waits to be recovered",
+                hint="lianqiao clients show says when that is due, and how it is cancelled",
+                client_id=self.row.client_id,
+            )
 
 
 def encode_creation(state: bytes, anchor: bytes) -> bytes:
@@ -89,22 +96,25 @@ class Clients:
             )
         return Client(row, _client_state(row.state), self.type_of(row.client_type))
 
-    def consensus(self, tx: Transaction, client_id: str, height: int) -> ConsensusState:
-        """The verified header at exactly `height`. Raises Refused(HEIGHT_NOT_TRUSTED)."""
-        row = tx.load(ConsensusRow, client_id, height)
+    def consensus(self, tx: Transaction, client: Client, height: int) -> ConsensusState:
+        """The verified header at exactly `height` since the client's present anchor.
+
+        Raises Refused(HEIGHT_NOT_TRUSTED).
+        """
+        row = tx.load(ConsensusRow, client.row.lineage, height)
         if row is None:
             raise Refused(
                 Reason.HEIGHT_NOT_TRUSTED,
                 f"the client has no verified header of height {height}",
                 hint="deliver the header of that height first",
-                client_id=client_id,
+                client_id=client.row.client_id,
                 height=height,
             )
         return _consensus_state(row.state)
 
     def latest(self, tx: Transaction, client: Client) -> ConsensusState:
         """The client's youngest verified header."""
-        return self.consensus(tx, client.row.client_id, client.row.latest_height)
+        return self.consensus(tx, client, client.row.latest_height)
 
     def create(self, tx: Transaction, state: ClientState, anchor_header: bytes, now: int) -> str:
         """A new client from a pinned state and its first header; its id.
@@ -168,19 +178,20 @@ class Clients:
             client = self.load(tx, client_id)
             trusted = self.latest(tx, client)
             header = client.type.decode_header(raw)
-            known = tx.load(ConsensusRow, client_id, header.height)
+            lineage = client.row.lineage
+            known = tx.load(ConsensusRow, lineage, header.height)
             if known is not None and known.header == raw:
                 continue
             client.check_active(trusted, now)
             if header.height <= trusted.height:
-                trusted = self.consensus(tx, client_id, header.height) if known else trusted
+                trusted = self.consensus(tx, client, header.height) if known else trusted
             verified = verify_header(client.type, client.state, trusted, header, now)
             if verified.height == trusted.height:
                 continue
             encoded = encode_consensus_state(verified)
-            path = host_path(Kind.HEADER, client_id, be64(verified.height))
+            path = host_path(Kind.HEADER, lineage, be64(verified.height))
             index = tx.append(path, encoded)
-            tx.add(ConsensusRow(client_id, verified.height, encoded, raw, index))
+            tx.add(ConsensusRow(lineage, verified.height, encoded, raw, index))
             tx.save(replace(client.row, latest_height=verified.height, latest_time=verified.time))
             new += 1
         return new
@@ -188,21 +199,37 @@ class Clients:
     def freeze(self, tx: Transaction, client_id: str, evidence: bytes, now: int) -> bool:
         """Verifies misbehaviour and freezes the client; False where it is frozen already.
 
-        Raises Malformed, or Invalid(NOT_MISBEHAVIOUR).
+        Evidence from below the anchor of a recovery is what that recovery has judged: it freezes
+        nothing again. Raises Malformed, or Invalid(NOT_MISBEHAVIOUR).
         """
         client = self.load(tx, client_id)
         if client.row.frozen:
             return False
-        verify_misbehaviour(
-            client.type, client.state, self._known_sets(tx, client_id), evidence, now
-        )
+        verify_misbehaviour(client.type, client.state, self._known_sets(tx, client), evidence, now)
+        self._check_not_judged(tx, client, evidence)
         path = host_path(Kind.MISBEHAVIOUR, client_id, be64(tx.size))
         index = tx.append(path, evidence)
         tx.save(replace(client.row, frozen=index + 1))
         return True
 
-    def _known_sets(self, tx: Transaction, client_id: str) -> frozenset[bytes]:
-        stored = consensus_states(tx, client_id, MAX_KNOWN_SETS)
+    def _check_not_judged(self, tx: Transaction, client: Client, evidence: bytes) -> None:
+        if not client.row.recovered:
+            return
+        key = be64(client.row.recovered - 1)
+        value = tx.get(host_path(Kind.RECOVERED, client.row.client_id, key))
+        assert value is not None, "a completed recovery is on the journal"
+        anchor = decode_consensus_state(decode_creation(value)[1])
+        shown = decode_evidence(evidence)
+        heights = [client.type.decode_header(raw).height for raw in (shown.first, shown.second)]
+        if max(heights) <= anchor.height:
+            raise Invalid(
+                Reason.NOT_MISBEHAVIOUR,
+                "this is from before the client was recovered",
+                anchor=anchor.height,
+            )
+
+    def _known_sets(self, tx: Transaction, client: Client) -> frozenset[bytes]:
+        stored = consensus_states(tx, client.row.lineage, MAX_KNOWN_SETS)
         states = [decode_consensus_state(state) for state in stored]
         return frozenset(h for s in states for h in (s.set_hash, s.next_set_hash))
 

@@ -14,7 +14,8 @@ from relay.journal import Kind, parse_host_path
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.light.validators import decode_set, set_hash
 from relay.packet import ABSENT
-from relay.store import Direction, PacketState
+from relay.recovery import decode_proposal
+from relay.store import Direction, PacketState, client_of_lineage, lineage_of
 
 _COMMITMENT, _RECEIPT, _ACKNOWLEDGEMENT = 1, 2, 3
 _SUFFIX = 9
@@ -33,6 +34,8 @@ class FoldedClient:
     latest_height: int = 0
     latest_time: int = 0
     next_sequence: int = 1
+    recovery: int = 0
+    recovered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,16 @@ class Fold:
 
     clients: dict[str, FoldedClient] = field(default_factory=dict)
     consensus: dict[tuple[str, int], tuple[bytes, int]] = field(default_factory=dict)
-    """(client id, height) -> (encoded state, index)."""
+    """(lineage, height) -> (encoded state, index)."""
+    pinned: dict[str, bytes] = field(default_factory=dict)
+    """lineage -> the encoded client state that its headers were judged by."""
+    not_before: dict[int, int] = field(default_factory=dict)
+    """index of a completed recovery -> the earliest time that its body may have."""
     packets: dict[tuple[str, Direction, int], FoldedPacket] = field(default_factory=dict)
     sets: dict[int, bytes] = field(default_factory=dict)
     """index -> hash of the set announced there."""
+    _proposals: dict[int, int] = field(default_factory=dict)
+    """index of a proposed recovery -> when it is due."""
 
     def apply(self, index: int, path: bytes, value: bytes) -> None:
         """Takes the next entry."""
@@ -76,25 +85,63 @@ class Fold:
             self._change(owner, frozen=index + 1)
         elif kind is Kind.CLOSED:
             self._closed(index, owner, int.from_bytes(key, "big"), value)
+        elif kind is Kind.RECOVERY:
+            self._proposed(index, owner, value)
+        elif kind is Kind.RECOVERED:
+            self._recovered(index, owner, int.from_bytes(key, "big"), value)
+        elif kind is Kind.SKIPPED:
+            self._skipped(owner, int.from_bytes(value, "big"))
 
     def _client(self, index: int, client_id: str, value: bytes) -> None:
         encoded, anchor = decode_creation(value)
         state = decode_client_state(encoded)
         self.clients[client_id] = FoldedClient(encoded, state.chain_id, state.client_type)
+        self.pinned[client_id] = encoded
         self._header(index, client_id, decode_consensus_state(anchor).height, anchor)
 
-    def _header(self, index: int, client_id: str, height: int, value: bytes) -> None:
+    def _header(self, index: int, lineage: str, height: int, value: bytes) -> None:
         consensus = decode_consensus_state(value)
         if consensus.height != height:
             raise Malformed("a header entry names another height than its value")
-        self.consensus[(client_id, height)] = (value, index)
+        client_id, recovered = client_of_lineage(lineage)
+        if self._client_of(client_id).recovered != recovered:
+            raise Malformed("a header entry of a lineage that is not in force")
+        self.consensus[(lineage, height)] = (value, index)
         self._change(client_id, latest_height=height, latest_time=consensus.time)
 
-    def _change(self, client_id: str, **changes: object) -> None:
+    def _proposed(self, index: int, client_id: str, value: bytes) -> None:
+        if self._client_of(client_id).recovery:
+            raise Malformed("a recovery is proposed while another is pending")
+        self._proposals[index] = decode_proposal(value).due
+        self._change(client_id, recovery=index + 1)
+
+    def _recovered(self, index: int, client_id: str, proposal: int, value: bytes) -> None:
+        if self._client_of(client_id).recovery != proposal + 1:
+            raise Malformed("a recovery ends that is not pending")
+        self._change(client_id, recovery=0)
+        if not value:
+            return
+        encoded, anchor = decode_creation(value)
+        lineage = lineage_of(client_id, proposal + 1)
+        self.pinned[lineage] = encoded
+        self.not_before[index] = self._proposals[proposal]
+        chain_id = decode_client_state(encoded).chain_id
+        self._change(client_id, state=encoded, chain_id=chain_id, frozen=0, recovered=proposal + 1)
+        self._header(index, lineage, decode_consensus_state(anchor).height, anchor)
+
+    def _skipped(self, client_id: str, sequence: int) -> None:
+        if sequence <= self._client_of(client_id).next_sequence:
+            raise Malformed("sequences are skipped backwards")
+        self._change(client_id, next_sequence=sequence)
+
+    def _client_of(self, client_id: str) -> FoldedClient:
         client = self.clients.get(client_id)
         if client is None:
             raise Malformed("an entry about a client that was not created")
-        self.clients[client_id] = replace(client, **changes)  # type: ignore[arg-type]
+        return client
+
+    def _change(self, client_id: str, **changes: object) -> None:
+        self.clients[client_id] = replace(self._client_of(client_id), **changes)  # type: ignore[arg-type]
 
     def _packet_entry(self, index: int, path: bytes, value: bytes) -> None:
         if not path[:-_SUFFIX].isascii() or len(path) <= _SUFFIX:

@@ -23,7 +23,7 @@ from relay.light.client import check_same
 from relay.light.membership import entry_hash
 from relay.light.quorum import verify_commit
 from relay.light.states import decode_client_state, decode_consensus_state
-from relay.light.types import ClientType
+from relay.light.types import ClientState, ClientType
 from relay.packet import (
     acknowledgement_commitment,
     acknowledgement_path,
@@ -106,7 +106,8 @@ class _Run:
         self._progress = progress
         self._fold = Fold()
         self._counts = dict.fromkeys(("entries", "checkpoints", "headers", "proofs", "packets"), 0)
-        self._states: dict[str, tuple[ClientRow, ClientType]] = {}
+        self._states: dict[str, tuple[ClientState, ClientType]] = {}
+        """By lineage."""
         self._claims: dict[int, frozenset[tuple[bytes, bytes | None]]] = {}
 
     def checked(self) -> Checked:
@@ -142,6 +143,7 @@ class _Run:
                 _remember(tiles, touched)
                 leaves = []
                 yield from self._body(body, edge, previous)
+                yield from self._recoveries(body)
                 previous, at = body, at + 1
             if index % _CHUNK == 0:
                 self._progress("entries", index, total)
@@ -181,6 +183,12 @@ class _Run:
         except LianqiaoError as err:
             yield Finding(where, str(err))
 
+    def _recoveries(self, body: CheckpointRow) -> Iterator[Finding]:
+        """No recovery is under a body from before it was due."""
+        for index in list(self._fold.not_before):
+            if body.time < self._fold.not_before.pop(index):
+                yield Finding(f"entry {index}", "a client was recovered before it was due")
+
     def _tiles(self, expected: Mapping[tuple[int, int], bytes]) -> Iterator[Finding]:
         found = {
             (level, number): bytes(hashes)
@@ -207,7 +215,10 @@ class _Run:
             if client_type is None:
                 yield Finding(f"client {row.client_id}", f"type {row.client_type} is not installed")
                 continue
-            self._states[row.client_id] = (row, client_type)
+        for lineage, encoded in self._fold.pinned.items():
+            state = decode_client_state(encoded)
+            if state.client_type in self._types:
+                self._states[lineage] = (state, self._types[state.client_type])
         for client_id in sorted(set(self._fold.clients) - seen):
             yield Finding(f"client {client_id}", "is on the journal and not in the table")
 
@@ -232,9 +243,9 @@ class _Run:
             yield Finding(f"header {client_id} {height}", "is missing from the table")
 
     def _header(self, row: ConsensusRow) -> None:
-        client, client_type = self._states[row.client_id]
+        state, client_type = self._states[row.client_id]
         header = client_type.decode_header(bytes(row.header))
-        verify_commit(client_type, decode_client_state(bytes(client.state)), header)
+        verify_commit(client_type, state, header)
         check_same(header, decode_consensus_state(bytes(row.state)))
 
     def deliveries(self) -> Iterator[Finding]:
@@ -246,11 +257,11 @@ class _Run:
             if kept is None or row.client_id not in self._states:
                 yield Finding(where, "was proven under a header that is not on the journal")
                 continue
-            client, client_type = self._states[row.client_id]
+            state, client_type = self._states[row.client_id]
             try:
                 claims = decode_claims(bytes(row.claims))
                 client_type.verify_membership(
-                    decode_client_state(bytes(client.state)),
+                    state,
                     decode_consensus_state(kept[0]),
                     bytes(row.proof),
                     claims,
@@ -315,6 +326,8 @@ _CLIENT_FIELDS = (
     "latest_height",
     "latest_time",
     "next_sequence",
+    "recovery",
+    "recovered",
 )
 
 

@@ -76,7 +76,7 @@ class HostState:
         clients = self._channel.clients
         client = clients.load(self._tx, client_id)
         client.check_active(clients.latest(self._tx, client), self._now)
-        consensus = clients.consensus(self._tx, client_id, height)
+        consensus = clients.consensus(self._tx, client, height)
         client.type.verify_membership(client.state, consensus, proof, [Claim(path, value)])
 
     def _path(self, key: bytes) -> bytes:

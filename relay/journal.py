@@ -44,6 +44,13 @@ class Kind(IntEnum):
     0x02 for a timeout."""
     RECORD = 9
     """owner: port; key, value: the contract's own."""
+    RECOVERY = 10
+    """owner: client id; key: BE64(index); value: a proposed state and anchor (relay.recovery)."""
+    RECOVERED = 11
+    """owner: client id; key: BE64(index of the proposal); value: as of CLIENT, or empty where the
+    proposal was cancelled."""
+    SKIPPED = 12
+    """owner: client id; key and value: BE64(the next sequence), after others were passed over."""
 
 
 def host_path(kind: Kind, owner: str, key: bytes = b"") -> bytes:

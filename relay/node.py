@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from relay import recovery
 from relay.batch import Groups
 from relay.chain import Delivery, DeliveryResult
 from relay.channel import CONTRACT_FAILURES, Channel
@@ -186,6 +187,53 @@ class Node:
 
         self._groups.submit(step)
 
+    def propose_recovery(
+        self,
+        client_id: str,
+        substitute: ClientState,
+        anchor_header: bytes,
+        delay: int = recovery.DEFAULT_DELAY,
+    ) -> int:
+        """Proposes a new state and anchor for a client that can judge no more; when it is due.
+
+        Raises what relay.recovery.propose raises.
+        """
+
+        def step(tx: Transaction, now: int) -> int:
+            return recovery.propose(
+                self.clients, tx, client_id, substitute, anchor_header, delay, now
+            ).due
+
+        due: int = self._groups.submit(step)
+        return due
+
+    def cancel_recovery(self, client_id: str) -> None:
+        """Withdraws what was proposed; nothing where nothing is pending."""
+
+        def step(tx: Transaction, now: int) -> bool:
+            return recovery.cancel(self.clients, tx, client_id)
+
+        self._groups.submit(step)
+
+    def complete_recovery(self, client_id: str) -> None:
+        """Completes what was proposed, as `tick` does by itself once it is due.
+
+        Raises what relay.recovery.complete raises.
+        """
+
+        def step(tx: Transaction, now: int) -> None:
+            recovery.complete(self.clients, tx, client_id, now)
+
+        self._groups.submit(step)
+
+    def skip_sequences(self, client_id: str, next_sequence: int) -> None:
+        """Passes over sequences that were used and forgotten. Raises SEQUENCE_USED."""
+
+        def step(tx: Transaction, now: int) -> bool:
+            return recovery.skip(self.clients, tx, client_id, next_sequence)
+
+        self._groups.submit(step)
+
     def announce_set(self, next_set: ValidatorSet) -> None:
         """Announces the validator set that signs every size after the batch this lands in."""
         encoded, digest = encode_set(next_set), set_hash(next_set)
@@ -198,7 +246,9 @@ class Node:
         self._groups.submit(step)
 
     def tick(self) -> bool:
-        """Appends a `tick` where the head has grown older than `tick_seconds`; whether it did."""
+        """Completes recoveries that are due, and appends a `tick` where the head has grown older
+        than `tick_seconds`; whether it did the latter."""
+        self._complete_recoveries()
         if self._clock() - self._head.time < self.tick_seconds:
             return False
 
@@ -208,6 +258,18 @@ class Node:
 
         done: bool = self._groups.submit(step)
         return done
+
+    def _complete_recoveries(self) -> None:
+        with self.store.reading() as tx:
+            now = max(self._clock(), self._head.time)
+            if not recovery.any_due(tx, now):
+                return
+
+        def step(tx: Transaction, now: int) -> list[tuple[str, str]]:
+            return recovery.complete_due(self.clients, tx, now)
+
+        for client_id, reason in self._groups.submit(step):
+            _log.error("recovery_refused", client_id=client_id, reason=reason)
 
     def heads_needed(self, packets: Sequence[Packet]) -> list[list[HeadNeed]]:
         """For each packet, which clients its contracts want younger before it is delivered. Pure.

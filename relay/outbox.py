@@ -198,6 +198,13 @@ class Outbox:
         return 0 if highest is None else int(highest) - lowest + 1 - int(count) - held
 
 
+def forget(tx: Transaction, client_id: str, side: str) -> None:
+    """Drops the place and the waiting steps of one side: its source has another history now, so
+    cursors into the old one mean nothing. What was delivered answers that it was."""
+    tx.connection.execute(delete(_OUTBOX).where(_side(client_id, side)))
+    tx.connection.execute(delete(_LANE).where(_LANE.c.client_id == client_id, _LANE.c.side == side))
+
+
 # Asked at every turn of a lane: what is said once is not built again each time.
 _CURSOR = select(_LANE.c.cursor).where(
     _LANE.c.client_id == bindparam("client"), _LANE.c.side == bindparam("side")

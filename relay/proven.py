@@ -70,12 +70,12 @@ class Proven:
     def _verify(self) -> tuple[ConsensusState, int]:
         client, delivery = self.client, self._delivery
         client.check_active(self._clients.latest(self._tx, client), self._now)
-        consensus = self._clients.consensus(self._tx, client.row.client_id, delivery.height)
+        consensus = self._clients.consensus(self._tx, client, delivery.height)
         claims = self._claims(delivery.items)
         client.type.verify_membership(client.state, consensus, delivery.proof, claims)
         self._row = DeliveryRow(
             number=self._tx.next_number(),
-            client_id=client.row.client_id,
+            client_id=client.row.lineage,
             height=delivery.height,
             proof=delivery.proof,
             claims=encode_claims(claims),

@@ -17,6 +17,7 @@ from relay.journal import Kind, host_path
 from relay.light.checkpoint import parse_body
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.packet_bytes import decode_acknowledgements, decode_packet
+from relay.recovery import decode_proposal
 from relay.store import CheckpointRow, ClientRow, DeliveryRow, PacketRow, Store, tables
 from relay.store.transaction import columns, make_row
 from relay.views import (
@@ -25,6 +26,7 @@ from relay.views import (
     HeadView,
     PacketState,
     PacketView,
+    RecoveryView,
     StatusView,
     TraceStep,
 )
@@ -87,7 +89,7 @@ def list_clients(store: Store, after: str = "", limit: int = MAX_PAGE) -> list[C
 
 
 def _client_view(connection: Connection, row: ClientRow) -> ClientView:
-    asked = {"client_id": row.client_id, "height": row.latest_height}
+    asked = {"client_id": row.lineage, "height": row.latest_height}
     latest = decode_consensus_state(bytes(connection.execute(_STATE, asked).scalar_one()))
     state = decode_client_state(bytes(row.state))
     return ClientView(
@@ -97,7 +99,17 @@ def _client_view(connection: Connection, row: ClientRow) -> ClientView:
         counterparty_client_id=row.counterparty,
         frozen=row.frozen != 0,
         expires=latest.time + state.trusting_period,
+        recovery=_recovery(connection, row),
     )
+
+
+def _recovery(connection: Connection, row: ClientRow) -> RecoveryView | None:
+    """The pending proposal of a client."""
+    if not row.recovery:
+        return None
+    query = select(_ENTRY.c.value).where(_ENTRY.c.index == row.recovery - 1)
+    proposal = decode_proposal(bytes(connection.execute(query).scalar_one()))
+    return RecoveryView(decode_client_state(proposal.state), proposal.time, proposal.due)
 
 
 # --- packets

@@ -34,6 +34,18 @@ class PacketState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RecoveryView:
+    """A proposal to give a client a new state and anchor (relay.recovery)."""
+
+    state: ClientState
+    """What would be pinned."""
+    proposed: int
+    """Seconds since 1970 UTC."""
+    due: int
+    """From when it may be completed."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClientView:
     """A client as its node sees it."""
 
@@ -45,6 +57,8 @@ class ClientView:
     frozen: bool
     expires: int
     """When the trusting period of the latest header ends."""
+    recovery: RecoveryView | None = None
+    """The recovery that waits for its delay."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from relay.store.rows import (
     PacketRow,
     PacketState,
     RequestRow,
+    client_of_lineage,
+    lineage_of,
 )
 from relay.store.store import Store
 from relay.store.transaction import Transaction
@@ -24,4 +26,6 @@ __all__ = [
     "RequestRow",
     "Store",
     "Transaction",
+    "client_of_lineage",
+    "lineage_of",
 ]

@@ -22,18 +22,18 @@ def all_clients(tx: Transaction) -> list[ClientRow]:
     return sorted(tx.all(ClientRow), key=lambda row: row.number)
 
 
-def consensus_states(tx: Transaction, client_id: str, limit: int) -> list[bytes]:
-    """The encoded consensus states of a client, staged ones and the youngest `limit` stored."""
-    staged = [row.state for row in tx.staged(ConsensusRow) if row.client_id == client_id]
-    stored = tx.connection.execute(_STATES, {"client_id": client_id, "limit": limit}).scalars()
+def consensus_states(tx: Transaction, lineage: str, limit: int) -> list[bytes]:
+    """The encoded states of a client's lineage: staged ones, and the youngest `limit` stored."""
+    staged = [row.state for row in tx.staged(ConsensusRow) if row.client_id == lineage]
+    stored = tx.connection.execute(_STATES, {"client_id": lineage, "limit": limit}).scalars()
     return [*staged, *(bytes(state) for state in stored)]
 
 
-def header_rows(tx: Transaction, client_id: str, low: int, high: int) -> list[ConsensusRow]:
-    """The stored headers of a client from height `low` to `high`, both included, ascending."""
+def header_rows(tx: Transaction, lineage: str, low: int, high: int) -> list[ConsensusRow]:
+    """The stored headers of a lineage from height `low` to `high`, both included, ascending."""
     query = (
         select(*columns(ConsensusRow))
-        .where(_CONSENSUS.c.client_id == client_id)
+        .where(_CONSENSUS.c.client_id == lineage)
         .where(_CONSENSUS.c.height >= low, _CONSENSUS.c.height <= high)
         .order_by(_CONSENSUS.c.height)
     )

@@ -19,7 +19,20 @@ __all__ = [
     "PacketRow",
     "PacketState",
     "RequestRow",
+    "client_of_lineage",
+    "lineage_of",
 ]
+
+
+def lineage_of(client_id: str, recovered: int) -> str:
+    """`client_id` itself, or `client_id@INDEX` after the recovery that was proposed at INDEX."""
+    return f"{client_id}@{recovered - 1}" if recovered else client_id
+
+
+def client_of_lineage(lineage: str) -> tuple[str, int]:
+    """(client id, recovered) of a lineage. Ids end with a number after '-', so '@' is the cut."""
+    client_id, cut, index = lineage.rpartition("@")
+    return (client_id, int(index) + 1) if cut and index.isdigit() else (lineage, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +54,15 @@ class ClientRow:
     next_sequence: int
     floor: int
     """Sequences below it are pruned: receive and expire are refused."""
+    recovery: int = 0
+    """Journal index of the pending proposal to recover it, plus one; 0 while there is none."""
+    recovered: int = 0
+    """Journal index of the proposal that gave it its present anchor, plus one; 0: its creation."""
+
+    @property
+    def lineage(self) -> str:
+        """The name under which headers since the present anchor are kept."""
+        return lineage_of(self.client_id, self.recovered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +70,7 @@ class ConsensusRow:
     """One verified header of a client; key: (client_id, height)."""
 
     client_id: str
+    """ClientRow.lineage: heights of another epoch or history are other heights."""
     height: int
     state: bytes
     """relay.light.encoding of the ConsensusState, as journaled."""
@@ -91,6 +114,7 @@ class DeliveryRow:
 
     number: int
     client_id: str
+    """ClientRow.lineage."""
     height: int
     proof: bytes
     claims: bytes

@@ -81,6 +81,8 @@ class Client(SQLModel, table=True):
     latest_time: int = Field(sa_column=Column(BigInteger, nullable=False))
     next_sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
     floor: int = Field(sa_column=Column(BigInteger, nullable=False))
+    recovery: int = Field(sa_column=Column(BigInteger, nullable=False))
+    recovered: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class Consensus(SQLModel, table=True):
