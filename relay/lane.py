@@ -6,8 +6,8 @@ store: any number of sides, on any number of relayers, may carry the same steps,
 has an effect.
 
 A client is updated for a packet, for a refresh that is due (a third of its trusting period), or
-because a contract needs a younger head, and for nothing else. An update is an entry on the
-destination: two chains that answered updates with updates would never rest.
+because a contract or the proof of a timeout needs a younger head, and for nothing else. An update
+is an entry on the destination: two chains that answered updates with updates would never rest.
 
 A head is only made younger together with every packet below it: "no revocation as of height h" is
 read from what was delivered, so h must not run ahead of the deliveries. A batch therefore ends
@@ -28,10 +28,20 @@ from relay.deliveries import Deliveries, Ends, reason_of
 from relay.errors import Exhausted, LianqiaoError, Reason
 from relay.lane_report import SideReport
 from relay.outbox import Outbox, Waiting
-from relay.steps import after_answer, check_steps, delay, fitting, item_of, whole_heights
+from relay.steps import (
+    after_answer,
+    check_steps,
+    delay,
+    fitting,
+    item_of,
+    wants_young_proof,
+    whole_heights,
+)
 
 MAX_PAGES = 16
 """Deliveries of new steps on one side in one tick; what is left follows in the next."""
+BACKLOG = 250
+"""Steps of a backlog in one tick, while there are new ones: what waits, or is read again."""
 MAX_WAITING = 20_000
 """Unfinished steps of one side; past it the side stops reading until some are finished."""
 MAX_SIDE_DELAY = 60
@@ -58,6 +68,8 @@ class _Turn:
     now: int
     head: Head
     report: SideReport
+    young: bool
+    """Whether the client gets the newest head at the end, needed for a packet or not."""
 
 
 class Side:
@@ -99,7 +111,8 @@ class Side:
         with self._stopping(report, now) as awake:
             if awake:
                 turn = self._turn(ends, now, report)
-                aside = self._run(turn, self._is_due_refresh(turn))
+                turn.young = self._is_due_refresh(turn)
+                aside = self._run(turn)
         return report, aside
 
     def bring_young(self, ends: Ends, now: int) -> SideReport:
@@ -111,7 +124,7 @@ class Side:
         report = SideReport()
         with self._stopping(report, now) as awake:
             if awake:
-                self._run(self._turn(ends, now, report), young=True)
+                self._run(self._turn(ends, now, report, young=True))
         return report
 
     def deliver(self, ends: Ends, waiting: Sequence[Waiting], now: int) -> SideReport:
@@ -122,8 +135,8 @@ class Side:
                 self._finish(self._turn(ends, now, report), waiting)
         return report
 
-    def _turn(self, ends: Ends, now: int, report: SideReport) -> _Turn:
-        return _Turn(ends, now, cache(self.source.latest_height), report)
+    def _turn(self, ends: Ends, now: int, report: SideReport, young: bool = False) -> _Turn:
+        return _Turn(ends, now, cache(self.source.latest_height), report, young)
 
     @contextmanager
     def _stopping(self, report: SideReport, now: int) -> Iterator[bool]:
@@ -143,21 +156,25 @@ class Side:
 
     # --- what a turn consists of
 
-    def _run(self, turn: _Turn, young: bool) -> list[Waiting]:
-        """`young`: the client gets the head as it was before the listing, so that every step
-        below it has been seen."""
-        if young:
+    def _run(self, turn: _Turn) -> list[Waiting]:
+        """Where the client gets a young head, it is the head as it was before the listing, so
+        that every step below it has been seen."""
+        if turn.young:
             turn.head()
-        aside = self._retry(turn) + self._carry(turn)
-        if young and not turn.report.more:
+        aside = self._retry(turn, BACKLOG) + self._carry(turn)
+        if not turn.report.done:  # nothing new is kept waiting by what waited before
+            aside += self._retry(turn, MAX_BATCH - BACKLOG)
+        self._reread(turn)
+        if turn.young and not turn.report.more:
             self._deliveries.update(turn.ends, turn.head(), turn.report)
         return aside
 
-    def _retry(self, turn: _Turn) -> list[Waiting]:
+    def _retry(self, turn: _Turn, limit: int) -> list[Waiting]:
         """One attempt at what waits and is due; the items that still wait for a head."""
-        due = self._outbox.due(self.lane, self.name, turn.now, MAX_BATCH)
+        due = self._outbox.due(self.lane, self.name, turn.now, limit)
         if not due:
             return []
+        turn.young = turn.young or any(map(wants_young_proof, due))
         known = [w for w in due if w.height <= turn.head()]
         held = self._set_aside(known)
         ready = [w for w in known if w.cursor not in held]
@@ -165,8 +182,33 @@ class Side:
             count = fitting(ready)
             self._finish(turn, ready[:count])
             ready = ready[count:]
-        turn.report.more = turn.report.more or len(due) == MAX_BATCH
+        turn.report.more = turn.report.more or len(due) == limit
         return [w for w in known if w.cursor in held]
+
+    def _reread(self, turn: _Turn) -> None:
+        """A bounded part of the second reading, where an operator or a gap asked for one."""
+        after = self._outbox.rereading(self.lane, self.name)
+        if after is None:
+            return
+        cursor = self._outbox.cursor(self.lane, self.name)
+        steps = self.source.packets(turn.ends.source, after, BACKLOG)
+        check_steps(steps, after, turn.ends.source, turn.ends.destination)
+        old = [Waiting(s.cursor, item_of(s), s.height) for s in steps if s.cursor <= cursor]
+        if old:
+            kept = self._set_aside(old)
+            held = [
+                replace(w, not_before=turn.now, reason=STALE) for w in old if w.cursor in kept
+            ]
+            ready = [w for w in old if w.cursor not in kept]
+            while ready:
+                count = fitting(ready)
+                self._finish(turn, ready[:count])
+                ready = ready[count:]
+            if held:
+                self._outbox.save(self.lane, self.name, waiting=held)
+        more = bool(steps) and len(old) == len(steps)
+        self._outbox.reread_to(self.lane, self.name, old[-1].cursor if more else None)
+        turn.report.more = turn.report.more or more
 
     def _carry(self, turn: _Turn) -> list[Waiting]:
         """Delivers what is new, batch by batch, up to the head; the items set aside."""

@@ -67,7 +67,6 @@ OF_THE_CLIENT = frozenset(
         Reason.CLIENT_NOT_FOUND,
         Reason.CLIENT_FROZEN,
         Reason.CLIENT_EXPIRED,
-        Reason.RECOVERY_PENDING,
         Reason.HEIGHT_NOT_TRUSTED,
     )
 )
@@ -163,6 +162,13 @@ def later(waiting: Waiting, reason: str, now: int) -> Waiting:
     if waiting.item.step is Step.RECEIVE and now < timeout:
         not_before = min(not_before, timeout)
     return replace(waiting, attempts=waiting.attempts + 1, not_before=not_before, reason=reason)
+
+
+def wants_young_proof(waiting: Waiting) -> bool:
+    """Whether a timeout was refused for a proof from before it: the sentinel was written early,
+    by another clock or another program, and only a younger head shows that time has passed."""
+    early = waiting.reason.startswith(Reason.TIMEOUT_NOT_REACHED.value)
+    return waiting.item.step is Step.TIMEOUT and early
 
 
 def delay(attempts: int) -> int:

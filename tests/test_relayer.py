@@ -23,6 +23,7 @@ from relay.chain import (
     Step,
     Submission,
 )
+from relay.channel import Channel
 from relay.contract import Deferred, State
 from relay.errors import Reason
 from relay.fsck import fsck
@@ -34,10 +35,11 @@ from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.light.types import ClientState
 from relay.outbox import Outbox, Waiting
 from relay.packet import Packet, Payload
+from relay.proven import Proven
 from relay.query import get_client, get_packet, get_record, list_packets
 from relay.relayer import IN, OUT, Relayer
 from relay.steps import item_of
-from relay.store import Direction, PacketState, Store, tables
+from relay.store import Direction, PacketState, Store, Transaction, tables
 from tests.echo import ECHO, Echo
 from tests.world import TYPES, Clock, World
 
@@ -663,6 +665,33 @@ class _Unsigned(MemoryChain):
         decoded = [CHECKPOINT.decode_header(header) for header in raw]
         short = [replace(header, signatures=header.signatures[:-1]) for header in decoded]
         return [CHECKPOINT.encode_header(header) for header in short]
+
+
+class _HastyChannel(Channel):
+    """Another program on a ledger: it writes sentinels without looking at its clock."""
+
+    def expire(self, tx: Transaction, packet: Packet, proven: Proven, now: int) -> bool:
+        return super().expire(tx, packet, proven, max(now, packet.timeout_timestamp))
+
+
+def test_a_sentinel_from_before_the_timeout_is_proven_again_under_a_younger_head(
+    world: World,
+) -> None:
+    """The packet stays open until the timeout, and is closed after it."""
+    zj = world.nodes[ZJ]
+    zj.channel = _HastyChannel(zj.chain_id, zj.clients, zj.contracts)
+    _send(world, on=HUB, to=ZJ)
+    (step,) = world.chain(HUB).packets(world.clients[HUB, ZJ], 0, 10)
+    (answer,) = world.deliver(HUB, ZJ, [Item(Step.EXPIRE, step.packet)])
+    assert answer.outcome is Outcome.DONE
+    reports = world.tick(HUB)
+    assert reports[0].inward.refused == {Reason.TIMEOUT_NOT_REACHED: 1}
+    assert _state(world, 1, HUB, ZJ) is PacketState.SENT
+    world.clock.advance(2 * HOUR)
+    zj.tick()
+    world.settle(HUB, seconds=MAX_SIDE_DELAY)
+    assert _state(world, 1, HUB, ZJ) is PacketState.TIMED_OUT
+    assert _outbox(world).letters() == []
 
 
 # --- younger heads
