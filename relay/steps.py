@@ -67,6 +67,7 @@ OF_THE_CLIENT = frozenset(
         Reason.CLIENT_NOT_FOUND,
         Reason.CLIENT_FROZEN,
         Reason.CLIENT_EXPIRED,
+        Reason.RECOVERY_PENDING,
         Reason.HEIGHT_NOT_TRUSTED,
     )
 )
