@@ -9,7 +9,9 @@ file and reads no clock; what is trusted is in `relay.trust`, the file's form in
 2. packets keep the rules of every packet (INVALID_PACKET);
 3. nothing is missing and nothing is unused (BUNDLE_INCOMPLETE, NOT_CANONICAL): each packet has a
    claim of its commitment, which is what binds its source client; acknowledgements are there where
-   a claim shows them and only there; no claim is made twice of one chain;
+   a claim shows them and only there; no claim is made twice of one chain; one chain sent a packet,
+   and one other answers for it (COUNTERPARTY_MISMATCH): names of clients are each chain's own, so
+   nothing else keeps a chain from showing in its own journal what another would have answered;
 4. for each hop: its chain is trusted (TRUST_MISSING), its headers lead from the anchor to the
    height (`_verify_lineage`), with all signatures verified, past the quorum as well;
 5. one membership proof shows all claims of the hop, path and value recomputed (INVALID_PROOF).
@@ -119,6 +121,7 @@ def verify_bundle(
 def _check_complete(bundle: Bundle) -> None:
     made: set[tuple[str, bytes]] = set()
     shown: set[tuple[ClaimKind, int]] = set()
+    ends: dict[tuple[bool, int], str] = {}
     if not bundle.hops:
         raise _incomplete("a bundle needs a hop")
     for hop in bundle.hops:
@@ -129,11 +132,16 @@ def _check_complete(bundle: Bundle) -> None:
                 if claim.packet >= len(bundle.packets):
                     raise _incomplete("a claim is about a packet that is not in the bundle")
                 shown.add((claim.kind, claim.packet))
+                sent = claim.kind == ClaimKind.COMMITMENT
+                if ends.setdefault((sent, claim.packet), hop.chain) != hop.chain:
+                    raise _mixed(f"two chains show what became of packet {claim.packet}")
             key = hop.chain, claim_of(claim, bundle.packets).path
             if key in made:
                 raise _unused("one path is claimed twice of one chain")
             made.add(key)
     for index, about in enumerate(bundle.packets):
+        if ends.get((True, index)) == ends.get((False, index), ""):
+            raise _mixed(f"one chain shows both ends of packet {index}")
         if (ClaimKind.COMMITMENT, index) not in shown:
             raise _incomplete("no hop shows that the packet was sent")
         acknowledged = (ClaimKind.ACKNOWLEDGEMENT, index) in shown
@@ -141,6 +149,10 @@ def _check_complete(bundle: Bundle) -> None:
             raise _incomplete("an acknowledgement is claimed and not given")
         if about.acknowledgements and not acknowledged:
             raise _unused("an acknowledgement is given and not claimed")
+
+
+def _mixed(why: str) -> Invalid:
+    return Invalid(Reason.COUNTERPARTY_MISMATCH, f"bundle: {why}")
 
 
 def _incomplete(why: str) -> Invalid:

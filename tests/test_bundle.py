@@ -195,6 +195,29 @@ def test_what_is_missing_or_unused(world: World) -> None:
         refused(Reason.NOT_CANONICAL, bundle, trust)
 
 
+def test_one_chain_sends_and_one_other_answers(world: World) -> None:
+    """A ledger can write into its own journal what the relay would have answered."""
+    good, trust = world.bundle(), world.trust()
+    own = [
+        world.source.write(receipt_path("checkpoint-3", 7), packet_commitment(PACKET)),
+        world.source.write(
+            acknowledgement_path("checkpoint-3", 7), acknowledgement_commitment(ACKNOWLEDGEMENTS)
+        ),
+    ]
+    claims = [BundleClaim(kind) for kind in (ClaimKind.RECEIPT, ClaimKind.ACKNOWLEDGEMENT)]
+    hop = Hop(
+        "zj-medical/0",
+        world.source.size,
+        (world.source.raw(3),),
+        world.source.prove([world.sent, *own]),
+        (BundleClaim(ClaimKind.COMMITMENT), *claims),
+    )
+    refused(Reason.COUNTERPARTY_MISMATCH, replace(good, hops=(hop,)), trust)
+    sent, both = good.hops[0], world.source.prove(own)
+    twice = replace(hop, proof=both, claims=tuple(claims))
+    refused(Reason.COUNTERPARTY_MISMATCH, replace(good, hops=(sent, twice, good.hops[1])), trust)
+
+
 def test_what_does_not_match_the_proofs(world: World) -> None:
     good, trust = world.bundle(), world.trust()
     _, relay = good.hops

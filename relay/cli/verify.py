@@ -83,6 +83,7 @@ def _judge(
     raw = read_file(file, MAX_BUNDLE_BYTES)
     try:
         report = verify_bundle(raw, trusted, now, client_types(), at=moment)
+        _check_parties(report)
         return report, None if original is None else _check_record(original, report)
     except Malformed as error:
         return _refusal(error)
@@ -105,6 +106,33 @@ def _refusal(error: Malformed) -> Invalid:
         hint=error.hint or "the file was changed, or is not what it is said to be",
         **error.data,
     )
+
+
+def _check_parties(report: BundleReport) -> None:
+    """Whoever speaks in a packet is whose head shows it: a ledger can write a relay's decision
+    into a journal of its own, and prove that it did.
+
+    Raises Invalid(CHAIN_ID_MISMATCH).
+    """
+    from relay.contracts.payloads.parties import parties
+
+    shown = {
+        (claim.kind == "commitment", claim.packet): hop.chain.rpartition("/")[0] or hop.chain
+        for hop in report.hops
+        for claim in hop.claims
+        if claim.kind != "entry"
+    }
+    for index, about in enumerate(report.packets):
+        for ends in parties(about.packet, about.acknowledgements):
+            for named, chain in zip(
+                ends, (shown[True, index], shown.get((False, index))), strict=True
+            ):
+                if named and chain is not None and named != chain:
+                    raise Invalid(
+                        Reason.CHAIN_ID_MISMATCH,
+                        f"packet {index} speaks for {named}, and it is {chain} that shows it",
+                        hint="only the head of the chain itself shows what it said",
+                    )
 
 
 def _check_record(raw: bytes, report: BundleReport) -> Shown:

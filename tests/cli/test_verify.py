@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from relay import canonical
 from relay.bundle import encode_bundle, encode_trust
+from relay.packet import ERROR_ACKNOWLEDGEMENT
 from relay.record.parts import Opened, encode_record
+from tests import test_bundle
 from tests.cli.conftest import Run
 from tests.light.ledger import START
 from tests.test_bundle import World
@@ -125,3 +129,33 @@ def test_errors_are_json_where_results_are(files: Path, run: Run) -> None:
     error = json.loads(done.err)
     assert error["reason"] == "MALFORMED"
     assert error["hint"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "relay", "answer", "reason"),
+    [
+        ("zj-medical", "relay", b"yes", ""),
+        ("sh-medical", "relay", b"yes", "CHAIN_ID_MISMATCH"),
+        ("zj-medical", "hub", b"yes", "CHAIN_ID_MISMATCH"),
+        ("sh-medical", "hub", ERROR_ACKNOWLEDGEMENT, ""),
+    ],
+)
+def test_nobody_speaks_for_another_chain(
+    files: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    origin: str,
+    relay: str,
+    answer: bytes,
+    reason: str,
+) -> None:
+    value = canonical.encode({"origin": origin, "relay": relay, "type": "request"})
+    (payload,) = test_bundle.PACKET.payloads
+    packet = replace(test_bundle.PACKET, payloads=(replace(payload, value=value),))
+    monkeypatch.setattr(test_bundle, "PACKET", packet)
+    monkeypatch.setattr(test_bundle, "ACKNOWLEDGEMENTS", (answer,))
+    world = World()
+    Path("b").write_bytes(encode_bundle(world.bundle()))
+    Path("t").write_bytes(encode_trust(world.trust()))
+    done = run("verify", "b", "--trust", "t", "--at", AT)
+    assert (done.code, done.reason if reason else "") == (1 if reason else 0, reason)
