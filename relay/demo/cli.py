@@ -1,37 +1,71 @@
 """`lianqiao demo`: the network, the story, what came of it, and the attacks; exit 0 or it lies.
 
-lianqiao demo [--count N] [--records PATH] [--dir DIR] [--keep] [--lang en|zh]
+    lianqiao demo [records] [--count N] [--records PATH] [--samples N] [--dir DIR] [--keep]
+                  [--lang en|zh] [--seed N]
+
+`demo` is a group, a command a story; bare `demo` tells `records`. Exits: 0 where everything was as
+foreseen, 1 where anything was not, 2 for usage and for records that cannot be read, 130 for Ctrl-C.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from relay.errors import LianqiaoError, Malformed, Reason
+from relay.errors import Malformed, Reason
+
+if TYPE_CHECKING:
+    from relay.demo.show import Show
+    from relay.demo.story import Case
 
 app = typer.Typer(invoke_without_command=True, no_args_is_help=False, add_completion=False)
 
-DEFAULT_COUNT, MAX_COUNT = 24, 10_000
+DEFAULT_COUNT, MAX_COUNT, MAX_SAMPLES = 24, 10_000, 1000
+DEFAULT_DIRECTORY, DEFAULT_SEED = Path("lianqiao-demo"), 20_261_123
 
 Records = Annotated[
     Path | None,
-    typer.Option("--records", metavar="PATH", help="Your own FHIR R4: JSON, NDJSON, Bundles."),
+    typer.Option(
+        "--records", metavar="PATH", help="Your own FHIR R4 (JSON, NDJSON, Bundles), or a folder."
+    ),
 ]
 Samples = Annotated[
-    int, typer.Option("--samples", min=0, max=1000, help="Patients made by Synthea (extra: samples).")
+    int,
+    typer.Option(
+        "--samples",
+        min=0,
+        max=MAX_SAMPLES,
+        help="So many patients made by Synthea, which the extra 'samples' installs.",
+    ),
 ]
 Count = Annotated[
     int, typer.Option("--count", min=1, max=MAX_COUNT, help="How many records to generate.")
 ]
 Dir = Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to leave what is kept.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Keep databases, keys and logs too.")]
-Lang = Annotated[str, typer.Option("--lang", help="en or zh.")]
-Seed = Annotated[int, typer.Option("--seed", help="The same seed makes the same records.")]
+Lang = Annotated[Literal["en", "zh"], typer.Option("--lang", help="The language it speaks.")]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, help="The same seed makes the same patients and records.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for."""
+
+    records: Path | None
+    samples: int
+    count: int
+    directory: Path
+    keep: bool
+    lang: str
+    seed: int
 
 
 @app.callback()
@@ -40,17 +74,25 @@ def demo(
     records_path: Records = None,
     samples: Samples = 0,
     count: Count = DEFAULT_COUNT,
-    directory: Dir = Path("lianqiao-demo"),
+    directory: Dir = DEFAULT_DIRECTORY,
     keep: Keep = False,
     lang: Lang = "en",
-    seed: Seed = 20_261_123,
+    seed: Seed = DEFAULT_SEED,
 ) -> None:
-    """Three nodes on this machine, real records, and attacks. Bare, it runs `demo records`.
+    """Three nodes on this machine, records that cross them, and attacks. Bare: `demo records`.
 
     Example: lianqiao demo --count 100 --lang zh
     """
     if context.invoked_subcommand is None:
-        _run(records_path, samples, count, directory, keep, lang, seed)
+        _run(Wanted(records_path, samples, count, directory, keep, lang, seed))
+        return
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise Malformed(
+                "options go behind the name of the story",
+                hint=f"lianqiao demo {context.invoked_subcommand} --help",
+            )
 
 
 @app.command()
@@ -58,67 +100,55 @@ def records(
     records_path: Records = None,
     samples: Samples = 0,
     count: Count = DEFAULT_COUNT,
-    directory: Dir = Path("lianqiao-demo"),
+    directory: Dir = DEFAULT_DIRECTORY,
     keep: Keep = False,
     lang: Lang = "en",
-    seed: Seed = 20_261_123,
+    seed: Seed = DEFAULT_SEED,
 ) -> None:
-    """Records attested on one ledger, recognised on another through a relay, delivered, attacked.
+    """Records attested on one ledger, recognised on another through a relay, delivered; attacks.
 
     Example: lianqiao demo records --records ./my-reports --dir ./out
     """
-    _run(records_path, samples, count, directory, keep, lang, seed)
+    _run(Wanted(records_path, samples, count, directory, keep, lang, seed))
 
 
-def _run(
-    records_path: Path | None,
-    samples: int,
-    count: int,
-    directory: Path,
-    keep: bool,
-    lang: str,
-    seed: int,
-) -> None:
-    from relay.demo.texts import LANGUAGES
-
-    if lang not in LANGUAGES:
-        raise Malformed(f"--lang {lang[:20]!r}", hint="en or zh", field="lang")
+def _run(wanted: Wanted) -> None:
     from relay.demo.show import Show
 
-    show = Show(directory, keep=keep, lang=lang)
-    started, now = time.monotonic(), int(time.time())
-    cases = _cases(show, records_path, samples, count, seed, now)
-    if not cases:
+    if wanted.records is not None and not wanted.records.exists():
+        raise Malformed(
+            f"{wanted.records}: No such file or directory",
+            hint="name a FHIR R4 file (.json, .ndjson) or a folder of them",
+        )
+    show, now = Show(wanted.directory, keep=wanted.keep, lang=wanted.lang), int(time.time())
+    show.begin()
+    if not show.run(lambda: _cases(show, wanted, now), now):
+        raise typer.Exit(1)
+
+
+def _cases(show: Show, wanted: Wanted, now: int) -> Sequence[Case]:
+    """The records, through the door. Raises Malformed(RECORD_INVALID) where none is let in."""
+    from relay.demo.story import cases_of_generated, cases_of_records
+
+    if wanted.records is None and not wanted.samples:
+        from relay.contracts.catalogue import shipped
+        from relay.demo.generator import generate
+
+        catalogue = json.loads(shipped())
+        made = generate(catalogue, seed=wanted.seed, now=now, count=wanted.count)
+        return cases_of_generated(made)
+    from relay.demo.samples import load_sources, synthea_sources
+    from relay.record.door import take
+
+    sources = load_sources(wanted.records) if wanted.records is not None else []
+    if wanted.samples:
+        sources += synthea_sources(wanted.samples, wanted.seed, now)
+    intake = take(sources)
+    show.refused_at_door(intake.refused)
+    if not intake.records:
         raise Malformed(
             "none of the records was let in",
             reason=Reason.RECORD_INVALID,
             hint="the lines above say why each was refused",
         )
-    if not show.run(cases, now, started):
-        raise typer.Exit(1)
-
-
-def _cases(
-    show: Any, records_path: Path | None, samples: int, count: int, seed: int, now: int
-) -> list[Any]:
-    from relay.demo.story import cases_of_generated, cases_of_records
-
-    if records_path is None and not samples:
-        from relay.contracts.catalogue import shipped
-        from relay.demo.generator import generate
-
-        catalogue = json.loads(shipped())
-        return cases_of_generated(generate(catalogue, seed=seed, now=now, count=count))
-    from relay.demo.samples import load_sources, synthea_sources
-    from relay.record.door import take
-
-    sources = load_sources(records_path) if records_path is not None else []
-    if samples:
-        sources += synthea_sources(samples, seed, now)
-    intake = take(sources)
-    for refusal in intake.refused:
-        show.refused_at_door(refusal.where, refusal.error)
     return cases_of_records(intake.records)
-
-
-__all__ = ["LianqiaoError", "app"]

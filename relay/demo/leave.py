@@ -1,73 +1,154 @@
 """What the demonstration leaves behind: a bundle a record, the delivered records, one trust file.
 
-Each bundle shows a recognised record's whole way: that it was attested (the source's signed head
-and the proof under it), that it was asked for, and what the relay answered. All are verified here
-by the same function that `lianqiao verify` runs.
+A bundle shows a delivered record's whole way on the relay that carried it: that it was attested
+(under the source's signed head), that it was asked for (under the asking ledger's), what the relay
+decided (under its own), and the grant with the source's answer. All of them are verified by the
+command that a reader would use, in a process of its own that knows only these files.
 """
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-from relay.bundle import verify_bundle
-from relay.contracts.payloads import Attestation
-from relay.demo.stage import RELAY, SOURCE, Stage
-from relay.demo.story import Case, Progress
+from relay.chain import MAX_BATCH, Step
+from relay.client import NodeClient
+from relay.contracts.payloads import Notice, fields
+from relay.demo.lots import side_by_side
+from relay.demo.stage import ASKING, RELAY, SOURCE, Stage
+from relay.demo.story import Case, Progress, wait_answered
+from relay.errors import Invalid, Reason
 from relay.record.parts import encode_record, verify_record
-from relay.registry import client_types
 from relay.views import Direction
 
 PacketKey = tuple[str, int, Direction]
-MAX_BUNDLES = 100
-"""Bundles written for one run; a thousand records leave the first hundred."""
+FILES = 64
+"""Bundles that one `lianqiao verify` is given."""
 
 
-def leave(stage: Stage, cases: Sequence[Case], progress: Progress) -> list[tuple[Path, Path]]:
-    """Writes and verifies bundles and records; (bundle, record) of each delivered one."""
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The files of one record."""
+
+    bundle: Path
+    record: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What verifying all bundles came to."""
+
+    bundles: int = 0
+    hops: int = 0
+    """Signed heads with a Merkle proof under each."""
+    signatures: int = 0
+    claims: int = 0
+    """Facts that the proofs showed."""
+
+
+def leave(stage: Stage, cases: Sequence[Case], progress: Progress) -> list[Left]:
+    """Writes the trust file, and bundle and record of each delivered case."""
     stage.trust_file.write_bytes(stage.node(RELAY).trust())
-    delivered = [case for case in cases if case.fetched is not None][:MAX_BUNDLES]
-    attested = _attestations(stage)
-    kept = []
-    for number, case in enumerate(delivered, 1):
-        kept.append(_leave_one(stage, case, attested))
-        progress("bundle", number, len(delivered))
+    delivered = [case for case in cases if case.fetched is not None]
+    keys = _Keys(stage, delivered)
+    kept = [_files(stage, case) for case in delivered]
+    done = count(1)
+
+    def write(pair: tuple[Case, Left]) -> None:
+        case, left = pair
+        assert case.fetched is not None
+        left.bundle.write_bytes(stage.node(RELAY).bundle_of(keys.of(case)))
+        record = encode_record(case.fetched.parts)
+        verify_record(record, case.fetched.commitment)
+        left.record.touch(mode=0o600)
+        left.record.write_bytes(record)
+        progress("bundle", next(done), len(kept))
+
+    side_by_side(stage, write, list(zip(delivered, kept, strict=True)))
     return kept
 
 
-def _attestations(stage: Stage) -> dict[bytes, PacketKey]:
-    """Commitment -> the packet on the relay that brought its attestation."""
-    node, found = stage.node(RELAY), dict[bytes, PacketKey]()
-    clients = {v.client_id for v in node.clients() if v.state.chain_id.startswith(f"{SOURCE}/")}
-    for view in node.packets():
-        if view.direction is not Direction.IN or view.client_id not in clients:
-            continue
-        for payload in view.packet.payloads:
-            if b'"type":"attestation"' in payload.value:
-                commitment = Attestation.decode(payload.value).commitment
-                found[commitment] = (view.client_id, view.packet.sequence, Direction.IN)
+def _files(stage: Stage, case: Case) -> Left:
+    base = stage.directory
+    return Left(
+        base / "bundles" / f"{case.stem}.bundle", base / "records" / f"{case.stem}.record.json"
+    )
+
+
+class _Keys:
+    """The packets of each record, as the relay names them."""
+
+    def __init__(self, stage: Stage, delivered: Sequence[Case]) -> None:
+        (self._source,) = _counterparties(stage.node(SOURCE))
+        (self._asking,) = _counterparties(stage.node(ASKING))
+        self._grants = _grants(stage.node(RELAY), self._source)
+        sent = [(self._source, self._grants[_grant(case)]) for case in delivered]
+        wait_answered(stage, RELAY, sent)
+
+    def of(self, case: Case) -> list[PacketKey]:
+        """Attestation, request, grant."""
+        assert case.view is not None
+        return [
+            (self._source, case.packets[0].sequence, Direction.IN),
+            (self._asking, case.view.sequence, Direction.IN),
+            (self._source, self._grants[_grant(case)], Direction.OUT),
+        ]
+
+
+def _grant(case: Case) -> bytes:
+    assert case.decision is not None
+    return case.decision.grant
+
+
+def _counterparties(ledger: NodeClient) -> list[str]:
+    return [v.counterparty_client_id for v in ledger.clients() if v.counterparty_client_id]
+
+
+def _grants(relay: NodeClient, client_id: str) -> dict[bytes, int]:
+    """Grant -> sequence of the packet by which the relay told the source of it."""
+    found, after = dict[bytes, int](), 0
+    while steps := relay.steps(client_id, after, MAX_BATCH):
+        after = steps[-1].cursor
+        for step in steps:
+            if step.step is Step.SEND:
+                for payload in step.packet.payloads:
+                    body = fields.document(payload.value)
+                    if body.get("type") == "notice":
+                        found[Notice.from_json(body).grant] = step.packet.sequence
     return found
 
 
-def _leave_one(stage: Stage, case: Case, attested: dict[bytes, PacketKey]) -> tuple[Path, Path]:
-    assert case.view is not None
-    assert case.fetched is not None
-    commitment = case.fetched.commitment
-    request = _request_key(stage, case)
-    raw = stage.node(RELAY).bundle_of([attested[commitment], request])
-    name = case.name.removesuffix(".json")
-    bundle = stage.directory / "bundles" / f"{name}.bundle"
-    bundle.write_bytes(raw)
-    record = stage.directory / "records" / f"{name}.record.json"
-    record.write_bytes(encode_record(case.fetched.parts))
-    verify_bundle(raw, stage.trust(), int(time.time()), client_types())
-    verify_record(record.read_bytes(), commitment)
-    return bundle, record
+# --- verified
 
 
-def _request_key(stage: Stage, case: Case) -> PacketKey:
-    """The request as the relay received it: its client of the asking ledger, the same sequence."""
-    assert case.view is not None
-    sent = stage.node("sh-medical").client(case.view.client_id)
-    return (sent.counterparty_client_id, case.view.sequence, Direction.IN)
+def verify_all(stage: Stage, kept: Sequence[Left], progress: Progress) -> Checked:
+    """Runs `lianqiao verify` on every bundle. Raises Refused or Invalid where one is refused."""
+    lots = [kept[i : i + FILES] for i in range(0, len(kept), FILES)]
+    trust, checked = ["--trust", str(stage.trust_file)], Checked()
+    for start in range(0, len(lots), 2):  # as many at a time as this machine may have cores
+        pair = lots[start : start + 2]
+        told = stage.commands(
+            *(["verify", *(str(one.bundle) for one in lot), *trust, "--json"] for lot in pair)
+        )
+        for text in told:
+            checked = _add(checked, json.loads(text)["bundles"])
+        progress("verify", checked.bundles, len(kept))
+    if kept:  # the very line that is printed
+        first = kept[0]
+        stage.command("verify", str(first.bundle), *trust, "--record", str(first.record))
+    return checked
+
+
+def _add(before: Checked, bundles: Sequence[dict[str, object]]) -> Checked:
+    if not all(bundle["verified"] for bundle in bundles):
+        raise Invalid(Reason.INVALID_PROOF, "a bundle that the relay gave does not verify")
+    hops = [hop for bundle in bundles for hop in bundle["hops"]]  # type: ignore[attr-defined]
+    return Checked(
+        before.bundles + len(bundles),
+        before.hops + len(hops),
+        before.signatures + sum(len(hop["signers"]) for hop in hops),
+        before.claims + sum(len(hop["claims"]) for hop in hops),
+    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -18,18 +18,21 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from relay.demo.attacks import Attack, run_attacks
-from relay.demo.delivery import deliver_all, find_one, report_outcomes
-from relay.demo.leave import leave
+from relay.demo.hospitals import SOURCES
+from relay.demo.leave import Left, leave, verify_all
+from relay.demo.lots import tell_story
 from relay.demo.report import print_results, print_summary, print_unexpected
-from relay.demo.stage import ASKING, RELAY, SOURCE, Stage
-from relay.demo.story import Case, attest_all, introduce, request_all, wait_announced
+from relay.demo.stage import ASKING, RELAY, SOURCE, Stage, Stoppable
+from relay.demo.story import Case, introduce
 from relay.demo.texts import Words
-from relay.errors import LianqiaoError
+from relay.record.door import Refusal
 
-MIN_WIDTH = 110
-Tell = Callable[[str, int, int], None]
+MIN_WIDTH = 120
+MAX_REFUSALS = 20
+"""Refusals at the door that are told one by one."""
 
 
 class Show:
@@ -39,66 +42,78 @@ class Show:
         self.words = Words(lang)
         self.console = _console()
         self.directory = directory
-        self._keep = keep
         self.stage = Stage(directory, keep)
+        self._began = time.monotonic()
+
+    def begin(self) -> None:
+        """Claims the directory, then says first of all what this is and what it is not.
+
+        Raises Refused(CONFLICT) where the directory is not a demonstration's.
+        """
         self.stage.prepare()
+        self.console.print(self.words("honest"), style="bold", soft_wrap=True)
 
-    def refused_at_door(self, where: str, error: LianqiaoError) -> None:
-        """One file that was not let in."""
-        self.console.print(f"{self.words('refused_at_door')}: {where}: {error}", markup=False)
+    def refused_at_door(self, refused: Sequence[Refusal]) -> None:
+        """Reports that were not let in."""
+        for one in refused[:MAX_REFUSALS]:
+            told = f"{self.words('refused_at_door')}: {one.where}: {one.error}"
+            self.console.print(told, markup=False, soft_wrap=True)
+        if len(refused) > MAX_REFUSALS:
+            self.console.print(self.words("more", count=len(refused) - MAX_REFUSALS))
 
-    def run(self, cases: Sequence[Case], now: int, started: float) -> bool:
-        """The whole of it; whether everything was as it should be."""
+    def run(self, read: Callable[[], Sequence[Case]], now: int) -> bool:
+        """The whole of it; whether everything was as it should be.
+
+        `read` gives the records. Raises what it raises, and what a node or a call fails with.
+        """
         words, console = self.words, self.console
-        console.print(words("honest"), style="bold", soft_wrap=True)
-        with self.stage as stage, self._progress() as tell:
+        try:
+            with Stoppable(), self.stage as stage:
+                wrong, kept = self._acts(stage, read, now)
+                if wrong:
+                    stage.keep_for_inquiry()
+        except BaseException as error:
+            key = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
+            where = self.stage.directory / "nodes"
+            console.print(words(key, directory=where), style="red", markup=False, soft_wrap=True)
+            raise
+        self._say_what_is_left(kept, bool(wrong))
+        return not wrong
+
+    def _acts(
+        self, stage: Stage, read: Callable[[], Sequence[Case]], now: int
+    ) -> tuple[int, list[Left]]:
+        """(how much was not as it should be, what is left)."""
+        words, console = self.words, self.console
+        stage.begin()
+        cases = read()  # while the nodes start
+        if any(case.made is None for case in cases):
+            name = SOURCES[0].name_zh if words.language == "zh" else SOURCES[0].name_en
+            console.print(words("own_records", hospital=name), soft_wrap=True)
+        with _Live(console, words, self._began) as tell:
             self._set_up(stage, now, tell)
             began = time.monotonic()
-            attest_all(stage, cases, now, tell)
-            wait_announced(stage, cases, tell)
-            found = self._find(stage, cases, now)
-            request_all(stage, cases, now, tell)
-            deliver_all(stage, cases, tell)
+            tell_story(stage, cases, now, tell)
             seconds = time.monotonic() - began
-            outcomes = report_outcomes(stage, cases)
             kept = leave(stage, cases, tell)
-            tell.close()
-            print_results(console, cases, words)
-            print_summary(console, stage, cases, words, seconds)
-            console.print(words("found", count=found))
-            console.print(words("outcomes", count=outcomes))
-            wrong = print_unexpected(console, cases, words)
-            attacks = run_attacks(stage, cases, lambda *_: None)
-            wrong += self._print_attacks(attacks)
-            if wrong or not kept:
-                stage.keep_for_inquiry()
-        self._say_what_is_left(kept, bool(wrong))
-        return not wrong and bool(kept)
+            checked = verify_all(stage, kept, tell)
+        print_results(console, cases, words)
+        print_summary(console, cases, checked, words, seconds)
+        wrong = print_unexpected(console, cases, words)
+        with _Live(console, words, self._began) as tell:
+            attacks = run_attacks(stage, cases, tell)
+        return wrong + self._print_attacks(attacks), kept
 
-    def _set_up(self, stage: Stage, now: int, tell: Tell) -> None:
+    def _set_up(self, stage: Stage, now: int, tell: _Live) -> None:
         tell("start", 0, 1)
         stage.start()
         tell("start", 1, 1)
         tell("connect", 0, 1)
         relay = stage.processes[RELAY].address
-        for name in (SOURCE, ASKING):
-            address = stage.processes[name].address
-            stage.command("connect", "--node", address, "--relay", relay)
+        addresses = [stage.processes[name].address for name in (SOURCE, ASKING)]
+        stage.commands(*(["connect", "--node", a, "--relay", relay] for a in addresses))
         introduce(stage, now)
         tell("connect", 1, 1)
-
-    def _find(self, stage: Stage, cases: Sequence[Case], now: int) -> int:
-        """One patient is looked for by his identifier; the others brought their cards."""
-        brought = [c for c in cases if c.attested is not None and not (c.made and c.made.then)]
-        return find_one(stage, brought[0], now) if brought else 0
-
-    @contextmanager
-    def _progress(self) -> Iterator[_Live]:
-        live = _Live(self.console, self.words)
-        try:
-            yield live
-        finally:
-            live.close()
 
     def _print_attacks(self, attacks: Sequence[Attack]) -> int:
         words = self.words
@@ -109,7 +124,7 @@ class Show:
         for attack in attacks:
             name = attack.zh if words.language == "zh" else attack.en
             said = attack.answered if attack.ok else f"{attack.answered} ({attack.expected}!)"
-            table.add_row(name, said, "[green]✓[/]" if attack.ok else "[red]✗[/]")
+            table.add_row(Text(name), Text(said), "[green]✓[/]" if attack.ok else "[red]✗[/]")
         self.console.print(table)
         failed = [attack for attack in attacks if not attack.ok]
         for attack in failed:
@@ -119,21 +134,28 @@ class Show:
             self.console.print(words("all_refused"))
         return len(failed)
 
-    def _say_what_is_left(self, kept: Sequence[tuple[Path, Path]], wrong: bool) -> None:
+    def _say_what_is_left(self, kept: Sequence[Left], wrong: bool) -> None:
         words, console, shown = self.words, self.console, self.directory
-        console.print(
-            words("left", directory=shown, bundles=len(kept), records=len(kept)), markup=False
-        )
+        told = words("left", directory=shown, bundles=len(kept), records=len(kept))
+        console.print(told, markup=False, soft_wrap=True)
         if kept:
-            console.print(words("verified"))
-            bundle, record = (self._relative(path) for path in kept[0])
-            trust = self._relative(self.stage.trust_file)
-            line = f"  lianqiao verify {bundle} --trust {trust} --record {record}"
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(words("try"))
+            files = (kept[0].bundle, self.stage.trust_file, kept[0].record)
+            bundle, trust, record = (self._relative(path) for path in files)
+            self._print_line(f"verify {bundle} --trust {trust} --record {record}")
+        else:
+            console.print(words("none_delivered"))
         if wrong:
-            console.print(words("failed", directory=shown), style="red", markup=False)
-        elif self._keep:
-            console.print(words("kept", directory=shown), markup=False)
+            text = words("failed", directory=shown / "nodes")
+            console.print(text, style="red", markup=False, soft_wrap=True)
+        elif self.stage.keep:
+            console.print(words("kept", directory=shown), markup=False, soft_wrap=True)
+            config = self.stage.directory / "nodes" / RELAY / "config.toml"
+            self._print_line(f"serve --config {self._relative(config)}")
+
+    def _print_line(self, line: str) -> None:
+        """A command, in one line as it can be copied."""
+        self.console.print(f"  lianqiao {line}", markup=False, soft_wrap=True)
 
     def _relative(self, path: Path) -> str:
         return shlex.quote(str(self.directory / path.relative_to(self.stage.directory)))
@@ -146,11 +168,13 @@ def _console() -> Console:
 
 
 class _Live:
-    """A bar a step on a terminal; a line a step where output goes to a file."""
+    """A bar a step on a terminal; a line a step where output goes to a file. A context."""
 
-    def __init__(self, console: Console, words: Words) -> None:
+    def __init__(self, console: Console, words: Words, began: float) -> None:
         self._words = words
         self._console = console
+        self._began = began
+        self._lock = threading.Lock()
         self._steps: dict[str, TaskID] = {}
         self._bars: Progress | None = None
         if console.is_terminal:
@@ -161,21 +185,29 @@ class _Live:
                 TimeElapsedColumn(),
                 console=console,
             )
+
+    def __enter__(self) -> _Live:
+        if self._bars is not None:
             self._bars.start()
+        return self
 
-    def __call__(self, step: str, done: int, of: int) -> None:
-        """How far one step is."""
-        if self._bars is None:
-            if step not in self._steps and done >= of:
-                self._steps[step] = TaskID(0)
-                self._console.print(f"{self._words(step)}: {done}/{of}")
-            return
-        if step not in self._steps:
-            self._steps[step] = self._bars.add_task(self._words(step), total=max(of, 1))
-        self._bars.update(self._steps[step], completed=done, total=max(of, 1))
-
-    def close(self) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Stops drawing; what is printed after it stands below the bars."""
         if self._bars is not None:
             self._bars.stop()
-            self._bars = None
+
+    def __call__(self, step: str, done: int, of: int) -> None:
+        """How far one step is; from any thread."""
+        with self._lock:
+            if self._bars is None:
+                self._tell(step, done, of)
+                return
+            if step not in self._steps:
+                self._steps[step] = self._bars.add_task(self._words(step), total=max(of, 1))
+            self._bars.update(self._steps[step], completed=done, total=max(of, 1))
+
+    def _tell(self, step: str, done: int, of: int) -> None:
+        if step not in self._steps and done >= of:
+            self._steps[step] = TaskID(0)
+            seconds = f"{time.monotonic() - self._began:5.1f} s"
+            self._console.print(f"{seconds}  {self._words(step)}: {done}/{of}", markup=False)

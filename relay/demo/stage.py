@@ -1,11 +1,20 @@
 """Three nodes in processes of their own on loopback, started by the commands a user would type.
 
 Everything lies below one directory, marked as the demonstration's, so that a second run may replace
-what the first one left and nothing else is ever removed.
+what the first one left and nothing else is ever removed:
+
+    bundles/ records/ trust.json    always left
+    nodes/NAME/ nodes/NAME.log      configuration, keys, database, log; left by --keep, by failure
+    keys/                           of the institutions and clinicians of the story; the same
+
+Leaving the context stops every process, whatever happened. The processes form sessions of their
+own, so that Ctrl-C reaches this program alone, which then stops them in order; where it is killed,
+they end by themselves (relay.demo.child).
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -16,11 +25,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import IO
 
 from relay.client import NodeClient, connect
-from relay.errors import Reason, Refused, Unavailable
+from relay.errors import Malformed, Reason, Refused, Unavailable
 from relay.keys import SigningKey
 from relay.trust import Trust, decode_trust
 
@@ -28,8 +37,11 @@ SOURCE, RELAY, ASKING = "zj-medical", "relay", "sh-medical"
 ROLES = {SOURCE: "ledger", ASKING: "ledger", RELAY: "relay"}
 START_SECONDS, STOP_SECONDS = 60, 15
 CALL_SECONDS = 120.0
-_MARK = ".lianqiao-demo"
-_LEFT = ("nodes", "keys", "bundles", "records", "trust.json", _MARK)
+MAX_TOLD = 600
+"""Characters of a failed command's output that are repeated."""
+MARK = ".lianqiao-demo"
+_ENDED = ("nodes", "keys")
+_LEFT = (*_ENDED, "bundles", "records", "trust.json")
 
 
 @dataclass(slots=True)
@@ -51,52 +63,82 @@ class Stage:
         self.processes: dict[str, Process] = {}
         self.keys: dict[str, SigningKey] = {}
         self._clients: dict[str, NodeClient] = {}
+        self._commands: list[subprocess.Popen[bytes]] = []
+        self._made: dict[str, tuple[Path, str, subprocess.Popen[bytes]]] = {}
         self._failed = False
+        self._abandoned = False
+        self._lock: IO[str] | None = None
 
     # --- the directory
 
     def prepare(self) -> None:
         """An empty directory, what an earlier demonstration left removed.
 
-        Raises Refused(CONFLICT) where it holds something else.
+        Raises Refused(CONFLICT) where it holds something else or another demonstration runs in it,
+        Malformed where it cannot be written.
         """
-        if self.directory.exists() and any(self.directory.iterdir()):
-            if not (self.directory / _MARK).exists():
-                raise Refused(
-                    Reason.CONFLICT,
-                    f"{self.directory} holds something that no demonstration left there",
-                    hint="choose another directory: lianqiao demo --dir DIR",
-                )
+        try:
+            self._claim()
             self._remove(_LEFT)
-        for name in ("nodes", "keys", "bundles", "records"):
-            (self.directory / name).mkdir(parents=True, exist_ok=True)
-        (self.directory / _MARK).write_text("made by lianqiao demo; may be removed\n")
+            for name in ("nodes", "bundles", "records"):
+                (self.directory / name).mkdir(exist_ok=True)
+            (self.directory / "keys").mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Malformed(
+                f"{self.directory}: {error.strerror}",
+                hint="choose another directory: lianqiao demo --dir DIR",
+            ) from None
+
+    def _claim(self) -> None:
+        """Marks the directory as ours and holds it until the end."""
+        mark = self.directory / MARK
+        if self.directory.exists() and not mark.exists() and any(self.directory.iterdir()):
+            raise Refused(
+                Reason.CONFLICT,
+                f"{self.directory} holds something that no demonstration left there",
+                hint="choose another directory: lianqiao demo --dir DIR",
+            )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = mark.open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            self._lock = None
+            raise Refused(
+                Reason.CONFLICT,
+                f"another demonstration runs in {self.directory}",
+                hint="wait for it, or choose another directory: lianqiao demo --dir DIR",
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write("Made by lianqiao demo, which replaces what lies here.\n")
+        self._lock.flush()
 
     def _remove(self, names: Sequence[str]) -> None:
         for name in names:
             path = self.directory / name
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
     # --- the processes
 
-    def start(self) -> None:
-        """Makes and serves the three nodes. Raises Unavailable(CHAIN_UNREACHABLE)."""
-        ports = _free_ports(len(ROLES))
-        made = {}
-        for (name, role), port in zip(ROLES.items(), ports, strict=True):
-            address = f"127.0.0.1:{port}"
+    def begin(self) -> None:
+        """Begins to make the three nodes, in processes that this does not wait for."""
+        addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(ROLES))]
+        for (name, role), address in zip(ROLES.items(), addresses, strict=True):
             where = self.directory / "nodes" / name
             arguments = ["--chain-id", name, "--role", role, "--listen", address]
-            made[name] = (where, address, _spawn(["init", str(where), *arguments]))
-        for name, (where, address, init) in made.items():
-            output, _ = init.communicate(timeout=START_SECONDS)
-            if init.returncode:
-                raise Unavailable(
-                    Reason.CHAIN_UNREACHABLE, f"init {name}: {output.decode()[-500:]}"
-                )
+            init = self._begin(["init", str(where), *arguments])
+            self._made[name] = (where, address, init)
+
+    def start(self) -> None:
+        """Serves the three nodes once they are made. Raises Unavailable(CHAIN_UNREACHABLE)."""
+        if not self._made:
+            self.begin()
+        for name, (where, address, init) in self._made.items():
+            self._end(f"init {name}", init)
             self.processes[name] = self._serve(name, where, address)
         for name in self.processes:
             self._wait_serving(name)
@@ -104,8 +146,7 @@ class Stage:
     def _serve(self, name: str, where: Path, address: str) -> Process:
         log = self.directory / "nodes" / f"{name}.log"
         with log.open("ab") as file:
-            config = str(where / "config.toml")
-            running = _spawn(["serve", "--config", config], output=file)
+            running = spawn(["serve", "--config", str(where / "config.toml")], log=file)
         return Process(where, address, running, log)
 
     def _wait_serving(self, name: str) -> None:
@@ -124,6 +165,16 @@ class Stage:
             hint=f"its log says why: {process.log}",
         )
 
+    def check(self) -> None:
+        """Raises Unavailable(CHAIN_UNREACHABLE) where a node has ended by itself."""
+        for name, process in self.processes.items():
+            if process.running.poll() is not None:
+                raise Unavailable(
+                    Reason.CHAIN_UNREACHABLE,
+                    f"{name} ended by itself, exit {process.running.returncode}",
+                    hint=f"its log says why: {process.log}",
+                )
+
     def kill(self, name: str) -> None:
         """kill -9: what a power cut does to one node."""
         self._drop(name)
@@ -138,20 +189,48 @@ class Stage:
 
     def command(self, *arguments: str) -> str:
         """Runs one `lianqiao` command to its end; what it printed. Raises Refused."""
-        done = _spawn(list(arguments))
-        output, _ = done.communicate(timeout=START_SECONDS)
-        text = output.decode(errors="replace")
-        if done.returncode:
-            raise Refused(Reason.CONTRACT_REFUSED, f"lianqiao {arguments[0]}: {text[-500:]}")
-        return text
+        return self.commands(arguments)[0]
+
+    def commands(self, *each: Sequence[str]) -> list[str]:
+        """Runs `lianqiao` commands side by side; what each printed. Raises Refused."""
+        begun = [self._begin(arguments) for arguments in each]
+        return [self._end(a[0], running) for a, running in zip(each, begun, strict=True)]
+
+    def _begin(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        self._commands.append(spawn(arguments))
+        return self._commands[-1]
+
+    def _end(self, what: str, running: subprocess.Popen[bytes]) -> str:
+        try:
+            output, errors = running.communicate(timeout=CALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise Unavailable(
+                Reason.CHAIN_UNREACHABLE, f"lianqiao {what} did not end in time"
+            ) from None
+        self._commands.remove(running)
+        if running.returncode:
+            told = errors.decode(errors="replace").strip()[-MAX_TOLD:]
+            raise Refused(Reason.CONTRACT_REFUSED, f"lianqiao {what}: {told}")
+        return output.decode(errors="replace")
 
     # --- what is reached through them
 
     def node(self, name: str) -> NodeClient:
-        """A client of one node, as a hospital's system would use it."""
+        """A client of one node, as a hospital's system would use it.
+
+        Raises Unavailable(SHUTTING_DOWN) once the stage was abandoned.
+        """
+        if self._abandoned:
+            raise Unavailable(Reason.SHUTTING_DOWN, "the demonstration is ending")
         if name not in self._clients:
             self._clients[name] = connect(self.processes[name].address, CALL_SECONDS)
         return self._clients[name]
+
+    def abandon(self) -> None:
+        """Fails every call under way and every later one: something went wrong, or Ctrl-C."""
+        self._abandoned = True
+        for name in list(self._clients):
+            self._drop(name)
 
     def _drop(self, name: str) -> None:
         client = self._clients.pop(name, None)
@@ -190,22 +269,49 @@ class Stage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for name in list(self._clients):
-            self._drop(name)
-        for process in self.processes.values():
-            process.running.send_signal(signal.SIGTERM)
-        for process in self.processes.values():
-            try:
-                process.running.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.running.kill()
-                process.running.wait()
+        self.abandon()
+        stop([*self._commands, *(process.running for process in self.processes.values())])
         if not self.keep and error is None and not self._failed:
-            self._remove(("nodes", "keys"))
+            self._remove(_ENDED)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def keep_for_inquiry(self) -> None:
         """Something was not as it should be: databases and logs stay, whatever `--keep` says."""
         self._failed = True
+
+
+class Stoppable:
+    """A context in which SIGTERM and SIGHUP end the program as Ctrl-C does: in order."""
+
+    _NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+
+    def __enter__(self) -> None:
+        self._before = [signal.signal(number, _interrupt) for number in self._NUMBERS]
+
+    def __exit__(self, *raised: object) -> None:
+        for number, before in zip(self._NUMBERS, self._before, strict=True):
+            signal.signal(number, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Ends processes in order; those that do not end in time, or at a second Ctrl-C, at once."""
+    try:
+        for one in processes:
+            one.send_signal(signal.SIGTERM)
+        for one in processes:
+            one.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        for one in processes:
+            one.kill()
+            one.wait()
 
 
 def _free_ports(count: int) -> list[int]:
@@ -220,15 +326,19 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _spawn(
-    arguments: Sequence[str], output: int | IO[bytes] = subprocess.PIPE
-) -> subprocess.Popen[bytes]:
+def spawn(arguments: Sequence[str], log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Starts a `lianqiao` command with what this process can import, and no setting of the user's.
+
+    With a `log`, all that it says goes there, and it ends when this process does.
+    """
     settings = {k: v for k, v in os.environ.items() if not k.startswith("LIANQIAO_")}
-    return subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
-        [sys.executable, "-P", "-m", "relay.cli", *arguments],
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
+    settings["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    module = "relay.cli" if log is None else "relay.demo.child"
+    return subprocess.Popen(  # noqa: S603 (our own interpreter and our own module)
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.DEVNULL if log is None else subprocess.PIPE,
+        stdout=subprocess.PIPE if log is None else log,
+        stderr=subprocess.PIPE if log is None else subprocess.STDOUT,
         env=settings,
         start_new_session=True,
     )

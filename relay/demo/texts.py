@@ -19,17 +19,27 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "start": ("starting two ledgers and a relay", "正在启动两条账本和一个中继"),
     "connect": ("connecting them, loading the rules", "正在互连并载入规则"),
-    "read": ("reading records at the door", "正在入口校验病历"),
-    "attest": ("attesting on zj-medical", "在 zj-medical 上存证"),
+    "attest": ("attested on zj-medical", "在 zj-medical 上存证"),
     "relay": ("carried to the relay, proven", "带证明送达中继"),
+    "find": ("found at the source, by consent", "凭知情同意在来源查得"),
     "decide": ("recognition asked by sh-medical, decided", "sh-medical 申请互认,逐项裁定"),
     "deliver": ("fetched from the source, checked", "从来源调阅并核对"),
-    "bundle": ("writing bundles, verifying them offline", "正在写出证据包并离线核验"),
+    "outcome": ("outcomes reported", "回报采用或复查结果"),
+    "bundle": ("bundles and records written", "写出证据包与送达病历"),
+    "verify": ("bundles verified by lianqiao verify", "由 lianqiao verify 离线核验证据包"),
     "attack": ("attacking itself", "正在自我攻击"),
     "refused_at_door": ("refused at the door", "入口拒收"),
+    "own_records": (
+        "Your records are attested in the name of {hospital}. Nobody knows beforehand what they\n"
+        "must be answered: the rules of the demonstration decide. A result without an HR mark, or\n"
+        "of a laboratory that these rules do not name, is refused with that reason.",
+        "您的病历以“{hospital}”的名义存证。其结果没有预设答案,由演示规则裁定:没有互认标识(HR),\n"
+        "或实验室不在演示规则名单内的项目,会附理由不予互认。",
+    ),
     "results": ("What became of the records", "病历处理结果"),
+    "first_results": ("The first records", "前若干份病历"),
     "record": ("record", "病历"),
-    "item": ("item", "项目"),
+    "items": ("items", "项目"),
     "decision": ("decision", "裁定"),
     "why": ("why", "原因"),
     "delivered": ("delivered", "已送达"),
@@ -37,8 +47,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "no": ("no", "否"),
     "granted": ("recognised", "予以互认"),
     "not_granted": ("not eligible", "不予互认"),
-    "more": ("… and {count} more items", "……另有 {count} 项"),
-    "reasons": ("By reason", "按原因统计"),
+    "comma": (", ", "、"),
+    "and_more": (" and {count} more", "等(另 {count} 项)"),
+    "more": ("… and {count} more rows", "……另有 {count} 行"),
+    "reasons": ("Items by decision and reason", "按裁定与原因统计的项目"),
     "reason": ("reason", "原因"),
     "meaning": ("in words", "说明"),
     "count": ("items", "项数"),
@@ -48,31 +60,37 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "存证 {records} 份,申请 {items} 项:互认 {granted} 项,附理由不予互认 {refused} 项;"
         "送达 {delivered} 份。",
     ),
-    "hops": (
-        "{packets} packets crossed {hops} hops; at each the receiver verified a header signed by "
-        "more than 2/3 of the validators and a Merkle proof under it. None was taken on trust.",
-        "共 {packets} 个数据包经过 {hops} 跳;每一跳都由接收方核验了超过 2/3 验证者签名的区块头"
-        "及其下的默克尔证明,没有一跳靠信任。",
-    ),
-    "times": (
-        "from request to decision: p50 {decided_p50} s, p99 {decided_p99} s; "
-        "{rate} records a second from attestation to delivery, on this machine.",
-        "从申请到裁定:p50 {decided_p50} 秒,p99 {decided_p99} 秒;本机从存证到送达每秒 {rate} 份。",
-    ),
-    "found": (
-        "Found by identifier and consent at the source: {count} record(s); the query is in the "
-        "patient's access log.",
-        "凭证件号与知情同意在来源查得 {count} 份;该查询已记入患者的访问日志。",
+    "ways": (
+        "{cards} patients brought their card; for {found} the source was asked, with their "
+        "consent. Every query and every fetch is in the patient's access log.",
+        "{cards} 位患者出示凭证卡;另有 {found} 位经其同意向来源查询。"
+        "每次查询与调阅均记入患者的访问日志。",
     ),
     "outcomes": (
-        "{count} outcomes reported, one of them a re-examination with its lawful reason (R2).",
-        "已回报 {count} 份结果采用情况,其中一份依法说明理由后重新检查(R2)。",
+        "Of the records delivered, {adopted} were adopted; {count} were examined again, each for a "
+        "lawful reason ({why}). Nothing forbids that; the reason is mandatory and counted.",
+        "送达的病历中 {adopted} 份被采用;{count} 份依法说明理由后重新检查({why})。"
+        "复查不受阻止,但必须说明理由并计入统计。",
+    ),
+    "hops": (
+        "Each of the {bundles} bundles was verified offline: {hops} signed heads, {signatures} "
+        "validator signatures, a Merkle proof under each head for {claims} facts in all. The nodes "
+        "had verified the same, hop by hop, before anything took effect.",
+        "{bundles} 个证据包均已离线核验:签名账本头 {hops} 个、验证者签名 {signatures} 个,"
+        "各账本头之下的默克尔证明共证实 {claims} 项事实。各节点在生效之前已逐跳核验过同样的内容。",
+    ),
+    "times": (
+        "From attestation to delivery: p50 {p50} s, p99 {p99} s under this load; {rate} records a "
+        "second through the whole flow, on this machine.",
+        "从存证到送达:在此负载下 p50 {p50} 秒,p99 {p99} 秒;本机全流程每秒 {rate} 份。",
     ),
     "as_expected": (
         "Every item was answered as its maker had foreseen.",
         "每一项的裁定都与预期一致。",
     ),
     "unexpected": ("NOT AS EXPECTED", "与预期不符"),
+    "foreseen": ("foreseen", "预期"),
+    "answered": ("answered", "实际"),
     "attacks": ("Attacks, each against the running nodes", "攻击演示(均针对正在运行的节点)"),
     "attack_name": ("what was tried", "攻击方式"),
     "answer": ("answer", "应答"),
@@ -84,17 +102,25 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Left in {directory}: {bundles} bundles, {records} delivered records, trust.json",
         "已保存于 {directory}:证据包 {bundles} 个、送达病历 {records} 份、trust.json",
     ),
-    "verified": (
-        "All bundles verify offline. Try it, with no network and no node:",
-        "全部证据包均可离线核验。可在无网络、无节点的环境下自行验证:",
+    "try": (
+        "Try it yourself, with no network and no node; change any byte, and it is refused:",
+        "可在无网络、无节点的环境下自行验证;改动任意一个字节都会被拒绝:",
     ),
     "kept": (
-        "Databases and logs are kept in {directory}/nodes",
-        "数据库与日志保存在 {directory}/nodes",
+        "Databases, keys and logs are kept in {directory}; a node is started again by",
+        "数据库、密钥与日志保存在 {directory};重新启动节点的命令:",
+    ),
+    "none_delivered": (
+        "Nothing was granted, so there is nothing to deliver and no bundle to verify.",
+        "没有任何项目获得互认,因此没有送达的病历,也没有可核验的证据包。",
+    ),
+    "stopped": (
+        "stopped; the nodes are stopped too, their databases and logs are in {directory}",
+        "已中止;各节点也已停止,其数据库与日志见 {directory}",
     ),
     "failed": (
-        "Something was not as it should be; databases and logs are in {directory}/nodes",
-        "有结果与预期不符;数据库与日志见 {directory}/nodes",
+        "Something was not as it should be; databases and logs are in {directory}",
+        "有结果与预期不符;数据库与日志见 {directory}",
     ),
 }
 

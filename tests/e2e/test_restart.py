@@ -159,7 +159,7 @@ def _report(
     stage: Stage, cases: list[Case], decisions: dict[bytes, Decision], asking: NodeClient
 ) -> None:
     """The relay dies while outcomes come in; each call is repeated until it is answered."""
-    outcomes = [build_outcome(stage, case, again=False) for case in cases]
+    outcomes = [build_outcome(stage, case, again=None) for case in cases]
     strike = iter([lambda call: killed_in(stage, RELAY, 0.0, call)])
     for outcome in outcomes:
         run = next(strike, lambda call: until(call))
