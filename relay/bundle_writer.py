@@ -61,7 +61,7 @@ class BundleWriter:
         """`remote` gives the chain behind a client where it can be asked."""
         self._node = node
         self._remote = remote
-        self._evidence = Evidence(node.store, node.tiles)
+        self._evidence = Evidence(node.store, node.tiles, node.shown)
 
     def trust(self) -> Trust:
         """What this node itself trusts: each client as it was pinned, and its own first head."""
@@ -153,7 +153,9 @@ class BundleWriter:
         if chain is not None:
             try:
                 return _way(
-                    lambda low, high: chain.headers(low, high, state.algorithm), anchor, height
+                    lambda low, high: chain.headers(low, high, state.algorithm, state.witnesses),
+                    anchor,
+                    height,
                 )
             except LianqiaoError:
                 pass  # it cannot be asked now; what was kept is a longer way to the same place

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from relay.light.types import Witness
 from relay.packet import Packet
 
 MAX_BATCH = 1000
@@ -107,6 +108,8 @@ class ClientStatus:
     """Hash of the set that must sign the next header."""
     trusting_period: int
     frozen: bool
+    witnesses: tuple[Witness, ...] = ()
+    """Whose co-signatures the client counts."""
 
 
 class Chain(Protocol):
@@ -122,13 +125,18 @@ class Chain(Protocol):
         ...
 
     def headers(
-        self, trusted_height: int, height: int, algorithm: str = "ed25519"
+        self,
+        trusted_height: int,
+        height: int,
+        algorithm: str = "ed25519",
+        witnesses: Sequence[Witness] = (),
     ) -> Sequence[bytes]:
         """The raw headers that lead a client from `trusted_height` to `height`, ascending.
 
         The last is that of `height`; before it come those that show a change of the validator set.
         With `trusted_height` 0, only the last. Where signers hold keys of several algorithms, only
-        the signatures of `algorithm`, the one that the client pins. Raises
+        the signatures of `algorithm`, the one that the client pins; and the co-signatures that
+        there are of `witnesses`, those that it pins, and of nobody else. Raises
         NotFound(HEIGHT_NOT_FOUND).
         """
         ...

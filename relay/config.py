@@ -24,8 +24,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from relay.errors import Malformed, Reason
-from relay.light.types import MAX_VALIDATORS
+from relay.errors import LianqiaoError, Malformed, Reason
+from relay.light.keys import check_public_key
+from relay.light.states import MAX_WITNESSES
+from relay.light.types import MAX_VALIDATORS, Witness
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_LANES = 64
@@ -138,6 +140,32 @@ class LaneConfig(_Section):
     """This relay's client of that chain, such as `checkpoint-0`."""
 
 
+class WitnessConfig(_Section):
+    """The keys by which this node co-signs heads of the chains that it follows."""
+
+    name: Id
+    """Key name on its signature lines; others pin it together with the key."""
+    keys: dict[Algorithm, Path] = Field(min_length=1, max_length=8)
+    """Algorithm to PEM file of mode 0600. What it has signed is kept beside the first."""
+
+
+class WitnessPeerConfig(_Section):
+    """One witness that is asked to co-sign every head of this node."""
+
+    name: Id
+    """Key name on its signature lines."""
+    address: Address
+    """HOST:PORT of the node that is the witness."""
+    key: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}:[0-9a-f]{2,512}$")]
+    """Algorithm, colon, public key in hex, as `lianqiao status` of that node shows it."""
+
+    @property
+    def pinned(self) -> Witness:
+        """Name, algorithm, key."""
+        algorithm, _, key = self.key.partition(":")
+        return Witness(self.name, algorithm, bytes.fromhex(key))
+
+
 class LogConfig(_Section):
     """One line a call and a tick, on standard error; never any patient data."""
 
@@ -178,6 +206,12 @@ class Config(BaseSettings):
     """Ledgers only, and required there."""
     lanes: tuple[LaneConfig, ...] = Field((), max_length=MAX_LANES)
     """Relays only: chains served from the start. `lianqiao connect` adds others while it runs."""
+    witness: WitnessConfig | None = None
+    """Absent: this node is nobody's witness."""
+    witnesses: tuple[WitnessPeerConfig, ...] = Field((), max_length=MAX_WITNESSES)
+    """Who co-signs the heads of this node."""
+    witness_quorum: int = Field(0, ge=0, le=MAX_WITNESSES)
+    """So many of them must have co-signed a head before others are shown it. 0: shown at once."""
     contracts: tuple[Id, ...] = Field((), max_length=64)
     """Ports of the contracts that run here. Default: those of the role (ROLE_CONTRACTS)."""
     engine: Id = "journal"
@@ -203,9 +237,11 @@ class Config(BaseSettings):
     def _check_whole(self) -> Config:
         names = [v.name for v in self.validators]
         files = [path for v in self.validators for path in v.keys.values()]
+        files += self.witness.keys.values() if self.witness else ()
         for what, values in (("validators", names), ("key files", files)):
             if len(set(values)) != len(values):
                 raise ValueError(f"two {what} are the same: each signer has a name and keys")
+        self._check_witnesses()
         if self.role == "ledger" and self.vault is None:
             raise ValueError("a ledger needs a [vault] with the file of its key")
         if self.role == "ledger" and self.lanes:
@@ -213,6 +249,34 @@ class Config(BaseSettings):
         if self.role == "relay" and self.vault is not None:
             raise ValueError("a relay keeps no originals; remove [vault]")
         return self
+
+    def _check_witnesses(self) -> None:
+        """Raises ValueError."""
+        names = [witness.name for witness in self.witnesses]
+        if len(set(names)) != len(names) or len({w.key for w in self.witnesses}) != len(names):
+            raise ValueError("two witnesses are the same: each has a name and a key")
+        if self.witness_quorum > len(names):
+            raise ValueError(
+                f"witness_quorum is {self.witness_quorum}, and there are {len(names)} [[witnesses]]"
+            )
+        for witness in self.witnesses:
+            try:
+                check_public_key(witness.pinned.algorithm, witness.pinned.key)
+            except (LianqiaoError, ValueError) as error:
+                raise ValueError(f"the key of witness {witness.name}: {error}") from None
+
+    @property
+    def shown(self) -> tuple[tuple[Witness, ...], int]:
+        """Witnesses in order of name, and how many must have co-signed what others are shown."""
+        pinned = (witness.pinned for witness in self.witnesses)
+        return tuple(sorted(pinned, key=lambda witness: witness.name)), self.witness_quorum
+
+    @property
+    def witness_folder(self) -> Path:
+        """Where this node as a witness keeps what it has signed: beside its key and not beside
+        the database, so that an old copy of the one does not take the other back."""
+        assert self.witness is not None
+        return next(iter(self.witness.keys.values())).parent / f"{self.witness.name}.witness"
 
     @property
     def database_url(self) -> str:
@@ -292,12 +356,17 @@ def _absolute(config: Config, base: Path) -> Config:
         v.model_copy(update={"keys": {name: base / key for name, key in v.keys.items()}})
         for v in config.validators
     )
+    witness = config.witness
+    if witness is not None:
+        keys = {name: base / key for name, key in witness.keys.items()}
+        witness = witness.model_copy(update={"keys": keys})
     return config.model_copy(
         update={
             "data": base / config.data,
             "database": database,
             "vault": vault,
             "validators": validators,
+            "witness": witness,
         }
     )
 
@@ -341,6 +410,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "validators": ValidatorConfig,
     "vault": VaultConfig,
     "lanes": LaneConfig,
+    "witness": WitnessConfig,
+    "witnesses": WitnessPeerConfig,
     "log": LogConfig,
 }
 

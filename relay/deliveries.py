@@ -108,7 +108,9 @@ class Deliveries:
         """(height to prove under, headers to deliver): none where the client's head covers it."""
         if height <= status.latest_height:
             return status.latest_height, ()
-        headers = self.source.headers(status.latest_height, height, status.algorithm)
+        headers = self.source.headers(
+            status.latest_height, height, status.algorithm, status.witnesses
+        )
         return height, tuple(headers)
 
     def _status_after(

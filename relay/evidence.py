@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -10,10 +11,19 @@ from relay.errors import Malformed, NotFound, Reason
 from relay.light.checkpoint_client import encode_header
 from relay.light.membership import encode_membership_proof
 from relay.light.merkle import consistency_proof, multi_proof
-from relay.light.note import Note, checkpoint_key_id, decode_note, encode_note
-from relay.light.types import ValidatorSet
+from relay.light.note import (
+    Note,
+    NoteSignature,
+    checkpoint_key_id,
+    cosignature_key_id,
+    decode_note,
+    encode_note,
+    sort_signatures,
+)
+from relay.light.types import ValidatorSet, Witness
 from relay.light.validators import decode_set
 from relay.store import CheckpointRow, Store, tables
+from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, cosignatures
 from relay.store.identity import load_set
 from relay.store.transaction import columns
 from relay.tiles import TileCache
@@ -26,9 +36,6 @@ _CHECKPOINT = tables.table(tables.Checkpoint)
 _ENTRY = tables.table(tables.Entry)
 _NODE_SIGNED = _CHECKPOINT.c.note != ""
 # Asked for every delivery: what is said once is not built again each time.
-_LATEST = (
-    select(_CHECKPOINT.c.size).where(_NODE_SIGNED).order_by(_CHECKPOINT.c.size.desc()).limit(1)
-)
 _ONE = select(*columns(CheckpointRow)).where(
     _CHECKPOINT.c.size == bindparam("height"), _NODE_SIGNED
 )
@@ -47,20 +54,36 @@ _INDEXES = select(_ENTRY.c.path, _ENTRY.c.index).where(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """Whose lines a client counts; it takes every other for a stranger's and refuses it."""
+
+    algorithm: str
+    witnesses: tuple[Witness, ...]
+
+
 class Evidence:
     """What a node shows of its journal: heads, inclusion, consistency."""
 
-    def __init__(self, store: Store, tiles: TileCache) -> None:
+    def __init__(self, store: Store, tiles: TileCache, shown: Shown = AT_ONCE) -> None:
         self._store = store
         self._tiles = tiles
+        self._shown = shown
 
     def latest_height(self) -> int:
-        """The greatest signed size."""
+        """The greatest size that is signed, and co-signed as this node's operator demands."""
         with self._store.read() as connection:
-            return int(connection.execute(_LATEST).scalar_one_or_none() or 0)
+            return self._shown.newest(connection)
 
-    def headers(self, trusted_height: int, height: int, algorithm: str = "ed25519") -> list[bytes]:
+    def headers(
+        self,
+        trusted_height: int,
+        height: int,
+        algorithm: str = "ed25519",
+        witnesses: Sequence[Witness] = (),
+    ) -> list[bytes]:
         """See relay.chain.Chain.headers. Raises NotFound(HEIGHT_NOT_FOUND)."""
+        counted = _Counted(algorithm, tuple(witnesses))
         with self._store.read() as connection:
             last = _checkpoint(connection, height)
             changes = []
@@ -68,24 +91,37 @@ class Evidence:
                 changes = _set_changes(connection, trusted_height, height)
             raw, linked = [], trusted_height
             for row in [*changes, last]:
-                raw.append(self._header(connection, row, linked, algorithm))
+                raw.append(self._header(connection, row, linked, counted))
                 linked = row.size if trusted_height else 0
         return raw
 
     def _header(
-        self, connection: Connection, row: CheckpointRow, linked: int, algorithm: str
+        self, connection: Connection, row: CheckpointRow, linked: int, counted: _Counted
     ) -> bytes:
-        encoded = load_set(connection, row.set_hash)
-        if encoded is None:
-            raise NotFound(Reason.HEIGHT_NOT_FOUND, "the set of that height is not stored")
-        validators = decode_set(encoded)
-        note = counted_lines(decode_note(row.note.encode()), validators, algorithm)
+        validators = decode_set(_set_of(connection, row))
+        note = counted_lines(decode_note(row.note.encode()), validators, counted.algorithm)
+        others = [
+            cosignature_line(found)
+            for found in cosignatures(connection, row.size, counted.witnesses)
+        ]
+        note = Note(note.text, note.signatures + sort_signatures(others))
         link: Sequence[bytes] = ()
         if 0 < linked < row.size:
             link = consistency_proof(linked, row.size, self._tiles.getter(connection))
         else:
             linked = 0
         return encode_header(encode_note(note), validators, linked, link)
+
+    def announcements(self, low: int, high: int) -> list[int]:
+        """Sizes between two, both excluded, whose heads announce another validator set."""
+        with self._store.read() as connection:
+            return [row.size for row in _set_changes(connection, low, high)]
+
+    def signed(self, size: int) -> tuple[CheckpointRow, bytes]:
+        """A signed head and the encoded set that signed it. Raises NotFound(HEIGHT_NOT_FOUND)."""
+        with self._store.read() as connection:
+            row = _checkpoint(connection, size)
+            return row, _set_of(connection, row)
 
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """One proof that all `paths` are written below `height`.
@@ -113,11 +149,18 @@ class Evidence:
             return consistency_proof(old, new, self._tiles.getter(connection))
 
 
+def cosignature_line(cosignature: Cosignature) -> NoteSignature:
+    """A stored co-signature as the line of a note."""
+    witness = cosignature.witness
+    key_id = cosignature_key_id(witness.name, witness.algorithm, witness.key)
+    return NoteSignature(witness.name, key_id, cosignature.value)
+
+
 def counted_lines(note: Note, validators: ValidatorSet, algorithm: str) -> Note:
     """The note with only as many validators' lines, of one algorithm, as make a quorum.
 
-    Lines of others (witnesses) are kept. A client verifies every line that it is shown, so what
-    is not needed is not sent.
+    Lines of others are kept. A client verifies every line that it is shown, so what is not needed
+    is not sent.
     """
     ids: dict[tuple[str, bytes], int] = {}
     others: set[tuple[str, bytes]] = set()
@@ -139,6 +182,13 @@ def counted_lines(note: Note, validators: ValidatorSet, algorithm: str) -> Note:
             continue
         kept.append(line)
     return Note(note.text, tuple(kept))
+
+
+def _set_of(connection: Connection, row: CheckpointRow) -> bytes:
+    encoded = load_set(connection, row.set_hash)
+    if encoded is None:
+        raise NotFound(Reason.HEIGHT_NOT_FOUND, "the set of that height is not stored")
+    return encoded
 
 
 def _checkpoint(connection: Connection, height: int) -> CheckpointRow:

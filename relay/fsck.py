@@ -3,7 +3,8 @@
 `fsck` uses the verifiers that the node itself uses, and trusts nothing that it can recompute:
 
 1. every entry is in the tree, and the root of every body is the root of its size;
-2. every body is signed by the set in force, times never decrease, sets follow announcements;
+2. every body is signed by the set in force, times never decrease, sets follow announcements,
+   and co-signatures are over the bodies of their sizes;
 3. the tables of clients and packets equal the fold over the entries;
 4. every stored header is signed, and every stored proof proves its claims under that header;
 5. every stored packet and acknowledgement is what its commitment on the journal says.
@@ -18,7 +19,7 @@ from sqlalchemy import Connection, func, select
 
 from relay.errors import LianqiaoError
 from relay.fold import Fold
-from relay.light.checkpoint import parse_body
+from relay.light.checkpoint import parse_body, verify_cosignature
 from relay.light.client import check_same
 from relay.light.membership import entry_hash
 from relay.light.quorum import verify_commit
@@ -43,6 +44,7 @@ from relay.store import (
     Store,
     tables,
 )
+from relay.store.cosignatures import all_cosignatures
 from relay.store.identity import load_set
 from relay.store.transaction import columns, make_row
 from relay.tiles import Edge, Touched, extend
@@ -88,7 +90,8 @@ def fsck(
     """Checks everything; (how much, findings). An empty list means that all is as it should be."""
     with store.read() as connection:
         run = _Run(connection, client_types, origin, progress)
-        findings = [*run.tree(), *run.clients(), *run.headers(), *run.deliveries(), *run.packets()]
+        findings = [*run.tree(), *run.cosignatures(), *run.clients(), *run.headers()]
+        findings += [*run.deliveries(), *run.packets()]
         return run.checked(), findings
 
 
@@ -199,6 +202,21 @@ class _Run:
         for key in sorted(set(found) | set(expected)):
             if found.get(key) != expected.get(key):
                 yield Finding(f"tile {key[0]}/{key[1]}", "differs from the entries")
+
+    def cosignatures(self) -> Iterator[Finding]:
+        """Every co-signature is over the body of its size."""
+        bodies = dict[int, bytes]()
+        for row in self._rows(CheckpointRow, "size"):
+            assert isinstance(row, CheckpointRow)
+            bodies[row.size] = bytes(row.body)
+        for one in all_cosignatures(self._connection):
+            where = f"co-signature {one.size} {one.witness.name}"
+            try:
+                verify_cosignature(one.witness, bodies[one.size], one.value)
+            except KeyError:
+                yield Finding(where, "there is no head of that size")
+            except LianqiaoError as err:
+                yield Finding(where, str(err))
 
     # --- 3
 

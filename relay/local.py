@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from relay.chain import ClientStatus, Delivery, DeliveryResult, PacketStep
 from relay.evidence import Evidence
+from relay.light.types import Witness
 from relay.node import Node
 from relay.query import get_client, packet_steps
 from relay.views import ClientView
@@ -18,17 +19,21 @@ class LocalChain:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.chain_id = node.chain_id
-        self._evidence = Evidence(node.store, node.tiles)
+        self._evidence = Evidence(node.store, node.tiles, node.shown)
 
     def latest_height(self) -> int:
         """See relay.chain.Chain."""
         return self._evidence.latest_height()
 
     def headers(
-        self, trusted_height: int, height: int, algorithm: str = "ed25519"
+        self,
+        trusted_height: int,
+        height: int,
+        algorithm: str = "ed25519",
+        witnesses: Sequence[Witness] = (),
     ) -> Sequence[bytes]:
         """See relay.chain.Chain."""
-        return self._evidence.headers(trusted_height, height, algorithm)
+        return self._evidence.headers(trusted_height, height, algorithm, witnesses)
 
     def client(self, client_id: str) -> ClientStatus:
         """See relay.chain.Chain."""
@@ -36,7 +41,7 @@ class LocalChain:
 
     def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
         """See relay.chain.Chain."""
-        return packet_steps(self.node.store, client_id, after, limit)
+        return packet_steps(self.node.store, client_id, after, limit, self.node.shown)
 
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""
@@ -59,4 +64,5 @@ def client_status(view: ClientView) -> ClientStatus:
         set_hash=view.latest.next_set_hash,
         trusting_period=view.state.trusting_period,
         frozen=view.frozen,
+        witnesses=view.state.witnesses,
     )

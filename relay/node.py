@@ -28,6 +28,7 @@ from relay.light.validators import decode_set, encode_set, set_hash
 from relay.packet import Packet, be64
 from relay.signing import CheckpointSigner
 from relay.store import CheckpointRow, RequestRow, Store, Transaction
+from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, save_cosignature
 from relay.store.identity import (
     last_checkpoint,
     load_set,
@@ -61,6 +62,7 @@ class Node:
         clock: Clock,
         epoch: int = 0,
         tick_seconds: int = DEFAULT_TICK_SECONDS,
+        shown: Shown = AT_ONCE,
     ) -> None:
         """Opens a node on a store that `create` made. Raises WRONG_CHAIN, WRONG_SCHEMA,
         STALE_RESTORE."""
@@ -72,6 +74,8 @@ class Node:
         self.client_types = client_types
         self.tiles = TileCache()
         self.tick_seconds = tick_seconds
+        self.shown = shown
+        """Which signed heads others are shown."""
         self.clients = Clients(client_types)
         self.channel = Channel(chain_id, self.clients, contracts)
         self._clock = clock
@@ -94,6 +98,7 @@ class Node:
         self._last = head
         """The newest committed body; the same as the head but between commit and signature."""
         self._head = self._last = head if head.note else self._sign_pending()
+        self._shown_size = self._newest_shown()
 
     # --- what others ask of it
 
@@ -294,9 +299,37 @@ class Node:
         return needs
 
     def wait(self, size: int, timeout: float) -> bool:
-        """Waits until the journal is larger than `size`; whether it is."""
+        """Waits until a head larger than `size` is signed; whether there is one."""
         with self._changed:
             return self._changed.wait_for(lambda: self._head.size > size, timeout)
+
+    @property
+    def shown_size(self) -> int:
+        """Size of the newest head that others are shown."""
+        return self._shown_size
+
+    def wait_shown(self, size: int, timeout: float) -> bool:
+        """Waits until a head larger than `size` is shown; whether there is one."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._shown_size > size, timeout)
+
+    def add_cosignature(self, cosignature: Cosignature) -> None:
+        """Keeps a co-signature of one of this node's heads, verified by the caller."""
+        save_cosignature(self.store, cosignature)
+        self._tell()
+
+    def _newest_shown(self) -> int:
+        if not self.shown.quorum:
+            return self._head.size
+        with self.store.read() as connection:
+            return self.shown.newest(connection)
+
+    def _tell(self) -> None:
+        """Wakes whoever waits for a head."""
+        newest = self._newest_shown()
+        with self._changed:
+            self._shown_size = newest
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Releases the database."""
@@ -339,8 +372,7 @@ class Node:
             behind = not last.note
             self._edge, self._last = edge, sealed
             self._head = self._last = self._sign_pending() if behind else self._sign(sealed)
-            with self._changed:
-                self._changed.notify_all()
+            self._tell()
         return answers
 
     def _follow(self, tx: Transaction) -> None:

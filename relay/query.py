@@ -19,6 +19,7 @@ from relay.light.states import decode_client_state, decode_consensus_state
 from relay.packet_bytes import decode_acknowledgements, decode_packet
 from relay.recovery import decode_proposal
 from relay.store import CheckpointRow, ClientRow, DeliveryRow, PacketRow, Store, tables
+from relay.store.cosignatures import AT_ONCE, Shown
 from relay.store.transaction import columns, make_row
 from relay.views import (
     ClientView,
@@ -203,12 +204,17 @@ def heights_of(connection: Connection, indexes: Sequence[int]) -> list[int]:
     return [sizes[bisect_right(sizes, index)] for index in indexes]
 
 
-def packet_steps(store: Store, client_id: str, after: int, limit: int) -> list[PacketStep]:
-    """What a relayer carries on: sends, acknowledgements and sentinels with cursor > `after`."""
+def packet_steps(
+    store: Store, client_id: str, after: int, limit: int, shown: Shown = AT_ONCE
+) -> list[PacketStep]:
+    """What a relayer carries on: sends, acknowledgements and sentinels with cursor > `after`.
+
+    Each with the lowest height that is shown and covers it, or with one above `Shown.newest`.
+    """
     asked = {"client_id": client_id, "after": after, "limit": min(limit, MAX_PAGE)}
     with store.read() as connection:
         rows = [make_row(PacketRow, row) for row in connection.execute(_STEPS, asked)]
-        heights = heights_of(connection, [row.index for row in rows])
+        heights = shown.cover(connection, heights_of(connection, [row.index for row in rows]))
     return [_packet_step(row, height) for row, height in zip(rows, heights, strict=True)]
 
 
@@ -311,16 +317,16 @@ def get_record(store: Store, port: str, key: bytes) -> bytes | None:
 # --- the node
 
 
-def head(store: Store) -> HeadView | None:
-    """The newest signed head, or None while nothing is signed."""
+def head(store: Store, shown: Shown = AT_ONCE) -> HeadView | None:
+    """The newest head that is shown, or None while there is none."""
     with store.read() as connection:
-        return _head(connection)
+        return _head(connection, shown)
 
 
-def _head(connection: Connection) -> HeadView | None:
+def _head(connection: Connection, shown: Shown) -> HeadView | None:
     # A body is committed before it is signed: the newest row may be on its way to its signatures.
-    query = select(*columns(CheckpointRow)).where(_CHECKPOINT.c.note != "")
-    found = connection.execute(query.order_by(_CHECKPOINT.c.size.desc()).limit(1)).one_or_none()
+    query = select(*columns(CheckpointRow)).where(_CHECKPOINT.c.size == shown.newest(connection))
+    found = connection.execute(query).one_or_none()
     if found is None:
         return None
     row = make_row(CheckpointRow, found)
@@ -329,7 +335,13 @@ def _head(connection: Connection) -> HeadView | None:
 
 
 def status(
-    store: Store, *, chain_id: str, role: str, version: str, ports: Sequence[str]
+    store: Store,
+    *,
+    chain_id: str,
+    role: str,
+    version: str,
+    ports: Sequence[str],
+    shown: Shown = AT_ONCE,
 ) -> StatusView:
     """A node in one glance."""
     with store.read() as connection:
@@ -340,7 +352,9 @@ def status(
             chain_id=chain_id,
             role=role,
             version=version,
-            head=_head(connection),
+            head=_head(connection, shown),
+            signed_size=AT_ONCE.newest(connection),
+            witness_quorum=shown.quorum,
             clients=int(connection.execute(select(func.count()).select_from(_CLIENT)).scalar_one()),
             packets_open=int(connection.execute(open_packets).scalar_one()),
             outbox=int(connection.execute(select(func.count()).select_from(_OUTBOX)).scalar_one()),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,6 +27,8 @@ from relay.record.vault import Vault
 from relay.service.boundary import Boundary
 from relay.service.parts import Lanes, Parts, Source, no_remote
 from relay.service.registration import register_services
+from relay.views import WitnessView
+from relay.witness import Witness
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 MAX_STREAMS = 128
@@ -173,17 +175,20 @@ def start(
     reflect: bool = True,
     lanes: Lanes | None = None,
     remote: Callable[[str], Chain | None] = no_remote,
+    witness: Witness | None = None,
+    witnesses: Callable[[], Sequence[WitnessView]] = tuple,
 ) -> RunningServer:
     """Serves `node` until `stop()`. Port 0 takes a free one, told by `RunningServer.port`.
 
     `vault` and `audit` are where a ledger keeps the originals of its records and who read them
     (relay.record); without both the services of records are not served. `lanes` are those that a
-    relay runs, `remote` gives the chain behind a client for shorter bundles. Raises
+    relay runs, `remote` gives the chain behind a client for shorter bundles; `witness` co-signs the
+    heads of others, `witnesses` tells how it stands with those who co-sign ours. Raises
     Refused(CONFIG_INVALID) where the address is not loopback or is taken.
     """
     check_listen(listen)
     limits = limits or Limits()
-    parts = Parts(node, clock, lanes=lanes, remote=remote)
+    parts = Parts(node, clock, lanes=lanes, remote=remote, witness=witness, witnesses=witnesses)
     source = None
     if vault is not None and audit is not None:
         source = Source(vault, audit, Desk(node, vault, audit, Nonces(clock())))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.chain import Step
-from relay.light.types import ClientState, ConsensusState
+from relay.light.types import ClientState, ConsensusState, Witness
 from relay.packet import Packet
 
 
@@ -109,6 +109,20 @@ class HeadView:
 
 
 @dataclass(frozen=True, slots=True)
+class WitnessView:
+    """How it stands with one witness of a node."""
+
+    witness: Witness
+    address: str
+    """`host:port`."""
+    size: int
+    """Greatest size that it has co-signed; 0 where there is none."""
+    reason: str = ""
+    """Why the last question was not answered by a co-signature; empty where it was."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StatusView:
     """A node in one glance."""
 
@@ -124,6 +138,14 @@ class StatusView:
     """Deliveries that wait here for the relayer; 0 on a ledger."""
     ports: tuple[str, ...]
     """Ports of the contracts that run here."""
+    signed_size: int = 0
+    """Size of the newest signed head; `head` may wait for its witnesses behind it."""
+    witness_quorum: int = 0
+    """Witnesses that must have co-signed a head before it is shown; 0: shown at once."""
+    witnesses: tuple[WitnessView, ...] = ()
+    """Who is asked to co-sign this node's heads."""
+    own_witness: Witness | None = None
+    """By which key this node itself co-signs the heads of others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ from relay.light.client import consensus_of, verify_header
 from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.light.note import Note, decode_note, encode_line
 from relay.light.types import ClientState, Header
+from relay.light.types import Witness as PinnedWitness
 from relay.light.validators import decode_set
 from relay.node import Node
 from relay.store import ConsensusRow, Transaction
@@ -80,9 +81,9 @@ class Witness:
         self._lock = threading.Lock()
 
     @property
-    def keys(self) -> tuple[tuple[str, bytes], ...]:
-        """(algorithm, public key) of each."""
-        return tuple((key.algorithm, key.public) for key in self._keys)
+    def pinned(self) -> PinnedWitness:
+        """As others pin it, by its first key."""
+        return PinnedWitness(self.name, self._keys[0].algorithm, self._keys[0].public)
 
     def add_checkpoint(
         self, old_size: int, proof: Sequence[bytes], note: bytes, validators: bytes, now: int
@@ -245,7 +246,7 @@ def _unreadable(path: Path) -> Refused:
 
 
 def _stored_header(tx: Transaction, client: Client, height: int) -> Header | None:
-    row = tx.load(ConsensusRow, client.row.client_id, height)
+    row = tx.load(ConsensusRow, client.row.lineage, height)
     return None if row is None else client.type.decode_header(row.header)
 
 

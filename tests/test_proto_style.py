@@ -25,7 +25,8 @@ SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 PASCAL = re.compile(r"([A-Z][a-z0-9]*)+")
 VERBS = (
     "Create", "Register", "Get", "List", "Submit", "Deliver", "Trace", "Watch", "Prove", "Load",
-    "Count", "Attest", "Amend", "Retract", "Request", "Report", "Find", "Fetch",
+    "Count", "Add", "Attest", "Amend", "Retract", "Request", "Report", "Find", "Fetch",
+    "Propose", "Cancel", "Skip", "Clear",
 )  # fmt: skip
 BANNED = re.compile(
     r"(?i)(event|job|task|bridge|connector|driver|manager|helper|util|misbehavior"

@@ -32,7 +32,7 @@ from relay.lane_report import LaneReport
 from relay.light import keys
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.misbehaviour import Evidence, encode_evidence
-from relay.light.types import ClientState
+from relay.light.types import ClientState, Witness
 from relay.outbox import Outbox, Waiting
 from relay.packet import Packet, Payload
 from relay.proven import Proven
@@ -659,9 +659,13 @@ class _Unsigned(MemoryChain):
     """Shows heads with one signature too few."""
 
     def headers(
-        self, trusted_height: int, height: int, algorithm: str = "ed25519"
+        self,
+        trusted_height: int,
+        height: int,
+        algorithm: str = "ed25519",
+        witnesses: Sequence[Witness] = (),
     ) -> Sequence[bytes]:
-        raw = super().headers(trusted_height, height, algorithm)
+        raw = super().headers(trusted_height, height, algorithm, witnesses)
         decoded = [CHECKPOINT.decode_header(header) for header in raw]
         short = [replace(header, signatures=header.signatures[:-1]) for header in decoded]
         return [CHECKPOINT.encode_header(header) for header in short]

@@ -24,6 +24,7 @@ from relay.errors import (
     Refused,
     Unavailable,
 )
+from relay.light.types import Witness
 from relay.local import client_status
 
 TIMEOUT_SECONDS = 20.0
@@ -59,10 +60,14 @@ class LianqiaoChain:
             return 0
 
     def headers(
-        self, trusted_height: int, height: int, algorithm: str = "ed25519"
+        self,
+        trusted_height: int,
+        height: int,
+        algorithm: str = "ed25519",
+        witnesses: Sequence[Witness] = (),
     ) -> Sequence[bytes]:
         """See relay.chain.Chain."""
-        return self._typed(self._node.headers, trusted_height, height, algorithm)
+        return self._typed(self._node.headers, trusted_height, height, algorithm, witnesses)
 
     def client(self, client_id: str) -> ClientStatus:
         """See relay.chain.Chain."""

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from relay.chain import Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
 from relay.errors import Malformed, NotFound, Reason, Unavailable
+from relay.light.types import Witness
 
 MAX_LATE = 100
 
@@ -63,10 +64,17 @@ class MemoryChain:
         return self._call("latest_height", self.inner.latest_height)
 
     def headers(
-        self, trusted_height: int, height: int, algorithm: str = "ed25519"
+        self,
+        trusted_height: int,
+        height: int,
+        algorithm: str = "ed25519",
+        witnesses: Sequence[Witness] = (),
     ) -> Sequence[bytes]:
         """See relay.chain.Chain."""
-        return self._call("headers", lambda: self.inner.headers(trusted_height, height, algorithm))
+        return self._call(
+            "headers",
+            lambda: self.inner.headers(trusted_height, height, algorithm, witnesses),
+        )
 
     def client(self, client_id: str) -> ClientStatus:
         """See relay.chain.Chain."""

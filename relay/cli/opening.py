@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from relay.config import Config, ValidatorConfig
     from relay.keys import SigningKey
     from relay.light.types import ValidatorSet
     from relay.node import Node
     from relay.store import Store
+    from relay.witness import Witness
 
 _SQLITE = b"SQLite format 3\x00"
 Signers = list[tuple[str, "SigningKey"]]
@@ -53,28 +56,46 @@ def only_process(config: Config) -> Iterator[None]:
 
 def load_signers(config: Config) -> Signers:
     """(validator name, key) of every key file. Raises CONFIG_INVALID, naming the file."""
+    return [
+        (validator.name, key)
+        for validator in config.validators
+        for key in _load_keys(f"validator {validator.name}", validator.keys)
+    ]
+
+
+def open_witness(config: Config, node: Node) -> Witness | None:
+    """This node as a witness; None without [witness]. Raises CONFIG_INVALID, naming the file."""
+    from relay.witness import Witness
+
+    if config.witness is None:
+        return None
+    name = config.witness.name
+    keys = _load_keys(f"witness {name}", config.witness.keys)
+    return Witness(node, name, keys, config.witness_folder)
+
+
+def _load_keys(owner: str, files: Mapping[str, Path]) -> list[SigningKey]:
     from relay.keys import SigningKey
 
-    signers = []
-    for validator in config.validators:
-        for algorithm, path in validator.keys.items():
-            try:
-                key = SigningKey.load(path)
-            except LianqiaoError as error:
-                raise Malformed(
-                    f"validator {validator.name}: {error.detail}",
-                    reason=Reason.CONFIG_INVALID,
-                    hint=error.hint or "the key file is named in the configuration",
-                ) from None
-            if key.algorithm != algorithm:
-                raise Malformed(
-                    f"validator {validator.name}: {path} holds a key of {key.algorithm}, "
-                    f"the configuration says {algorithm}",
-                    reason=Reason.CONFIG_INVALID,
-                    hint=f"write {key.algorithm} = … or name another file",
-                )
-            signers.append((validator.name, key))
-    return signers
+    keys = []
+    for algorithm, path in files.items():
+        try:
+            key = SigningKey.load(path)
+        except LianqiaoError as error:
+            raise Malformed(
+                f"{owner}: {error.detail}",
+                reason=Reason.CONFIG_INVALID,
+                hint=error.hint or "the key file is named in the configuration",
+            ) from None
+        if key.algorithm != algorithm:
+            raise Malformed(
+                f"{owner}: {path} holds a key of {key.algorithm}, "
+                f"the configuration says {algorithm}",
+                reason=Reason.CONFIG_INVALID,
+                hint=f"write {key.algorithm} = … or name another file",
+            )
+        keys.append(key)
+    return keys
 
 
 def set_of(validators: tuple[ValidatorConfig, ...], signers: Signers) -> ValidatorSet:
@@ -130,6 +151,7 @@ def open_node(config: Config, clock: Callable[[], int]) -> Node:
     from relay.node import Node
     from relay.registry import client_types, contracts_on
     from relay.signing import CheckpointSigner, HighWaterMark
+    from relay.store.cosignatures import Shown
 
     signers = load_signers(config)
     validators = set_of(config.validators, signers)
@@ -149,6 +171,7 @@ def open_node(config: Config, clock: Callable[[], int]) -> Node:
             clock=clock,
             epoch=config.epoch,
             tick_seconds=config.tick_seconds,
+            shown=Shown(*config.shown),
         )
         if node.head.next_set_hash != set_hash(validators):
             raise Malformed(

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from relay.cli.lanes import Lanes
     from relay.config import Config, LogConfig
     from relay.node import Node
+    from relay.views import WitnessView
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 10.0
+WITNESS_TIMEOUT_SECONDS = 10.0
 
 
 def serve(config: ConfigFile) -> None:
@@ -34,7 +36,7 @@ def serve(config: ConfigFile) -> None:
 
     Example: lianqiao serve --config ./zj/config.toml
     """
-    from relay.cli.opening import only_process, open_node
+    from relay.cli.opening import only_process, open_node, open_witness
     from relay.config import load
     from relay.registry import engines
 
@@ -44,6 +46,7 @@ def serve(config: ConfigFile) -> None:
         node = open_node(loaded, clock)
         stack.callback(node.close)
         stores, lanes = _stores(loaded), _lanes(loaded)
+        stores["witness"] = open_witness(loaded, node)
         configure_logs(loaded.log)
         _warn(loaded)
         _run(loaded, node, engine, stack, stores, lanes)
@@ -83,6 +86,8 @@ def _run(
     if lanes is not None:
         _start_lanes(node, lanes, stop, stack)
         stores = {**stores, "lanes": lanes, "remote": lanes.remote}
+    if config.witnesses:
+        stores = {**stores, "witnesses": _start_cosigning(config, node, stop, stack)}
     server = engine(
         node,
         listen=config.listen,
@@ -135,14 +140,36 @@ def _start_lanes(node: Node, lanes: Lanes, stop: threading.Event, stack: ExitSta
 
     def wait(seconds: float) -> bool:
         """Whether the journal has grown since this thread asked last."""
-        grown = node.wait(getattr(seen, "size", node.head.size), seconds)
-        seen.size = node.head.size
+        grown = node.wait_shown(getattr(seen, "size", node.shown_size), seconds)
+        seen.size = node.shown_size
         return grown
 
     thread = threading.Thread(target=relayer.run, args=(stop, clock, wait), name="relayer")
     thread.start()
     stack.callback(thread.join)
     stack.callback(stop.set)
+
+
+def _start_cosigning(
+    config: Config, node: Node, stop: threading.Event, stack: ExitStack
+) -> Callable[[], list[WitnessView]]:
+    """A thread for each witness, so that none waits for another; tells how it stands with them."""
+    from relay.client import connect
+    from relay.cosigning import Cosigning
+
+    running = []
+    for peer in config.witnesses:
+        client = connect(peer.address, WITNESS_TIMEOUT_SECONDS)
+        stack.callback(client.close)
+        cosigning = Cosigning(node, peer.pinned, peer.address, client)
+        thread = threading.Thread(
+            target=cosigning.run, args=(stop, clock), name=f"witness {peer.name}"
+        )
+        thread.start()
+        stack.callback(thread.join)
+        running.append(cosigning)
+    stack.callback(stop.set)
+    return lambda: [cosigning.view() for cosigning in running]
 
 
 def _stores(config: Config) -> dict[str, Any]:

@@ -136,6 +136,8 @@ def _build(
     for name in names:
         for algorithm in algorithms:
             SigningKey.generate(algorithm).save(directory / key_file(name, algorithm))
+    for algorithm in algorithms:
+        SigningKey.generate(algorithm).save(directory / key_file("witness", algorithm))
     if role == "ledger":
         create_key(directory / "keys/vault.key", os.urandom)
     config = load(directory / "config.toml")
@@ -188,15 +190,20 @@ def config_text(
     if role == "ledger":
         lines += ["", "[vault]", 'directory = "vault"', 'key = "keys/vault.key"']
     for name in names:
-        keys = ", ".join(f"{a} = {quote(key_file(name, a))}" for a in algorithms)
         lines += [
             "",
             "[[validators]]",
             f"name = {quote(name)}",
             "power = 1",
-            f"keys = {{ {keys} }}",
+            _keys_line(name, algorithms),
         ]
+    lines += ["", "[witness]", f"name = {quote(chain_id)}", _keys_line("witness", algorithms)]
     return "\n".join(lines) + "\n"
+
+
+def _keys_line(name: str, algorithms: tuple[str, ...]) -> str:
+    keys = ", ".join(f"{a} = {json.dumps(key_file(name, a))}" for a in algorithms)
+    return f"keys = {{ {keys} }}"
 
 
 def migrate(config: ConfigFile, as_json: Json = False) -> None:

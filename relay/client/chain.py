@@ -15,10 +15,10 @@ from relay.chain import Delivery, DeliveryResult, PacketStep
 from relay.client.base import Calls
 from relay.client.connection import Connection
 from relay.codec import packets as codec
-from relay.codec.clients import client_from_pb, client_state_to_pb
+from relay.codec.clients import client_from_pb, client_state_to_pb, witness_to_pb
 from relay.codec.evidence import head_from_pb
-from relay.codec.fields import blobs, malformed
-from relay.light.types import MAX_HEADER_BYTES, ClientState
+from relay.codec.fields import blobs, integer, malformed
+from relay.light.types import MAX_HEADER_BYTES, ClientState, Witness
 from relay.views import (
     ClientView,
     Direction,
@@ -68,6 +68,32 @@ class ClientCalls(Calls):
         """Freezes a client by proof. Raises Invalid(NOT_MISBEHAVIOUR)."""
         request = cpb.SubmitMisbehaviourRequest(client_id=client_id, evidence=evidence)
         self._connection.call(self._clients.SubmitMisbehaviour, request)
+
+    def propose_recovery(
+        self, client_id: str, state: ClientState, anchor_header: bytes, delay: int = 0
+    ) -> int:
+        """Proposes a new state and anchor for a client; when it takes effect. 0: a day's delay.
+
+        Raises Refused(RECOVERY_PENDING, RECOVERY_NOT_NEEDED, CHAIN_ID_MISMATCH).
+        """
+        request = cpb.ProposeRecoveryRequest(
+            client_id=client_id,
+            state=client_state_to_pb(state),
+            anchor_header=anchor_header,
+            delay_seconds=delay,
+        )
+        response = self._connection.call(self._clients.ProposeRecovery, request)
+        return integer(response.due_time_seconds, "due_time_seconds")
+
+    def cancel_recovery(self, client_id: str) -> None:
+        """Withdraws what was proposed."""
+        request = cpb.CancelRecoveryRequest(client_id=client_id)
+        self._connection.call(self._clients.CancelRecovery, request)
+
+    def skip_sequences(self, client_id: str, next_sequence: int) -> None:
+        """Passes over sequences that were used and lost. Raises Refused(SEQUENCE_USED)."""
+        request = cpb.SkipSequencesRequest(client_id=client_id, next_sequence=next_sequence)
+        self._connection.call(self._clients.SkipSequences, request)
 
 
 class PacketCalls(Calls):
@@ -132,10 +158,20 @@ class EvidenceCalls(Calls):
         """The newest signed head. Raises NotFound(HEIGHT_NOT_FOUND) while there is none."""
         return head_from_pb(self._connection.call(self._evidence.GetHead, epb.GetHeadRequest()))
 
-    def headers(self, trusted_height: int, height: int, algorithm: str = "ed25519") -> list[bytes]:
-        """The raw headers that lead a client that counts `algorithm` from one height to another."""
+    def headers(
+        self,
+        trusted_height: int,
+        height: int,
+        algorithm: str = "ed25519",
+        witnesses: Sequence[Witness] = (),
+    ) -> list[bytes]:
+        """The raw headers that lead a client from one height to another, with the lines that it
+        counts: those of `algorithm`, and co-signatures of `witnesses`."""
         request = epb.GetHeadersRequest(
-            trusted_height=trusted_height, height=height, algorithm=algorithm
+            trusted_height=trusted_height,
+            height=height,
+            algorithm=algorithm,
+            witnesses=[witness_to_pb(witness) for witness in witnesses],
         )
         response = self._connection.call(self._evidence.GetHeaders, request)
         return list(blobs(response.headers, "headers", codec.MAX_HEADERS, MAX_HEADER_BYTES))

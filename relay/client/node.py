@@ -12,6 +12,7 @@ from relay.client.chain import ClientCalls, EvidenceCalls, PacketCalls
 from relay.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection
 from relay.client.ledger import RecordCalls, RegistryCalls
 from relay.client.recognition import RecognitionCalls
+from relay.client.witness import WitnessCalls
 from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_from_pb, status_from_pb
 from relay.ledger_views import Resent
 from relay.views import LaneView, PolicyView, StatusView
@@ -70,6 +71,7 @@ class NodeClient(
     ClientCalls,
     PacketCalls,
     EvidenceCalls,
+    WitnessCalls,
     OperatorCalls,
     RegistryCalls,
     RecordCalls,

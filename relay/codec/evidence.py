@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from lianqiao.relay.v1 import evidence_service_pb2 as pb
 from lianqiao.relay.v1 import operator_service_pb2 as opb
-from relay.codec.fields import blob, digest, each, integer, member, name
-from relay.views import HeadView, LaneView, PolicyView, StatusView
+from relay.codec.clients import witness_from_pb, witness_to_pb
+from relay.codec.fields import MAX_NAME, blob, digest, each, integer, member, name, text
+from relay.light.states import MAX_WITNESSES
+from relay.views import HeadView, LaneView, PolicyView, StatusView, WitnessView
 
 MAX_NOTE_BYTES = 256 * 1024
 MAX_PORTS = 100
@@ -45,7 +47,12 @@ def status_to_pb(view: StatusView) -> opb.GetStatusResponse:
         packets_open=view.packets_open,
         outbox=view.outbox,
         ports=view.ports,
+        signed_size=view.signed_size,
+        witness_quorum=view.witness_quorum,
+        witnesses=[_progress_to_pb(witness) for witness in view.witnesses],
     )
+    if view.own_witness is not None:
+        message.own_witness.CopyFrom(witness_to_pb(view.own_witness))
     if view.head is not None:
         message.origin, message.head_size = view.head.origin, view.head.size
         message.head_root, message.head_time_seconds = view.head.root, view.head.time
@@ -73,6 +80,34 @@ def status_from_pb(message: opb.GetStatusResponse) -> StatusView:
         packets_open=integer(message.packets_open, "packets_open"),
         outbox=integer(message.outbox, "outbox"),
         ports=each(message.ports, "ports", MAX_PORTS, name),
+        signed_size=integer(message.signed_size, "signed_size"),
+        witness_quorum=integer(message.witness_quorum, "witness_quorum", high=MAX_WITNESSES),
+        witnesses=each(message.witnesses, "witnesses", MAX_WITNESSES, _progress_from_pb),
+        own_witness=(
+            witness_from_pb(message.own_witness, "own_witness")
+            if message.HasField("own_witness")
+            else None
+        ),
+    )
+
+
+def _progress_to_pb(view: WitnessView) -> opb.WitnessProgress:
+    return opb.WitnessProgress(
+        witness=witness_to_pb(view.witness),
+        address=view.address,
+        size=view.size,
+        reason=view.reason,
+        detail=view.detail,
+    )
+
+
+def _progress_from_pb(message: opb.WitnessProgress, where: str) -> WitnessView:
+    return WitnessView(
+        witness_from_pb(message.witness, f"{where}.witness"),
+        name(message.address, f"{where}.address"),
+        integer(message.size, f"{where}.size"),
+        text(message.reason, f"{where}.reason"),
+        text(message.detail, f"{where}.detail"),
     )
 
 
@@ -102,7 +137,13 @@ def policy_from_pb(message: opb.Policy, where: str = "policy") -> PolicyView:
 
 def lane_to_pb(view: LaneView) -> opb.Lane:
     """LaneView as a message."""
-    return opb.Lane(client_id=view.client_id, adapter=view.adapter, address=view.address)
+    return opb.Lane(
+        client_id=view.client_id,
+        adapter=view.adapter,
+        address=view.address,
+        reason=view.reason,
+        detail=view.detail,
+    )
 
 
 def lane_from_pb(message: opb.Lane, where: str = "lane") -> LaneView:
@@ -111,6 +152,8 @@ def lane_from_pb(message: opb.Lane, where: str = "lane") -> LaneView:
         name(message.client_id, f"{where}.client_id"),
         name(message.adapter, f"{where}.adapter"),
         name(message.address, f"{where}.address"),
+        text(message.reason, f"{where}.reason", MAX_NAME),
+        text(message.detail, f"{where}.detail"),
     )
 
 

@@ -38,13 +38,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay.errors import Malformed
+from relay.light import keys
 from relay.light.note import (
     NoteSignature,
     checkpoint_key_id,
     cosignature_key_id,
     decode_base64,
 )
-from relay.light.types import MAX_INT
+from relay.light.types import MAX_INT, Witness
 
 MAX_CHAIN_ID_BYTES = 64
 MAX_EPOCH = 2**31 - 1
@@ -166,6 +167,18 @@ def cosign_body(name: str, signer: Signer, body: bytes, time: int) -> NoteSignat
     value = signer.sign(cosign_bytes(signer.algorithm, body, time))
     stamp = time.to_bytes(8, "big") if signer.algorithm == "ed25519" else b""
     return NoteSignature(name, key_id, stamp + value)
+
+
+def verify_cosignature(witness: Witness, body: bytes, value: bytes) -> int:
+    """When `witness` saw the head, seconds (0 where its algorithm does not sign the time).
+
+    `value` is what follows the key id on its line. Raises Invalid(INVALID_SIGNATURE).
+    """
+    time = 0
+    if witness.algorithm == "ed25519":
+        time, value = int.from_bytes(value[:8], "big"), value[8:]
+    keys.verify(witness.algorithm, witness.key, cosign_bytes(witness.algorithm, body, time), value)
+    return time
 
 
 def _decimal(text: str, what: str) -> int:

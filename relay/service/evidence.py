@@ -8,11 +8,12 @@ from lianqiao.relay.v1 import evidence_service_pb2 as pb
 from lianqiao.relay.v1 import evidence_service_pb2_grpc as rpc
 from relay import query
 from relay.bundle_writer import MAX_PACKETS
-from relay.codec.clients import MAX_ALGORITHM
+from relay.codec.clients import MAX_ALGORITHM, witness_from_pb
 from relay.codec.evidence import anchor_from_pb, head_to_pb
 from relay.codec.fields import blobs, each, integer, malformed, name
 from relay.codec.packets import key_from_pb
 from relay.errors import NotFound, Reason
+from relay.light.states import MAX_WITNESSES
 from relay.service.parts import Parts
 from relay.trust import MAX_CHAINS, encode_trust
 
@@ -33,7 +34,7 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
         self, request: pb.GetHeadRequest, context: grpc.ServicerContext
     ) -> pb.GetHeadResponse:
         """query.head."""
-        view = query.head(self._parts.node.store)
+        view = query.head(self._parts.node.store, self._parts.node.shown)
         if view is None or not view.note:
             raise NotFound(Reason.HEIGHT_NOT_FOUND, "no head is signed yet", hint="ask again")
         return head_to_pb(view)
@@ -45,7 +46,8 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
         trusted = integer(request.trusted_height, "trusted_height")
         height = integer(request.height, "height", low=1)
         algorithm = name(request.algorithm or DEFAULT_ALGORITHM, "algorithm", MAX_ALGORITHM)
-        headers = self._parts.evidence.headers(trusted, height, algorithm)
+        witnesses = each(request.witnesses, "witnesses", MAX_WITNESSES, witness_from_pb)
+        headers = self._parts.evidence.headers(trusted, height, algorithm, witnesses)
         return pb.GetHeadersResponse(client_type=CLIENT_TYPE, headers=headers)
 
     def Prove(self, request: pb.ProveRequest, context: grpc.ServicerContext) -> pb.ProveResponse:

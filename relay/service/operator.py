@@ -6,6 +6,7 @@ every version for ever.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import grpc
@@ -51,8 +52,13 @@ class OperatorServicer(rpc.OperatorServiceServicer):
             role=node.role,
             version=program_version(),
             ports=sorted(node.contracts),
+            shown=node.shown,
         )
-        return status_to_pb(view)
+        own = self._parts.witness
+        witnesses = tuple(self._parts.witnesses())
+        return status_to_pb(
+            replace(view, witnesses=witnesses, own_witness=own.pinned if own else None)
+        )
 
     def LoadPolicy(
         self, request: pb.LoadPolicyRequest, context: grpc.ServicerContext

@@ -54,7 +54,7 @@ class PacketServicer(rpc.PacketServiceServicer):
         cursor = pages.decode_token(request.page_token, listing)
         start = pages.decode_number(cursor, after)
         query.get_client(store, client_id)
-        steps = query.packet_steps(store, client_id, start, size)
+        steps = query.packet_steps(store, client_id, start, size, self._parts.node.shown)
         found, token = pages.cut(
             listing, size, steps, codec.step_to_pb, lambda s: pages.encode_number(s.cursor)
         )
@@ -123,8 +123,8 @@ class PacketServicer(rpc.PacketServiceServicer):
         while context.is_active():
             if self._parts.stopping.is_set():
                 raise Unavailable(Reason.SHUTTING_DOWN, "the node stops", cursor=cursor)
-            size = node.head.size
-            steps = query.packet_steps(node.store, client_id, cursor, WATCH_BATCH)
+            size = node.shown_size
+            steps = query.packet_steps(node.store, client_id, cursor, WATCH_BATCH, node.shown)
             now = clock()
             if steps or now - told >= HEARTBEAT_SECONDS:
                 told = now
@@ -134,4 +134,4 @@ class PacketServicer(rpc.PacketServiceServicer):
                 if not steps:
                     yield pb.WatchPacketsResponse(cursor=cursor)
             else:
-                node.wait(size, POLL_SECONDS)
+                node.wait_shown(size, POLL_SECONDS)

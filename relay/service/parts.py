@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Event
@@ -18,7 +18,8 @@ from relay.host import HostState
 from relay.node import Node
 from relay.record.audit import AuditStore
 from relay.record.vault import Vault
-from relay.views import LaneView
+from relay.views import LaneView, WitnessView
+from relay.witness import Witness
 
 MAX_WATCHERS = 8
 """Streams at a time; each holds one of the server's threads."""
@@ -64,6 +65,10 @@ class Parts:
     """None on a node that runs no lanes."""
     remote: Callable[[str], Chain | None] = no_remote
     """The chain behind a client, where it can be asked."""
+    witness: Witness | None = None
+    """By whom this node co-signs heads of others."""
+    witnesses: Callable[[], Sequence[WitnessView]] = tuple
+    """How it stands with those who co-sign heads of this node."""
 
     def require_lanes(self) -> Lanes:
         """Raises Denied(NOT_PERMITTED) where this node runs no lanes."""
@@ -78,7 +83,7 @@ class Parts:
     @property
     def evidence(self) -> Evidence:
         """What this node proves of its journal."""
-        return Evidence(self.node.store, self.node.tiles)
+        return Evidence(self.node.store, self.node.tiles, self.node.shown)
 
     @property
     def bundles(self) -> BundleWriter:

@@ -23,6 +23,8 @@ from lianqiao.relay.v1 import (
     packet_service_pb2_grpc,
     recognition_service_pb2,
     recognition_service_pb2_grpc,
+    witness_service_pb2,
+    witness_service_pb2_grpc,
 )
 from relay.contracts.payloads import RECOGNITION_PORT, REGISTRY_PORT
 from relay.service.clients import ClientServicer
@@ -33,6 +35,7 @@ from relay.service.parts import Parts, Source
 from relay.service.recognition import RecognitionServicer
 from relay.service.records import RecordServicer
 from relay.service.registry import RegistryServicer
+from relay.service.witness import WitnessServicer
 
 
 def register_services(server: grpc.Server, parts: Parts, source: Source | None) -> tuple[str, ...]:
@@ -44,11 +47,13 @@ def register_services(server: grpc.Server, parts: Parts, source: Source | None) 
     packet_service_pb2_grpc.add_PacketServiceServicer_to_server(PacketServicer(parts), server)
     evidence_service_pb2_grpc.add_EvidenceServiceServicer_to_server(EvidenceServicer(parts), server)
     operator_service_pb2_grpc.add_OperatorServiceServicer_to_server(OperatorServicer(parts), server)
+    witness_service_pb2_grpc.add_WitnessServiceServicer_to_server(WitnessServicer(parts), server)
     files: list[Any] = [
         client_service_pb2,
         packet_service_pb2,
         evidence_service_pb2,
         operator_service_pb2,
+        witness_service_pb2,
     ]
     if RECOGNITION_PORT in parts.node.contracts:
         recognition_service_pb2_grpc.add_RecognitionServiceServicer_to_server(

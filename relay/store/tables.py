@@ -58,6 +58,17 @@ class Checkpoint(SQLModel, table=True):
     next_set_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
+class Cosignature(SQLModel, table=True):
+    """relay.store.cosignatures.Cosignature."""
+
+    __tablename__ = "cosignature"
+    size: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    name: str = Field(primary_key=True)
+    algorithm: str = Field(primary_key=True)
+    key: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    value: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
 class SetRow(SQLModel, table=True):
     """Preimages of this node's own validator sets."""
 

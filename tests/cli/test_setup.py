@@ -30,6 +30,7 @@ def test_every_key_of_init_is_its_owners_alone(tmp_path: Path) -> None:
     keys = sorted((directory / "keys").iterdir())
     assert [key.name for key in keys] == [
         "vault.key",
+        "witness.ed25519.pem",
         *(f"zj-{n}.ed25519.pem" for n in range(1, 5)),
         "zj.0.mark",
     ]
