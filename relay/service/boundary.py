@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -26,6 +27,7 @@ MAX_DEADLINE_SECONDS = 24 * 3600
 
 _log = structlog.get_logger("lianqiao.rpc")
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+Decode = Callable[[bytes], Any]
 
 
 class Boundary(grpc.ServerInterceptor):
@@ -45,24 +47,27 @@ class Boundary(grpc.ServerInterceptor):
         if handler is None or not method.startswith(OURS):
             return handler
         name = method.rpartition(".")[2]
+        # The bytes are decoded below, not by grpc, which tells the caller of a fault of the server
+        # and not of his own, without a reason.
+        decode = handler.request_deserializer
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
-                self._guard_stream(name, handler.unary_stream),
-                handler.request_deserializer,
+                self._guard_stream(name, handler.unary_stream, decode),
+                None,
                 handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            self._guard_unary(name, handler.unary_unary),
-            handler.request_deserializer,
+            self._guard_unary(name, handler.unary_unary, decode),
+            None,
             handler.response_serializer,
         )
 
-    def _guard_unary(self, name: str, behaviour: Behaviour) -> Behaviour:
-        def guarded(request: Any, context: grpc.ServicerContext) -> Any:
+    def _guard_unary(self, name: str, behaviour: Behaviour, decode: Decode) -> Behaviour:
+        def guarded(raw: bytes, context: grpc.ServicerContext) -> Any:
             start, failure, response = self._monotonic(), None, None
             try:
                 _admit(context)
-                response = behaviour(request, context)
+                response = behaviour(_decoded(decode, raw), context)
             except Exception as err:
                 failure = err
             self._finish(name, start, failure, context)
@@ -70,12 +75,12 @@ class Boundary(grpc.ServerInterceptor):
 
         return guarded
 
-    def _guard_stream(self, name: str, behaviour: Behaviour) -> Behaviour:
-        def guarded(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+    def _guard_stream(self, name: str, behaviour: Behaviour, decode: Decode) -> Behaviour:
+        def guarded(raw: bytes, context: grpc.ServicerContext) -> Iterator[Any]:
             start, failure = self._monotonic(), None
             try:
                 _admit(context)
-                yield from behaviour(request, context)
+                yield from behaviour(_decoded(decode, raw), context)
             except Exception as err:
                 failure = err
             self._finish(name, start, failure, context)
@@ -121,6 +126,17 @@ def _admit(context: grpc.ServicerContext) -> None:
             reason=Reason.DEADLINE_MISSING,
             hint="set a deadline of at most a day on every call",
         )
+
+
+def _decoded(decode: Decode, raw: bytes) -> Any:
+    """The request in `raw`. Raises Malformed."""
+    try:
+        return decode(raw)
+    except DecodeError:
+        raise Malformed(
+            "the request does not decode",
+            hint="the services are described by reflection, and in proto/",
+        ) from None
 
 
 def _status_of(err: Exception, name: str) -> status_pb2.Status:

@@ -69,6 +69,20 @@ def test_every_rpc_wants_a_deadline(one) -> None:
     assert len(paths) > 15
 
 
+def test_bytes_that_do_not_decode_are_the_callers_own(one) -> None:
+    channel = one.client._connection.channel
+    for path, method in methods(one):
+        for raw in (b"\xff\xff\xff", b"\x0a\x05ab"):
+            with pytest.raises(grpc.RpcError) as err:
+                if method.server_streaming:
+                    next(channel.unary_stream(path)(raw, timeout=5))
+                else:
+                    channel.unary_unary(path)(raw, timeout=5)
+            error = one.client._connection.error(err.value)
+            assert isinstance(error, Malformed), path
+            assert (error.reason, bool(error.hint)) == (Reason.MALFORMED, True), path
+
+
 def test_a_deadline_beyond_a_day_is_none(one) -> None:
     with pytest.raises(Malformed) as err:
         next(one.client.watch("checkpoint-0", timeout=25 * 3600))
