@@ -58,6 +58,7 @@ from relay.service.parts import Parts, Source
 
 MAX_TIMEOUT_SECONDS = 86_400
 MAX_CALL_BYTES = 8 * 1024 * 1024
+MAX_START = 2**62
 _STATES = {
     Detail.NONE: RecordState.CURRENT,
     Detail.REVISED: RecordState.REVISED,
@@ -237,7 +238,8 @@ class RegistryServicer(rpc.RegistryServiceServicer):
         if request.HasField("patient"):
             patient = self._source.audit.patient(*codec.identifier_from_pb(request.patient))
         listing = pages.filter_hash("ListAccess", record, patient)
-        start = pages.decode_number(pages.decode_token(request.page_token, listing))
+        # A token may hold any number; nothing lies so far, and islice counts in a machine word.
+        start = min(pages.decode_number(pages.decode_token(request.page_token, listing)), MAX_START)
         entries = self._source.audit.entries(patient=patient, record=record)
         found = list(enumerate(islice(entries, start, start + size), start + 1))
         page, token = pages.cut(

@@ -301,6 +301,13 @@ def test_a_batch_has_a_size(region: Region, monkeypatch) -> None:
     assert region.vault.commitments() == ()
 
 
+def test_a_token_may_name_any_place(region: Region) -> None:
+    listing = pages.filter_hash("ListAccess", "", "")
+    token = pages.encode_token(listing, pages.encode_number(2**63 - 1))
+    answer = stub(region.zj).ListAccess(pb.ListAccessRequest(page_token=token), timeout=5)
+    assert (list(answer.entries), answer.next_page_token) == ([], "")
+
+
 def test_malformed(region: Region) -> None:
     calls, message = stub(region.zj), deposit_to_pb(deposit())
     bare = mpb.RecordDeposit(attestation=message.attestation)
