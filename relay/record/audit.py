@@ -98,9 +98,10 @@ class AuditStore:
         self._entropy = entropy
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._months():
-            self._counts[path.stem] = _repair(path)
+            self._counts[path.stem], self._sizes[path.stem] = _repair(path)
 
     def patient(self, scheme: str, value: str) -> str:
         """How a patient is named in entries of this store."""
@@ -119,14 +120,18 @@ class AuditStore:
             months.setdefault(_month(entry.access.time), []).append(entry)
         with self._lock:
             for month, found in months.items():
-                first = self._counts.get(month, 0)
+                first, size = self._counts.get(month, 0), self._sizes.get(month, 0)
                 lines = [self._line(month, first + i, e) for i, e in enumerate(found)]
                 path = self._directory / f"{month}.log"
                 with open(path, "ab", opener=_private) as file:
+                    # What a write that failed (a full disk) has left would push every later line
+                    # out of the place it is sealed for.
+                    file.truncate(size)
                     file.write(b"".join(lines))
                     file.flush()
                     os.fsync(file.fileno())
                 self._counts[month] = first + len(lines)
+                self._sizes[month] = size + sum(map(len, lines))
         return entries
 
     def _line(self, month: str, number: int, entry: Entry) -> bytes:
@@ -228,8 +233,8 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _repair(path: Path) -> int:
-    """Whole lines in a file, after dropping one that a crash cut short."""
+def _repair(path: Path) -> tuple[int, int]:
+    """(whole lines, bytes) in a file, after dropping a line that a crash cut short."""
     with path.open("r+b") as file:
         whole = count = 0
         for line in file:
@@ -237,4 +242,4 @@ def _repair(path: Path) -> int:
                 whole += len(line)
                 count += 1
         file.truncate(whole)
-    return count
+    return count, whole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -47,6 +49,27 @@ def test_entries_come_back_in_order(store: AuditStore, tmp_path: Path) -> None:
     again = AuditStore(tmp_path / "audit", KEY, "zj-medical", Entropy(2))
     written += again.append([access(OCTOBER + 5)])
     assert set(again.entries()) == set(written)
+
+
+@pytest.mark.parametrize("left", ["all of it", "a part"])
+def test_a_write_that_failed_does_not_spoil_what_follows(
+    store: AuditStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    written = store.append([access()])
+    path = tmp_path / "audit" / "2026-10.log"
+
+    def full(descriptor: int) -> None:
+        if left == "a part":
+            os.ftruncate(descriptor, path.stat().st_size - 9)
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space"):
+            store.append([access(OCTOBER + 1)])
+    written += store.append([access(OCTOBER + 2)])
+    assert list(store.entries()) == written
+    assert list(AuditStore(tmp_path / "audit", KEY, "zj-medical", Entropy()).entries()) == written
 
 
 def test_months_begin_at_midnight_in_shanghai(store: AuditStore, tmp_path: Path) -> None:
