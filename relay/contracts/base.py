@@ -11,7 +11,6 @@ never lost with the packet that carried it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Protocol
@@ -30,7 +29,6 @@ CLOCK_DRIFT = 60
 """Seconds by which a signed time may lie in the future."""
 MAX_CALL_BYTES = 16 * 1024 * 1024
 _PAGE = 500
-_EPOCH = re.compile(r"(.+)/\d{1,19}", re.DOTALL)
 
 
 class Reader(Protocol):
@@ -64,15 +62,13 @@ def everything(state: Reader, prefix: bytes, most: int) -> list[tuple[bytes, byt
     return found
 
 
-def chain_of(chain_id: str) -> str:
-    """A chain id without its epoch: `zj-medical` of `zj-medical/0`."""
-    match = _EPOCH.fullmatch(chain_id)
-    return match[1] if match else chain_id
-
-
 def sender(packet: Packet, state: State) -> str:
-    """The chain that a received packet was proven to come from, without epoch."""
-    return chain_of(state.head(packet.destination_client).chain_id)
+    """The chain that a received packet was proven to come from.
+
+    The host has taken the epoch off. What is left is the whole id: a chain that calls itself
+    `zj-medical/7` is not `zj-medical`.
+    """
+    return state.head(packet.destination_client).chain_id
 
 
 def read_payload(payload: Payload, version: str) -> Object:

@@ -89,6 +89,15 @@ def test_what_a_requester_may_not_send(world: World, value: bytes, reason: Reaso
     assert refusal(world.relay, carrying(world.sh.sent[0], value)).reason is reason
 
 
+def test_a_chain_whose_id_ends_like_an_epoch_is_not_the_one_before_the_slash(world: World) -> None:
+    """Its origin is `zj-medical/7/0`: the host takes one epoch off, and nobody another."""
+    packet = world.zj.sent[0]
+    for peer in world.relay.peers.values():
+        if peer.chain_id == "zj-medical":
+            peer.chain_id = "zj-medical/7"
+    assert refusal(world.relay, packet).reason is Reason.COUNTERPARTY_MISMATCH
+
+
 @pytest.mark.parametrize("changes", [{"version": "recognition-2"}, {"encoding": "text/plain"}])
 def test_other_versions(world: World, changes: dict[str, Any]) -> None:
     packet = world.zj.sent[0]

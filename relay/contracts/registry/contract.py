@@ -108,7 +108,7 @@ class Registry:
             return
         if kind == "attestation":
             attestation = Attestation.from_json(body)
-            relay = base.chain_of(state.head(packet.source_client).chain_id)
+            relay = state.head(packet.source_client).chain_id
             name = key("announced", attestation.commitment, attestation.action.value, relay)
         else:
             name = key("answered", Outcome.from_json(body).id)
@@ -154,7 +154,7 @@ class Registry:
         if kind == "outcome":
             relay = Outcome.from_json(body).relay
         else:
-            relay = base.chain_of(state.head(packet.source_client).chain_id)
+            relay = state.head(packet.source_client).chain_id
         base.post(state, relay, payload, now)
 
     def heads_needed(
