@@ -28,6 +28,7 @@ from relay.demo.report import print_results, print_summary, print_unexpected
 from relay.demo.stage import ASKING, RELAY, SOURCE, Stage, Stoppable
 from relay.demo.story import Case, introduce
 from relay.demo.texts import Words
+from relay.errors import LianqiaoError
 from relay.record.door import Refusal
 
 MIN_WIDTH = 120
@@ -72,6 +73,8 @@ class Show:
                 wrong, kept = self._acts(stage, read, now)
                 if wrong:
                     stage.keep_for_inquiry()
+        except _Unread as unread:
+            raise unread.error from None
         except BaseException as error:
             key = "stopped" if isinstance(error, KeyboardInterrupt) else "failed"
             where = self.stage.directory / "nodes"
@@ -86,7 +89,11 @@ class Show:
         """(how much was not as it should be, what is left)."""
         words, console = self.words, self.console
         stage.begin()
-        cases = read()  # while the nodes start
+        try:
+            cases = read()  # while the nodes start
+        except LianqiaoError as error:
+            stage.forget()
+            raise _Unread(error) from None
         if any(case.made is None for case in cases):
             name = SOURCES[0].name_zh if words.language == "zh" else SOURCES[0].name_en
             console.print(words("own_records", hospital=name), soft_wrap=True)
@@ -159,6 +166,14 @@ class Show:
 
     def _relative(self, path: Path) -> str:
         return shlex.quote(str(self.directory / path.relative_to(self.stage.directory)))
+
+
+class _Unread(Exception):
+    """The records could not be read: nothing went wrong on the nodes."""
+
+    def __init__(self, error: LianqiaoError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def _console() -> Console:

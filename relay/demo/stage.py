@@ -67,6 +67,7 @@ class Stage:
         self._made: dict[str, tuple[Path, str, subprocess.Popen[bytes]]] = {}
         self._failed = False
         self._abandoned = False
+        self._nothing_happened = False
         self._lock: IO[str] | None = None
 
     # --- the directory
@@ -271,11 +272,15 @@ class Stage:
     ) -> None:
         self.abandon()
         stop([*self._commands, *(process.running for process in self.processes.values())])
-        if not self.keep and error is None and not self._failed:
+        if self._nothing_happened or not (self.keep or self._failed or error is not None):
             self._remove(_ENDED)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def forget(self) -> None:
+        """It ended before anything happened on the nodes: nothing of them is left to be read."""
+        self._nothing_happened = True
 
     def keep_for_inquiry(self) -> None:
         """Something was not as it should be: databases and logs stay, whatever `--keep` says."""
