@@ -40,6 +40,8 @@ from relay.steps import (
 
 MAX_PAGES = 16
 """Deliveries of new steps on one side in one tick; what is left follows in the next."""
+BACKLOG = 250
+"""Steps of a backlog in one tick, while there are new ones: what waits, or is read again."""
 MAX_WAITING = 20_000
 """Unfinished steps of one side; past it the side stops reading until some are finished."""
 MAX_SIDE_DELAY = 60
@@ -100,6 +102,15 @@ class Side:
         """The chain that is read."""
         return self._deliveries.source
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last turn was stopped: by a chain out of reach, or a client that refuses."""
+        return self._failures > 0
+
+    def wake(self) -> None:
+        """Takes the next turn without a delay."""
+        self._not_before = 0
+
     def tick(self, ends: Ends, now: int) -> tuple[SideReport, list[Waiting]]:
         """One turn: what waits and is due, then what is new, then a refresh if one is due.
 
@@ -159,14 +170,19 @@ class Side:
         that every step below it has been seen."""
         if turn.young:
             turn.head()
-        aside = self._retry(turn) + self._carry(turn)
+        aside = self._retry(turn, BACKLOG)
+        before = turn.report.deliveries
+        aside += self._carry(turn)
+        if turn.report.deliveries == before:  # nothing new would be kept waiting
+            aside += self._retry(turn, MAX_BATCH - BACKLOG)
+        self._reread(turn)
         if turn.young and not turn.report.more:
             self._deliveries.update(turn.ends, turn.head(), turn.report)
         return aside
 
-    def _retry(self, turn: _Turn) -> list[Waiting]:
+    def _retry(self, turn: _Turn, limit: int) -> list[Waiting]:
         """One attempt at what waits and is due; the items that still wait for a head."""
-        due = self._outbox.due(self.lane, self.name, turn.now, MAX_BATCH)
+        due = self._outbox.due(self.lane, self.name, turn.now, limit)
         if not due:
             return []
         turn.young = turn.young or any(map(wants_young_proof, due))
@@ -177,8 +193,31 @@ class Side:
             count = fitting(ready)
             self._finish(turn, ready[:count])
             ready = ready[count:]
-        turn.report.more = turn.report.more or len(due) == MAX_BATCH
+        turn.report.more = turn.report.more or len(due) == limit
         return [w for w in known if w.cursor in held]
+
+    def _reread(self, turn: _Turn) -> None:
+        """A bounded part of the second reading, where an operator or a gap asked for one."""
+        after = self._outbox.rereading(self.lane, self.name)
+        if after is None:
+            return
+        cursor = self._outbox.cursor(self.lane, self.name)
+        steps = self.source.packets(turn.ends.source, after, BACKLOG)
+        check_steps(steps, after, turn.ends.source, turn.ends.destination)
+        old = [Waiting(s.cursor, item_of(s), s.height) for s in steps if s.cursor <= cursor]
+        if old:
+            kept = self._set_aside(old)
+            held = [replace(w, not_before=turn.now, reason=STALE) for w in old if w.cursor in kept]
+            ready = [w for w in old if w.cursor not in kept]
+            while ready:
+                count = fitting(ready)
+                self._finish(turn, ready[:count])
+                ready = ready[count:]
+            if held:
+                self._outbox.save(self.lane, self.name, waiting=held)
+        more = bool(steps) and len(old) == len(steps)
+        self._outbox.reread_to(self.lane, self.name, old[-1].cursor if more else None)
+        turn.report.more = turn.report.more or more
 
     def _carry(self, turn: _Turn) -> list[Waiting]:
         """Delivers what is new, batch by batch, up to the head; the items set aside."""

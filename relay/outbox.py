@@ -31,6 +31,8 @@ from relay.views import Direction, PacketState
 NEVER = MAX_INT
 """`not_before` of a dead letter."""
 MAX_REASON = 300
+AGAIN = " again"
+"""After the name of a side: its second reading."""
 _LANE = tables.table(tables.Lane)
 _OUTBOX = tables.table(tables.Outbox)
 _PACKET = tables.table(tables.Packet)
@@ -132,6 +134,41 @@ class Outbox:
 
         self._store.run(write)
 
+    def reread(self, client_id: str, side: str) -> bool:
+        """Reads a side again from its first step, beside what is new; whether there is a need.
+
+        The place of the second reading is kept under a name of its own until it has come to where
+        the first one is (`rereading`, `reread_to`).
+        """
+        if not self.cursor(client_id, side):
+            return False
+
+        def write(tx: Transaction) -> None:
+            forget_place(tx, client_id, side + AGAIN)
+            row = {"client_id": client_id, "side": side + AGAIN, "cursor": 0}
+            tx.connection.execute(insert(_LANE), [row])
+
+        self._store.run(write)
+        return True
+
+    def rereading(self, client_id: str, side: str) -> int | None:
+        """How far the second reading of a side has come; None where there is none."""
+        with self._store.read() as connection:
+            found = connection.execute(_CURSOR, {"client": client_id, "side": side + AGAIN})
+            place = found.scalar_one_or_none()
+            return None if place is None else int(place)
+
+    def reread_to(self, client_id: str, side: str, cursor: int | None) -> None:
+        """Moves the second reading on; None: it has come to where the first one is."""
+
+        def write(tx: Transaction) -> None:
+            if cursor is None:
+                forget_place(tx, client_id, side + AGAIN)
+            else:
+                _save_cursor(tx, client_id, side + AGAIN, cursor)
+
+        self._store.run(write)
+
     def rewind(self, client_id: str, side: str, cursor: int) -> None:
         """Reads this side again from an earlier cursor: what was delivered answers that it was."""
 
@@ -155,10 +192,61 @@ class Outbox:
         self._store.run(write)
         return changed[-1] == 1
 
+    def revive_all(
+        self, client_id: str, side: str, now: int, sequences: tuple[int, int]
+    ) -> tuple[int, int]:
+        """Tries every step of packets `sequences` (both included) again at once, dead letters too.
+
+        Returns (how many waited, how many were dead).
+        """
+        low, high = sequences
+        counts: list[tuple[int, int]] = []
+
+        def write(tx: Transaction) -> None:
+            query = select(_OUTBOX.c.cursor, _OUTBOX.c.not_before, _OUTBOX.c.packet)
+            rows = [
+                (row.cursor, row.not_before == NEVER)
+                for row in tx.connection.execute(query.where(_side(client_id, side)))
+                if low <= decode_packet(bytes(row.packet)).sequence <= high
+            ]
+            if rows:
+                key = {"b_client": client_id, "b_side": side, "b_not_before": now}
+                tx.connection.execute(_REVIVE, [{**key, "b_cursor": c} for c, _ in rows])
+            dead = sum(was_dead for _, was_dead in rows)
+            counts.append((len(rows) - dead, dead))
+
+        self._store.run(write)
+        return counts[-1]
+
     # --- what the packets of the node say about gaps
 
-    def forgotten_sends(self, client_id: str, side: str, limit: int) -> list[int]:
-        """Cursors of own packets that are open, were read, and wait nowhere."""
+    def open_before(self, client_id: str, time: int) -> bool:
+        """Whether a packet that was sent before `time` is neither acknowledged nor timed out."""
+        query = (
+            select(_PACKET.c.index)
+            .where(
+                _PACKET.c.client_id == client_id,
+                _PACKET.c.direction == Direction.OUT.value,
+                _PACKET.c.state == PacketState.SENT.value,
+                _PACKET.c.time < time,
+            )
+            .limit(1)
+        )
+        with self._store.read() as connection:
+            return connection.execute(query).first() is not None
+
+    def forgotten_sends(
+        self,
+        client_id: str,
+        side: str,
+        limit: int,
+        sequences: tuple[int, int] = (1, MAX_INT),
+        after: int = -1,
+    ) -> list[int]:
+        """Cursors of own packets that are open, were read, and wait nowhere.
+
+        Of those under `sequences`, both included, with a cursor > `after`, ascending.
+        """
         cursor = self.cursor(client_id, side)
         waiting = select(_OUTBOX.c.cursor).where(_side(client_id, side))
         query = (
@@ -168,6 +256,8 @@ class Outbox:
                 _PACKET.c.direction == Direction.OUT.value,
                 _PACKET.c.state == PacketState.SENT.value,
                 _PACKET.c.index <= cursor,
+                _PACKET.c.index > after,
+                _PACKET.c.sequence.between(*sequences),
                 _PACKET.c.index.not_in(waiting),
             )
             .order_by(_PACKET.c.index)
@@ -202,6 +292,12 @@ def forget(tx: Transaction, client_id: str, side: str) -> None:
     """Drops the place and the waiting steps of one side: its source has another history now, so
     cursors into the old one mean nothing. What was delivered answers that it was."""
     tx.connection.execute(delete(_OUTBOX).where(_side(client_id, side)))
+    forget_place(tx, client_id, side)
+    forget_place(tx, client_id, side + AGAIN)
+
+
+def forget_place(tx: Transaction, client_id: str, side: str) -> None:
+    """Drops how far one side was read."""
     tx.connection.execute(delete(_LANE).where(_LANE.c.client_id == client_id, _LANE.c.side == side))
 
 
@@ -223,6 +319,15 @@ _MOVE = (
     update(_LANE)
     .where(_LANE.c.client_id == bindparam("b_client"), _LANE.c.side == bindparam("b_side"))
     .values(cursor=bindparam("b_cursor"))
+)
+_REVIVE = (
+    update(_OUTBOX)
+    .where(
+        _OUTBOX.c.client_id == bindparam("b_client"),
+        _OUTBOX.c.side == bindparam("b_side"),
+        _OUTBOX.c.cursor == bindparam("b_cursor"),
+    )
+    .values(not_before=bindparam("b_not_before"))
 )
 _DELETE = delete(_OUTBOX).where(
     _OUTBOX.c.client_id == bindparam("b_client"),

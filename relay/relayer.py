@@ -7,9 +7,12 @@ A relayer is never trusted and never needed twice: what it delivers is verified 
 and what was delivered before is a no-op. So lanes need no coordination, a crash at any moment
 costs repeated deliveries at most, and another relayer may serve the same clients.
 
-At its first turn a lane compares what the node knows with what the lane has read, and closes the
-gaps: own packets that are open but wait nowhere are taken up again, and a hole in the received
-sequences has the remote chain read from its beginning (which costs no-ops).
+At its first turn, and after each time that a chain was out of reach, a lane compares what the node
+knows with what the lane has read, and closes the gaps: own packets that are open but wait nowhere
+are taken up again, and a hole in the received sequences has the remote chain read a second time
+from its beginning, beside what is new (which costs no-ops). So has an own packet that is open long
+after it must have timed out: its answer was read and lost. An operator asks for all of this, for
+some sequences or all, by `lianqiao packets clear`.
 
 A contract that judges by the freshness of a chain's head says so before it is asked
 (`heads_needed`). Then the lane of that chain is run first, with all its packets up to its newest
@@ -29,17 +32,20 @@ from relay.chain import MAX_BATCH, Chain, ClientStatus, Step
 from relay.contract import HeadNeed
 from relay.deliveries import Deliveries, Ends
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
-from relay.lane import Side
+from relay.lane import MAX_WAITING, Side
 from relay.lane_report import LaneReport, SideReport, log_turn
 from relay.light.misbehaviour import Evidence, encode_evidence
-from relay.outbox import Outbox, Waiting
+from relay.outbox import Outbox, Waiting, printable
 from relay.pace import Wait, run_lanes
-from relay.packet import Packet
+from relay.packet import MAX_INT, MAX_TIMEOUT_AHEAD, Packet
 from relay.steps import item_of
 from relay.store import ConsensusRow, Store
+from relay.views import Cleared
 
 OUT, IN = "out", "in"
 MAX_LANES = 1000
+OVERDUE = MAX_TIMEOUT_AHEAD + 3600
+"""Seconds after which a packet that was sent must have been answered, or have timed out."""
 _log = structlog.get_logger("lianqiao.lane")
 
 HeadsNeeded = Callable[[Sequence[Packet]], Sequence[Sequence[HeadNeed]]]
@@ -63,7 +69,10 @@ class Lane:
         self.outward = Side(client_id, OUT, away, outbox)
         self.inward = Side(client_id, IN, home, outbox, relayer.set_aside)
         self._counterparty = ""
-        self._compared = False
+        self._compared = self._failed = False
+        self._known_holes = 0
+        self.stopped = ("", "")
+        """(reason, detail) for which the lane stands still; empty where it does not."""
         self._not_before = 0
 
     def tick(self, now: int) -> LaneReport:
@@ -76,6 +85,7 @@ class Lane:
             self._compare(now)
         except LianqiaoError as err:
             self._not_before = now + 1
+            self.stopped = err.reason.value, printable(err.detail)
             stopped = SideReport(reason=err.reason.value, detail=err.detail)
             return LaneReport(self.client_id, outward=stopped)
         inward, aside = self.inward.tick(theirs, now)
@@ -85,11 +95,29 @@ class Lane:
             ready = [w for w in aside if w.cursor not in behind]
             late = self.inward.deliver(theirs, ready, now) if ready else late
         outward, _ = self.outward.tick(ours, now)
+        failing = self.outward.failing or self.inward.failing
+        self._note(failing, inward, late, outward)
+        self._compared = self._compared and not (self._failed and not failing)
+        self._failed = failing
         return LaneReport(self.client_id, outward, inward, late)
 
     def news_after(self) -> tuple[str, int]:
         """See relay.pace.Turning."""
         return self._ends()[0].destination, self._relayer.outbox.cursor(self.client_id, IN)
+
+    def _note(self, failing: bool, *reports: SideReport) -> None:
+        """Remembers why a side stopped until none does."""
+        if not failing:
+            self.stopped = ("", "")
+        for report in reports:
+            if report.reason:
+                self.stopped = report.reason, printable(report.detail)
+
+    def wake(self) -> None:
+        """Takes the next turn of both sides without a delay."""
+        self._not_before = 0
+        self.inward.wake()
+        self.outward.wake()
 
     def bring_young(self, now: int) -> bool:
         """Carries the remote chain's packets up to its newest head, then updates its client.
@@ -127,16 +155,14 @@ class Lane:
         if self._compared:
             return
         outbox, client_id = self._relayer.outbox, self.client_id
-        if outbox.missing_receipts(client_id, IN) > 0:
-            outbox.rewind(client_id, IN, 0)
-        forgotten = outbox.forgotten_sends(client_id, OUT, MAX_BATCH + 1)
-        if len(forgotten) > MAX_BATCH:
-            outbox.rewind(client_id, OUT, forgotten[0] - 1)
-        elif forgotten:
-            local = self._relayer.local
-            steps = [local.packets(client_id, cursor - 1, 1)[0] for cursor in forgotten]
-            again = [Waiting(s.cursor, item_of(s), s.height, not_before=now) for s in steps]
-            outbox.save(client_id, OUT, waiting=again)
+        holes = outbox.missing_receipts(client_id, IN)
+        first = not self._failed and not self._known_holes
+        lost = first and outbox.open_before(client_id, now - OVERDUE)
+        if holes > self._known_holes or lost:
+            outbox.reread(client_id, IN)
+        # What a whole second reading leaves open are sequences that its chain skipped.
+        self._known_holes = max(holes, 0)
+        self._relayer.take_up(client_id, now)
         self._compared = True
 
 
@@ -200,6 +226,37 @@ class Relayer:
         chain has grown (default: sleeps).
         """
         run_lanes(lambda: self.lanes, stop, clock, wait or stop.wait)
+
+    # --- gaps
+
+    def take_up(self, client_id: str, now: int, sequences: tuple[int, int] = (1, MAX_INT)) -> int:
+        """Has own packets that are open, read and wait nowhere delivered again; how many."""
+        outbox = self.outbox
+        forgotten = outbox.forgotten_sends(client_id, OUT, MAX_WAITING, sequences)
+        if len(forgotten) > MAX_BATCH:
+            outbox.reread(client_id, OUT)
+        elif forgotten:
+            steps = [self.local.packets(client_id, cursor - 1, 1)[0] for cursor in forgotten]
+            again = [Waiting(s.cursor, item_of(s), s.height, not_before=now) for s in steps]
+            outbox.save(client_id, OUT, waiting=again)
+        return len(forgotten)
+
+    def clear(self, client_id: str, now: int, sequences: tuple[int, int] = (1, MAX_INT)) -> Cleared:
+        """Takes undelivered packets up again now: what waits, dead letters, what was forgotten.
+
+        `sequences`, both included, of either direction. What is new keeps its pace: a backlog has
+        a bounded part of each turn. Raises NotFound(CLIENT_NOT_FOUND).
+        """
+        self.local.client(client_id)
+        counts = [self.outbox.revive_all(client_id, side, now, sequences) for side in (OUT, IN)]
+        forgotten = self.take_up(client_id, now, sequences)
+        missing = self.outbox.missing_receipts(client_id, IN) > 0
+        reread = bool(missing or forgotten) and self.outbox.reread(client_id, IN)
+        lane = self._lanes.get(client_id)
+        if lane is not None:
+            lane.wake()
+        waiting, dead = (sum(of) for of in zip(*counts, strict=True))
+        return Cleared(waiting, dead, forgotten, reread)
 
     # --- younger heads
 

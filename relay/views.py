@@ -163,6 +163,20 @@ class PolicyView:
 
 
 @dataclass(frozen=True, slots=True)
+class Cleared:
+    """What an operator's request to clear a client's packets took up again."""
+
+    waiting: int
+    """Steps that waited for their next attempt."""
+    dead: int
+    """Steps that had been given up."""
+    forgotten: int
+    """Open packets of the node that waited nowhere."""
+    reread: bool
+    """Whether the other chain's steps are read again from the first."""
+
+
+@dataclass(frozen=True, slots=True)
 class LaneView:
     """How a relay reaches one chain. What is trusted of it is in the client."""
 
@@ -172,6 +186,9 @@ class LaneView:
     """Entry point in the group `lianqiao.chains`."""
     address: str
     """`host:port`."""
+    reason: str = ""
+    """Why its last turn stopped; empty where it did not."""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

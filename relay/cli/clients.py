@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +12,13 @@ import typer
 
 from relay.cli import output
 from relay.cli.options import Json, Limit, Node, node_at, read_file
+from relay.cli.status import key_text
+from relay.errors import Denied, Malformed, Reason
 
 if TYPE_CHECKING:
+    from relay.client import NodeClient
     from relay.light.types import Threshold
-    from relay.views import ClientView
+    from relay.views import ClientView, HeadView, LaneView
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -29,8 +33,9 @@ def list_clients(node: Node, limit: Limit = 1000, as_json: Json = False) -> None
     """
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         views = list(islice(peer.clients(), limit))
+        stopped = stopped_lanes(peer)
     if as_json:
-        output.print_json({"clients": [shown(view) for view in views]})
+        output.print_json({"clients": [shown(v, stopped.get(v.client_id)) for v in views]})
         return
     output.table(
         ("client", "follows", "state", "height", "head of", "counterparty"),
@@ -38,7 +43,7 @@ def list_clients(node: Node, limit: Limit = 1000, as_json: Json = False) -> None
             (
                 view.client_id,
                 view.state.chain_id,
-                state_of(view),
+                state_of(view, stopped.get(view.client_id)),
                 view.latest.height,
                 output.moment(view.latest.time),
                 view.counterparty_client_id or "-",
@@ -47,6 +52,9 @@ def list_clients(node: Node, limit: Limit = 1000, as_json: Json = False) -> None
         ],
         "no clients; lianqiao connect makes them",
     )
+    for view in views:
+        if advice := advice_for(view, stopped.get(view.client_id), node):
+            output.say(f"{view.client_id}: {advice}")
 
 
 @app.command()
@@ -61,20 +69,22 @@ def show(
     """
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         view = peer.client(client)
+        lane = stopped_lanes(peer).get(client)
     if as_json:
-        output.print_json(shown(view))
+        output.print_json(shown(view, lane))
         return
     pinned, latest = view.state, view.latest
     output.fields(
         [
             ("client", view.client_id),
             ("follows", pinned.chain_id),
-            ("state", state_of(view)),
+            ("state", state_of(view, lane)),
             ("counterparty", view.counterparty_client_id or "not registered"),
             ("type", f"{pinned.client_type}, {pinned.algorithm}, tree {pinned.tree_hash}"),
             ("threshold", threshold(pinned.threshold)),
             ("assurance", pinned.assurance),
             ("witnesses", f"{pinned.witness_quorum} of {len(pinned.witnesses)} must have signed"),
+            *((f"witness {w.name}", key_text(w)) for w in pinned.witnesses),
             ("trusting period", output.duration(pinned.trusting_period)),
             ("height", latest.height),
             ("time", output.moment(latest.time)),
@@ -84,6 +94,93 @@ def show(
             ("expires", output.moment(view.expires)),
         ]
     )
+    if view.recovery is not None:
+        output.fields(
+            [
+                ("recovery to", view.recovery.state.chain_id),
+                ("proposed", output.moment(view.recovery.proposed)),
+                ("takes effect", output.moment(view.recovery.due)),
+            ]
+        )
+    if advice := advice_for(view, lane, node):
+        output.say(f"next: {advice}")
+
+
+@app.command()
+def recover(
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="Such as checkpoint-0.")],
+    node: Node,
+    source: Annotated[
+        str,
+        typer.Option("--from", metavar="ADDRESS", help="A node of the chain that it follows."),
+    ] = "",
+    delay: Annotated[
+        int,
+        typer.Option("--delay", metavar="HOURS", min=1, max=720, help="Hours until it counts."),
+    ] = 24,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Withdraw what was proposed instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Gives a frozen or expired client a new head to follow, after a delay.
+
+    Example: lianqiao clients recover checkpoint-0 --from 127.0.0.1:7101 --node 127.0.0.1:7100
+    """
+    if cancel == bool(source):
+        raise Malformed(
+            "give the node of the other chain by --from, or --cancel", hint="one of the two"
+        )
+    with node_at(node) as peer, output.working("asking", quiet=as_json):
+        if cancel:
+            peer.cancel_recovery(client)
+            head = None
+        else:
+            head = _propose(peer, client, source, delay * 3600)
+        view = peer.client(client)
+    if as_json:
+        output.print_json(shown(view))
+        return
+    if head is None or view.recovery is None:
+        output.say(f"no recovery of {client} is pending; it is {state_of(view)}")
+        return
+    output.say(f"{client} will follow {head.origin} from height {head.size} on")
+    output.say(f"  takes effect  {output.moment(view.recovery.due)}")
+    output.say(f"  anchor        size {head.size}, root {head.root.hex()}")
+    output.say("Until then nothing is received by it. This head was taken as the node gave it:")
+    output.say("compare its root with the operators of that chain by other means, and if it is")
+    output.say(f"another: lianqiao clients recover {client} --cancel --node {node}")
+
+
+def _propose(peer: NodeClient, client: str, source: str, delay: int) -> HeadView:
+    """Proposes the newest head of the node at `source`; that head."""
+    with node_at(source) as other:
+        head = other.head()
+        pinned = peer.client(client).state
+        state = replace(pinned, chain_id=head.origin)
+        header = other.headers(0, head.size, pinned.algorithm, pinned.witnesses)[-1]
+    peer.propose_recovery(client, state, header, delay)
+    return head
+
+
+@app.command()
+def skip(
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="Such as checkpoint-0.")],
+    sequence: Annotated[int, typer.Argument(metavar="NEXT", min=1, help="The next sequence.")],
+    node: Node,
+    as_json: Json = False,
+) -> None:
+    """Passes over sequences that a node used before it was restored from a copy.
+
+    Example: lianqiao clients skip checkpoint-0 5000 --node 127.0.0.1:7101
+    """
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        peer.skip_sequences(client, sequence)
+        view = peer.client(client)
+    if as_json:
+        output.print_json(shown(view))
+    else:
+        output.say(f"the next packet of {client} has sequence {sequence}")
 
 
 @app.command()
@@ -121,22 +218,67 @@ def lanes(node: Node, as_json: Json = False) -> None:
         output.print_json({"lanes": found})
         return
     output.table(
-        ("client", "adapter", "address"),
-        [(lane.client_id, lane.adapter, lane.address) for lane in found],
+        ("client", "adapter", "address", "stopped"),
+        [(lane.client_id, lane.adapter, lane.address, lane.reason or "-") for lane in found],
         "no lanes; lianqiao connect adds them",
     )
 
 
-def shown(view: ClientView) -> dict[str, object]:
+def shown(view: ClientView, lane: LaneView | None = None) -> dict[str, object]:
     """A client as JSON: the view and its state in one word."""
-    return {**output.plain(view), "status": state_of(view)}
+    return {**output.plain(view), "status": state_of(view, lane)}
 
 
-def state_of(view: ClientView) -> str:
-    """active, frozen or expired."""
+def state_of(view: ClientView, lane: LaneView | None = None) -> str:
+    """recovering, frozen, expired, unreachable (where a lane says so) or active."""
+    if view.recovery is not None:
+        return "recovering"
     if view.frozen:
         return "frozen"
-    return "expired" if view.expires <= time.time() else "active"
+    if view.expires <= time.time():
+        return "expired"
+    unreachable = lane is not None and lane.reason == Reason.CHAIN_UNREACHABLE
+    return "unreachable" if unreachable else "active"
+
+
+def advice_for(view: ClientView, lane: LaneView | None, node: str) -> str:
+    """What to do next about a client that is not active; empty where there is nothing to do."""
+    client, chain = view.client_id, view.state.chain_id
+    recover = f"lianqiao clients recover {client} --from ADDRESS --node {node}"
+    state = state_of(view, lane)
+    if state == "recovering" and view.recovery is not None:
+        return (
+            f"follows {view.recovery.state.chain_id} from {output.moment(view.recovery.due)} on; "
+            f"to withdraw that: lianqiao clients recover {client} --cancel --node {node}"
+        )
+    if state == "frozen":
+        return (
+            f"the keys of {chain} signed what contradicts itself. Settle with its operators which "
+            f"history holds and have them change their keys, then: {recover}"
+        )
+    if state == "expired":
+        return (
+            f"no head of {chain} came within the trusting period. Compare a fresh one with its "
+            f"operators, then: {recover}"
+        )
+    if state == "unreachable" and lane is not None:
+        return (
+            f"no node of {chain} answers at {lane.address}: start it, or give another address by "
+            f"lianqiao connect; it expires {output.moment(view.expires)}"
+        )
+    if lane is not None:
+        return f"its lane stands still, {lane.reason}: {lane.detail}"
+    return ""
+
+
+def stopped_lanes(peer: NodeClient) -> dict[str, LaneView]:
+    """The lanes that stand still, by client; none on a node that runs no lanes."""
+    try:
+        return {lane.client_id: lane for lane in peer.lanes() if lane.reason}
+    except Denied as error:
+        if error.reason is not Reason.NOT_PERMITTED:
+            raise
+        return {}
 
 
 def threshold(rule: Threshold) -> str:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay.cli.output import unreadable
 from relay.config import LaneConfig, check_address, check_id
-from relay.errors import Malformed, Reason, Refused
+from relay.errors import Malformed, Reason, Refused, Unavailable
 from relay.registry import connect_chain
-from relay.views import LaneView
+from relay.views import Cleared, LaneView
 
 if TYPE_CHECKING:
     from relay.chain import Chain
@@ -51,9 +52,25 @@ class Lanes:
         return next((lane.remote for lane in lanes if lane.client_id == client_id), None)
 
     def list(self) -> list[LaneView]:
-        """Every lane in order of its client id; what the configuration says comes first."""
+        """Every lane in order of its client id, with why it stands still where it does.
+
+        What the configuration says comes first.
+        """
         lanes = {**self._added, **self._configured}
-        return [lanes[name] for name in sorted(lanes)]
+        running = self._relayer.lanes if self._relayer else ()
+        stopped = {lane.client_id: lane.stopped for lane in running}
+        return [
+            replace(lanes[name], reason=reason, detail=detail)
+            for name in sorted(lanes)
+            for reason, detail in (stopped.get(name, ("", "")),)
+        ]
+
+    def clear(self, client_id: str, now: int, sequences: tuple[int, int]) -> Cleared:
+        """Takes undelivered packets of a client up again. Raises NotFound(CLIENT_NOT_FOUND),
+        Unavailable(SHUTTING_DOWN) before `start`."""
+        if self._relayer is None:
+            raise Unavailable(Reason.SHUTTING_DOWN, "the lanes of this relay do not run yet")
+        return self._relayer.clear(client_id, now, sequences)
 
     def add(self, client_id: str, adapter: str, address: str) -> None:
         """Serves one more chain from now on, also after a restart. The same again is a no-op.

@@ -189,6 +189,36 @@ def resend(
         output.say(f"sent {done.sent}, still waiting {done.failed}")
 
 
+@app.command()
+def clear(
+    client: Annotated[str, typer.Argument(metavar="CLIENT", help="Such as checkpoint-0.")],
+    node: Node,
+    first: Annotated[
+        int, typer.Option("--from", min=0, metavar="N", help="The lowest sequence.")
+    ] = 0,
+    last: Annotated[
+        int, typer.Option("--to", min=0, metavar="M", help="The greatest sequence.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Takes undelivered packets up again now, dead letters too; what is new keeps its pace.
+
+    Example: lianqiao packets clear checkpoint-0 --from 1 --to 500 --node 127.0.0.1:7100
+    """
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        done = peer.clear_packets(client, first, last)
+    if as_json:
+        output.print_json(done)
+        return
+    output.say(
+        f"taken up again: {done.waiting} that waited, {done.dead} that were given up, "
+        f"{done.forgotten} that waited nowhere"
+    )
+    if done.reread:
+        output.say("the other chain is read again from its first packet, beside what is new")
+    output.say("what came of them: lianqiao packets list --client " + client)
+
+
 _ORDER = ("send", "receive", "expire", "acknowledge", "timeout")
 
 

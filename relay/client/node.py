@@ -15,7 +15,7 @@ from relay.client.recognition import RecognitionCalls
 from relay.client.witness import WitnessCalls
 from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_from_pb, status_from_pb
 from relay.ledger_views import Resent
-from relay.views import LaneView, PolicyView, StatusView
+from relay.views import Cleared, LaneView, PolicyView, StatusView
 
 
 class OperatorCalls(Calls):
@@ -65,6 +65,17 @@ class OperatorCalls(Calls):
         request = opb.RequestResendRequest(port=port)
         response = self._connection.call(self._operator.RequestResend, request)
         return Resent(response.sent, response.failed)
+
+    def clear_packets(self, client_id: str, first: int = 0, last: int = 0) -> Cleared:
+        """Has a relay take undelivered packets up again; 0: from the first, to the last.
+
+        Raises NotFound(CLIENT_NOT_FOUND), Denied(NOT_PERMITTED).
+        """
+        request = opb.ClearPacketsRequest(
+            client_id=client_id, first_sequence=first, last_sequence=last
+        )
+        done = self._connection.call(self._operator.ClearPackets, request)
+        return Cleared(done.waiting, done.dead, done.forgotten, done.reread)
 
 
 class NodeClient(

@@ -11,7 +11,7 @@ from relay.light.types import (
     Threshold,
     Witness,
 )
-from relay.views import ClientView
+from relay.views import ClientView, RecoveryView
 
 MAX_KEY_BYTES = 256
 MAX_ALGORITHM = 32
@@ -135,6 +135,26 @@ def client_to_pb(view: ClientView, now: int) -> pb.Client:
         counterparty_client_id=view.counterparty_client_id,
         activity=activity,
         expire_time_seconds=view.expires,
+        recovery=recovery_to_pb(view.recovery) if view.recovery else None,
+    )
+
+
+def recovery_to_pb(view: RecoveryView) -> pb.Recovery:
+    """RecoveryView as a message."""
+    return pb.Recovery(
+        state=client_state_to_pb(view.state),
+        propose_time_seconds=view.proposed,
+        due_time_seconds=view.due,
+    )
+
+
+def recovery_from_pb(message: pb.Recovery, where: str = "recovery") -> RecoveryView:
+    """RecoveryView."""
+    present(message, "state")
+    return RecoveryView(
+        state=client_state_from_pb(message.state, f"{where}.state"),
+        proposed=integer(message.propose_time_seconds, f"{where}.propose_time_seconds"),
+        due=integer(message.due_time_seconds, f"{where}.due_time_seconds"),
     )
 
 
@@ -159,4 +179,9 @@ def client_from_pb(message: pb.Client, where: str = "client") -> ClientView:
         ),
         frozen=member(message.activity, f"{where}.activity", _FROZEN),
         expires=integer(message.expire_time_seconds, f"{where}.expire_time_seconds"),
+        recovery=(
+            recovery_from_pb(message.recovery, f"{where}.recovery")
+            if message.HasField("recovery")
+            else None
+        ),
     )

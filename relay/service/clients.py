@@ -9,8 +9,9 @@ from lianqiao.relay.v1 import client_service_pb2_grpc as rpc
 from relay import query
 from relay.codec import pages
 from relay.codec.clients import client_state_from_pb, client_to_pb
-from relay.codec.fields import blob, name, present
+from relay.codec.fields import blob, integer, name, present
 from relay.light.types import MAX_HEADER_BYTES
+from relay.recovery import DEFAULT_DELAY
 from relay.service.parts import Parts
 
 MAX_REQUEST_ID = 64
@@ -18,7 +19,7 @@ MAX_EVIDENCE_BYTES = 1024 * 1024
 
 
 class ClientServicer(rpc.ClientServiceServicer):
-    """Creates, shows and freezes clients."""
+    """Creates, shows, freezes and recovers clients."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -78,3 +79,32 @@ class ClientServicer(rpc.ClientServiceServicer):
             blob(request.evidence, "evidence", MAX_EVIDENCE_BYTES, least=1),
         )
         return pb.SubmitMisbehaviourResponse()
+
+    def ProposeRecovery(
+        self, request: pb.ProposeRecoveryRequest, context: grpc.ServicerContext
+    ) -> pb.ProposeRecoveryResponse:
+        """Node.propose_recovery."""
+        client_id = name(request.client_id, "client_id")
+        present(request, "state")
+        state = client_state_from_pb(request.state)
+        anchor = blob(request.anchor_header, "anchor_header", MAX_HEADER_BYTES, least=1)
+        delay = integer(request.delay_seconds, "delay_seconds") or DEFAULT_DELAY
+        due = self._parts.node.propose_recovery(client_id, state, anchor, delay)
+        return pb.ProposeRecoveryResponse(due_time_seconds=due)
+
+    def CancelRecovery(
+        self, request: pb.CancelRecoveryRequest, context: grpc.ServicerContext
+    ) -> pb.CancelRecoveryResponse:
+        """Node.cancel_recovery."""
+        self._parts.node.cancel_recovery(name(request.client_id, "client_id"))
+        return pb.CancelRecoveryResponse()
+
+    def SkipSequences(
+        self, request: pb.SkipSequencesRequest, context: grpc.ServicerContext
+    ) -> pb.SkipSequencesResponse:
+        """Node.skip_sequences."""
+        self._parts.node.skip_sequences(
+            name(request.client_id, "client_id"),
+            integer(request.next_sequence, "next_sequence", low=1),
+        )
+        return pb.SkipSequencesResponse()

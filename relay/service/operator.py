@@ -19,6 +19,7 @@ from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_to_pb, status_
 from relay.codec.fields import blob, integer, name, present
 from relay.contracts.payloads import RECOGNITION_PORT, fields
 from relay.contracts.policy import MAX_POLICY_BYTES, Line, in_force, index, read
+from relay.packet import MAX_INT
 from relay.service.parts import Parts
 from relay.views import PolicyView
 
@@ -132,6 +133,19 @@ class OperatorServicer(rpc.OperatorServiceServicer):
             if not after:
                 break
         return pb.RequestResendResponse(sent=sent, failed=failed)
+
+    def ClearPackets(
+        self, request: pb.ClearPacketsRequest, context: grpc.ServicerContext
+    ) -> pb.ClearPacketsResponse:
+        """Relayer.clear."""
+        first = integer(request.first_sequence, "first_sequence") or 1
+        last = integer(request.last_sequence, "last_sequence") or MAX_INT
+        client_id = name(request.client_id, "client_id")
+        lanes = self._parts.require_lanes()
+        done = lanes.clear(client_id, self._parts.clock(), (first, last))
+        return pb.ClearPacketsResponse(
+            waiting=done.waiting, dead=done.dead, forgotten=done.forgotten, reread=done.reread
+        )
 
     def _policy(self, kind: str, named: str, version: int) -> tuple[PolicyView, bytes]:
         with self._parts.state(RECOGNITION_PORT) as state:

@@ -18,7 +18,7 @@ from relay.host import HostState
 from relay.node import Node
 from relay.record.audit import AuditStore
 from relay.record.vault import Vault
-from relay.views import LaneView, WitnessView
+from relay.views import Cleared, LaneView, WitnessView
 from relay.witness import Witness
 
 MAX_WATCHERS = 8
@@ -34,6 +34,10 @@ class Lanes(Protocol):
 
     def list(self) -> list[LaneView]:
         """Every lane, in order of its client id."""
+        ...
+
+    def clear(self, client_id: str, now: int, sequences: tuple[int, int]) -> Cleared:
+        """Takes undelivered packets up again. Raises NotFound(CLIENT_NOT_FOUND)."""
         ...
 
 

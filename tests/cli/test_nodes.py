@@ -415,3 +415,27 @@ def test_lanes_that_cannot_be_read(tmp_path: Path, run: Run) -> None:
     done = run("serve", "--config", directory / "config.toml")
     assert (done.code, done.reason) == (2, "CONFIG_INVALID")
     assert "lianqiao connect" in done.err
+
+
+def test_a_client_is_recovered_and_packets_are_cleared(network: Network, run: Run) -> None:
+    hub, zj = network.hub.address, network.zj.address
+    args = ["clients", "recover", "checkpoint-0", "--node", hub]
+    done = run(*args, "--from", zj)
+    assert (done.code, done.reason) == (1, "RECOVERY_NOT_NEEDED")
+    done = run(*args, "--from", network.sh.address)
+    assert (done.code, done.reason) == (1, "CHAIN_ID_MISMATCH")
+    for wrong in ([], ["--from", zj, "--cancel"]):
+        assert run(*args, *wrong).code == 2
+    done = run(*args, "--cancel")
+    assert (done.code, done.out) == (0, "no recovery of checkpoint-0 is pending; it is active\n")
+    assert run(*args, "--cancel", "--json").json["status"] == "active"
+    done = run("clients", "skip", "checkpoint-0", "1", "--node", hub)
+    assert (done.code, done.reason) == (1, "SEQUENCE_USED")
+    cleared = run("packets", "clear", "checkpoint-0", "--node", hub, "--json")
+    assert (cleared.code, cleared.json["dead"]) == (0, 0)
+    done = run("packets", "clear", "checkpoint-0", "--from", "1", "--to", "5", "--node", hub)
+    assert done.out.startswith("taken up again: ")
+    done = run("packets", "clear", "checkpoint-9", "--node", hub)
+    assert (done.code, done.reason) == (1, "CLIENT_NOT_FOUND")
+    done = run("packets", "clear", "checkpoint-0", "--node", zj)
+    assert (done.code, done.reason) == (1, "NOT_PERMITTED")

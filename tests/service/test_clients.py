@@ -12,7 +12,7 @@ from lianqiao.relay.v1 import client_service_pb2_grpc
 from relay.codec.clients import client_state_to_pb
 from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.light.types import ClientState
-from tests.service.nodes import Running, fork, pin
+from tests.service.nodes import Running, fork, pin, send
 
 
 def stub(running: Running) -> client_service_pb2_grpc.ClientServiceStub:
@@ -155,3 +155,67 @@ def test_two_heads_of_one_size_freeze_the_client(pair) -> None:
     ledger.client.submit_misbehaviour(here, b"and again")
     ask = pb.GetClientRequest(client_id=here)
     assert stub(ledger).GetClient(ask, timeout=5).client.activity == 3
+
+
+def test_a_frozen_client_is_recovered_after_its_delay(pair) -> None:
+    ledger, relay, here, _ = pair
+    ledger.client.submit_misbehaviour(here, fork(relay))
+    ledger.clock.now += 60
+    relay.node.tick()
+    (anchor,) = relay.client.headers(0, relay.client.head().size)
+    due = ledger.client.propose_recovery(here, pin(relay), anchor, 3600)
+    assert due == ledger.clock.now + 3600
+    view = ledger.client.client(here)
+    assert view.recovery is not None
+    assert (view.recovery.state, view.recovery.due) == (pin(relay), due)
+    with pytest.raises(Refused) as err:
+        ledger.client.propose_recovery(here, pin(relay), anchor)
+    assert err.value.reason is Reason.RECOVERY_PENDING
+    ledger.client.cancel_recovery(here)
+    assert ledger.client.client(here).recovery is None
+    assert ledger.client.propose_recovery(here, pin(relay), anchor) == ledger.clock.now + 86_400
+    ledger.clock.now += 86_400
+    ledger.node.tick()
+    view = ledger.client.client(here)
+    assert (view.frozen, view.recovery) == (False, None)
+    with pytest.raises(Refused) as err:
+        ledger.client.propose_recovery(here, pin(relay), anchor)
+    assert err.value.reason is Reason.RECOVERY_NOT_NEEDED
+
+
+def test_a_recovery_names_what_is_wrong(pair) -> None:
+    ledger, relay, here, _ = pair
+    state = client_state_to_pb(pin(relay))
+    calls = stub(ledger)
+    for method, request, field in (
+        (calls.ProposeRecovery, pb.ProposeRecoveryRequest(), "client_id"),
+        (calls.ProposeRecovery, pb.ProposeRecoveryRequest(client_id=here), "state"),
+        (
+            calls.ProposeRecovery,
+            pb.ProposeRecoveryRequest(client_id=here, state=state),
+            "anchor_header",
+        ),
+        (
+            calls.ProposeRecovery,
+            pb.ProposeRecoveryRequest(
+                client_id=here, state=state, anchor_header=b"h", delay_seconds=3599
+            ),
+            "delay",
+        ),
+        (calls.CancelRecovery, pb.CancelRecoveryRequest(), "client_id"),
+        (calls.SkipSequences, pb.SkipSequencesRequest(client_id=here), "next_sequence"),
+    ):
+        error = refusal(ledger, method, request)
+        assert (type(error), error.data["field"]) == (Malformed, field)
+    with pytest.raises(NotFound) as err:
+        ledger.client.cancel_recovery("checkpoint-9")
+    assert err.value.reason is Reason.CLIENT_NOT_FOUND
+
+
+def test_sequences_are_skipped_forwards_only(pair) -> None:
+    ledger, _, here, _ = pair
+    ledger.client.skip_sequences(here, 7)
+    assert send(ledger, here, "hello") == 7
+    with pytest.raises(Refused) as err:
+        ledger.client.skip_sequences(here, 7)
+    assert err.value.reason is Reason.SEQUENCE_USED

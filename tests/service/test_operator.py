@@ -15,7 +15,7 @@ from relay import canonical
 from relay.contracts.policy import MAX_POLICY_BYTES
 from relay.contracts.recognition import CONTRACT
 from relay.errors import Denied, Malformed, NotFound, Reason, Refused
-from relay.views import LaneView
+from relay.views import Cleared, LaneView
 from tests.service.nodes import START, Running, join, run
 
 
@@ -121,6 +121,36 @@ class Remembered:
     def list(self) -> list[LaneView]:
         return [self.lanes[name] for name in sorted(self.lanes)]
 
+    def clear(self, client_id: str, now: int, sequences: tuple[int, int]) -> Cleared:
+        self.cleared = (client_id, now, sequences)
+        return Cleared(1, 2, 3, True)
+
+
+def test_a_relay_is_asked_to_take_packets_up_again(tmp_path: Path) -> None:
+    lanes = Remembered()
+    relay = run(tmp_path / "relay", "east", "relay", lanes=lanes)
+    try:
+        assert relay.client.clear_packets("checkpoint-0", 5, 9) == Cleared(1, 2, 3, True)
+        assert lanes.cleared == ("checkpoint-0", relay.clock.now, (5, 9))
+        relay.client.clear_packets("checkpoint-0")
+        assert lanes.cleared[2] == (1, 2**63 - 1)
+        with pytest.raises(Malformed) as err:
+            relay.client.clear_packets("")
+        assert err.value.reason is Reason.MALFORMED
+    finally:
+        relay.stop()
+
+
+def test_a_lane_that_stands_still_says_why(tmp_path: Path) -> None:
+    lanes = Remembered()
+    stopped = LaneView("checkpoint-0", "lianqiao", "127.0.0.1:1", "CHAIN_UNREACHABLE", "no answer")
+    lanes.lanes["checkpoint-0"] = stopped
+    relay = run(tmp_path / "relay", "east", "relay", lanes=lanes)
+    try:
+        assert list(relay.client.lanes()) == [stopped]
+    finally:
+        relay.stop()
+
 
 def test_a_relay_is_told_its_lanes(tmp_path: Path) -> None:
     relay = run(tmp_path / "relay", "east", "relay", lanes=Remembered())
@@ -156,6 +186,7 @@ def test_a_node_without_lanes_says_so(relay: Running) -> None:
     for call in (
         lambda: relay.client.register_lane("checkpoint-0", "127.0.0.1:1"),
         lambda: list(relay.client.lanes()),
+        lambda: relay.client.clear_packets("checkpoint-0"),
     ):
         with pytest.raises(Denied) as err:
             call()
