@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from relay.errors import Invalid, NotFound, Reason, Refused
 from relay.journal import Kind, host_path
-from relay.light.client import anchor, check_active, verify_header
+from relay.light.client import anchor, check_active, expires, verify_header
 from relay.light.misbehaviour import decode_evidence, verify_misbehaviour
 from relay.light.states import (
     decode_client_state,
@@ -205,7 +205,8 @@ class Clients:
         client = self.load(tx, client_id)
         if client.row.frozen:
             return False
-        verify_misbehaviour(client.type, client.state, self._known_sets(tx, client), evidence, now)
+        known = self._known_sets(tx, client, now)
+        verify_misbehaviour(client.type, client.state, known, evidence, now)
         self._check_not_judged(tx, client, evidence)
         path = host_path(Kind.MISBEHAVIOUR, client_id, be64(tx.size))
         index = tx.append(path, evidence)
@@ -228,9 +229,16 @@ class Clients:
                 anchor=anchor.height,
             )
 
-    def _known_sets(self, tx: Transaction, client: Client) -> frozenset[bytes]:
+    def _known_sets(self, tx: Transaction, client: Client, now: int) -> frozenset[bytes]:
+        """The sets of verified heads within the trusting period, and of the youngest in any case.
+
+        The time in an accusing head is what its signers wrote: it does not keep out keys that
+        were retired long ago, whoever holds them by now.
+        """
         stored = consensus_states(tx, client.row.lineage, MAX_KNOWN_SETS)
-        states = [decode_consensus_state(state) for state in stored]
+        decoded = [decode_consensus_state(state) for state in stored]
+        states = [s for s in decoded if now < expires(client.state, s)]
+        states.append(self.latest(tx, client))
         return frozenset(h for s in states for h in (s.set_hash, s.next_set_hash))
 
     def of_chain(self, tx: Transaction, chain_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import pytest
 from relay.errors import LianqiaoError, Reason, Unavailable
 from relay.fsck import fsck
 from relay.keys import SigningKey
-from relay.light.checkpoint import parse_body
-from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.checkpoint import encode_body, parse_body, sign_body
+from relay.light.checkpoint_client import CHECKPOINT, encode_header
 from relay.light.misbehaviour import Evidence as HeadsEvidence
 from relay.light.misbehaviour import encode_evidence
+from relay.light.note import Note, encode_note, sort_signatures
 from relay.light.types import ClientState
 from relay.node import create
 from relay.query import get_client, head, list_records
@@ -294,6 +296,39 @@ def test_signatures_that_fail_one_by_one_leave_no_head_unsigned(
     assert fsck(node.store, TYPES, node.origin)[1] == []
 
 
+@pytest.mark.parametrize(("thirds", "frozen"), [(2, True), (4, False)])
+def test_keys_retired_long_ago_cannot_freeze_a_client(
+    world: World, thirds: int, frozen: bool
+) -> None:
+    """Whoever got hold of them signs two heads of today under the set of old."""
+    node, client_id, hub = world.nodes["zj"], world.clients[("zj", "hub")], world.nodes["hub"]
+    old_set, signers = hub._set_of(hub.head), hub._signer._signers[:]
+    period = get_client(node.store, client_id).state.trusting_period
+    new_keys = keys_of("hub-next")
+    hub.announce_set(set_of(new_keys, "hub-next"))
+    _hold(world, new_keys)
+
+    def forged() -> bytes:
+        body = replace(parse_body(hub.head.body), set_hash=CHECKPOINT.hash_validators(old_set))
+        heads = []
+        for key in (b"a", b"b"):
+            raw = encode_body(replace(body, size=1000, root=key * 32, time=world.clock()))
+            lines = sort_signatures([sign_body(name, one, raw) for name, one in signers])
+            heads.append(encode_header(encode_note(Note(raw, lines)), old_set))
+        return encode_evidence(HeadsEvidence(heads[0], heads[1]))
+
+    for number in range(thirds):
+        _put(world, f"a{number}", on="hub")
+        assert world.deliver("hub", "zj", []) == ()
+        world.clock.advance(period // 3 + 1)
+    if not frozen:
+        answer = _reason(world, lambda: node.submit_misbehaviour(client_id, forged()))
+        assert answer is Reason.NOT_MISBEHAVIOUR
+    else:
+        node.submit_misbehaviour(client_id, forged())
+    assert get_client(node.store, client_id).frozen is frozen
+
+
 # --- sets
 
 
@@ -329,8 +364,6 @@ def test_a_head_after_a_set_change_is_not_believed_without_the_change(world: Wor
     _hold(world, new_keys)
     _put(world, "a", on="hub")
     delivery = world.delivery("hub", "zj", [])
-    from dataclasses import replace
-
     skipping = replace(delivery, headers=delivery.headers[1:])
     answer = world.nodes["zj"].deliver([skipping])[0].headers
     assert answer.reason == Reason.NOT_ENOUGH_TRUST
