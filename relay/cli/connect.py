@@ -20,6 +20,7 @@ import typer
 from relay.cli import output
 from relay.cli.clients import threshold
 from relay.cli.options import Json, node_at, read_file, write_file
+from relay.cli.status import key_text
 from relay.errors import NotFound, Reason, Refused
 from relay.light.types import DAY
 
@@ -67,6 +68,14 @@ def connect(
         int,
         typer.Option("--trusting-days", min=1, max=3650, help="How long a head can be built upon."),
     ] = 90,
+    require_witness: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require-witness",
+            metavar="NAME",
+            help="A witness of the relay that the ledger requires; NAME=KEY to compare its key.",
+        ),
+    ] = None,
     trust: Annotated[
         Path | None,
         typer.Option("--trust", metavar="FILE", help="Add what the relay trusts to a trust file."),
@@ -83,7 +92,7 @@ def connect(
         output.working("asking both nodes for their heads", quiet=as_json),
     ):
         ledger = _end(ledger_node, algorithm, trusting_days)
-        decider = _end(relay_node, algorithm, trusting_days)
+        decider = _end(relay_node, algorithm, trusting_days, require_witness)
         _check_pair(ledger, decider)
         on_ledger, on_relay, made = _join(ledger, decider)
         relay_node.register_lane(on_relay.client_id, address or node, ADAPTER)
@@ -98,23 +107,34 @@ def connect(
         output.say(f"wrote what the relay trusts to {trust}, for lianqiao verify")
 
 
-def _end(node: NodeClient, algorithm: str, trusting_days: int) -> _End:
-    """A node's identity and newest head, the head verified under its own set."""
+def _end(
+    node: NodeClient, algorithm: str, trusting_days: int, witnesses: list[str] | None = None
+) -> _End:
+    """A node's identity and newest head, the head verified under its own set, and co-signed by
+    all of `witnesses`."""
+    from relay.cli.witness import required
     from relay.light.client import anchor
     from relay.light.types import ClientState
     from relay.registry import client_types
 
     status = node.status()
     if status.head is None:
-        raise NotFound(Reason.HEIGHT_NOT_FOUND, f"{node.address} has signed nothing yet")
+        raise NotFound(
+            Reason.HEIGHT_NOT_FOUND,
+            f"{node.address} shows no head yet",
+            hint="lianqiao status shows whether it waits for its witnesses",
+        )
+    pinned = required(status, witnesses or [])
     state = ClientState(
         client_type=CLIENT_TYPE,
         chain_id=status.head.origin,
         algorithm=algorithm,
         trusting_period=trusting_days * DAY,
         assurance=f"signed by more than 2/3 of the validators of {status.chain_id}",
+        witnesses=pinned,
+        witness_quorum=len(pinned),
     )
-    raw = node.headers(0, status.head.size, algorithm)[-1]
+    raw = node.headers(0, status.head.size, algorithm, pinned)[-1]
     _, header = anchor(client_types()[CLIENT_TYPE], state, raw, int(time.time()))
     return _End(node, status.chain_id, status.role, status.head, state, raw, header)
 
@@ -220,6 +240,9 @@ def _print(
     say(f"    {threshold(decider.state.threshold)} of {_validators(decider)}")
     say("    for them. A wrong decision is not prevented; it is attributable, and found by")
     say("    replaying the relay's journal. Keys of one operator are one voice, however many.")
+    for witness in decider.state.witnesses:
+        say(f"  witness: no head of {decider.chain} is believed without {witness.name},")
+        say(f"    {key_text(witness)}. Compare that key with its operator.")
     say("  anchors: these heads were taken as the nodes gave them. Compare them with the operators")
     say("    by other means:")
     for end in (ledger, decider):

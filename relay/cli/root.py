@@ -107,12 +107,14 @@ def _register() -> None:
         setup,
         status,
         verify,
+        witness,
     )
 
     setup.register(app)
     app.command("serve")(serve.serve)
     app.add_typer(keys.app, name="keys", help="Make and show keys.")
     app.command("connect")(connect.connect)
+    app.command("witness")(witness.witness)
     app.command("status")(status.status)
     app.add_typer(clients.app, name="clients", help="Light clients: what a node verifies.")
     app.add_typer(packets.app, name="packets", help="Packets: what became of them.")
