@@ -49,9 +49,7 @@ class Drain:
         world.fate.enabled = False
         world.drift.clear()
         world.parted.clear()
-        for name, process in world.processes.items():
-            if process.node is None:
-                world.restart(name)
+        world.restart_all()
         for wires in world.wires.values():
             for wire in wires:
                 wire.memory.reachable = True
@@ -85,9 +83,8 @@ class Drain:
         if not world.users.resting:
             left.append("users wait for answers")
         for name, observer in world.observers.items():
-            unsigned = sorted(set(observer.bodies) - set(observer.signed))
-            if unsigned:
-                left.append(f"{name}: heads {unsigned} are not signed")
+            if observer.unsigned():
+                left.append(f"{name}: heads {observer.unsigned()} are not signed")
             for (client_id, direction, sequence), packet in observer.fold.packets.items():
                 split = world.pairs.is_split(name, client_id)
                 if packet.state in _OPEN and not (split and direction is Direction.OUT):

@@ -303,6 +303,11 @@ class Observer:
         folded = {key: state for key, (state, _) in self.fold.consensus.items()}
         self._require(found == folded, "fold", "consensus states differ from the journal")
 
+    def unsigned(self) -> list[int]:
+        """Sizes that are committed and not signed, or whose signatures were not kept."""
+        query = "select size from checkpoint where note = '' order by size"
+        return [size for (size,) in self._database.execute(query)]
+
     def check_signed(self) -> None:
         """Every size that was committed is signed, and nothing else."""
         self._require(self.signed == self.bodies, "one body", "signed and committed bodies differ")

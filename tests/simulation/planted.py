@@ -18,15 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import relay.channel
-import relay.clients
-import relay.evidence
-import relay.lane
 import relay.node
-import relay.outbox
-import relay.proven
-import relay.signing
-import relay.steps
 from relay.channel import Channel
 from relay.clients import Client, Clients
 from relay.lane import Side
@@ -43,8 +35,6 @@ class Edit:
     name: str
     old: str
     new: str
-    home: Any = None
-    """The module whose names the source uses; by default the one where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +64,11 @@ def _edited(edit: Edit) -> Callable[..., Any]:
     source = textwrap.dedent(inspect.getsource(original))
     if source.count(edit.old) != 1:
         raise LookupError(f"{edit.name} does not hold {edit.old!r} once: plant this bug anew")
-    home = inspect.getmodule(original) if edit.home is None else edit.home
-    names = dict(vars(home))
-    # The lines stay annotated lazily, as in the module that they come from.
-    exec("from __future__ import annotations\n" + source.replace(edit.old, edit.new), names)
-    made: Callable[..., Any] = names[edit.name]
-    return made
+    made: dict[str, Callable[..., Any]] = {}
+    # Annotations stay unevaluated, as in the module that the lines come from.
+    lines = "from __future__ import annotations\n" + source.replace(edit.old, edit.new)
+    exec(lines, dict(vars(inspect.getmodule(original))), made)
+    return made[edit.name]
 
 
 _REFUSE_TIMEOUT = """    if now >= packet.timeout_timestamp:
@@ -104,13 +93,15 @@ BUGS = (
     ),
     Bug(
         "received without a proof",
-        ("forged",),
+        ("forged", "fsck"),
         40,
         (Edit(Channel, "receive", "_, delivery = proven.require()", "delivery = 0"),),
     ),
+    Bug("membership is never verified", ("forged", "verbs", "time"), 40, (harm.PROVES_ALL,)),
+    Bug("signatures are never verified", ("forged", "reasons"), 40, (harm.SIGNS_ALL,)),
     Bug(
         "counterparty not compared",
-        ("forged", "reasons", "no fault of ours"),
+        ("forged",),
         40,
         (
             Edit(
@@ -148,7 +139,7 @@ BUGS = (
     ),
     Bug(
         "sentinel written for a packet that was never sent",
-        ("forged",),
+        ("forged", "fsck"),
         60,
         (Edit(Channel, "expire", "_, delivery = proven.require()", "delivery = 0"),),
     ),
@@ -162,7 +153,7 @@ BUGS = (
     Bug("no dedupe of acknowledgements, and nothing stops it", ("once",), 20, (harm.TOLD_AGAIN,)),
     Bug(
         "acknowledged without a proof",
-        ("verbs",),
+        ("verbs", "fsck"),
         60,
         (Edit(Channel, "acknowledge", "_, delivery = proven.require()", "delivery = 0"),),
     ),
@@ -196,7 +187,7 @@ BUGS = (
         "a frozen client is active",
         ("frozen",),
         40,
-        (Edit(Client, "check_active", "self.row.frozen != 0", "False", relay.clients),),
+        (Edit(Client, "check_active", "self.row.frozen != 0", "False"),),
     ),
     Bug(
         "anything is evidence",
@@ -234,11 +225,7 @@ BUGS = (
         "an old copy starts",
         ("stale restore",),
         40,
-        (
-            Edit(
-                Node, "__init__", "signer.check_not_stale(head.size, head.body)", "pass", relay.node
-            ),
-        ),
+        (Edit(Node, "__init__", "signer.check_not_stale(head.size, head.body)", "pass"),),
     ),
     Bug(
         "time goes back with the clock",
@@ -275,7 +262,7 @@ BUGS = (
         "changes of the set are not shown",
         ("reasons", "liveness"),
         40,
-        (Edit(relay.evidence, "_set_changes", "return [", "return [] and ["),),
+        (harm.HIDES_CHANGES,),
     ),
     # --- the relayer
     Bug(
@@ -286,9 +273,9 @@ BUGS = (
             Edit(
                 Side,
                 "_finish",
-                "    answers = self._submit",
-                "    self.outbox.save(self.lane, self.name, cursor=cursor)\n"
-                "        answers = self._submit",
+                "    answers = self._deliveries",
+                "    self._outbox.save(self.lane, self.name, cursor=cursor)\n"
+                "    answers = self._deliveries",
             ),
         ),
     ),
@@ -314,6 +301,6 @@ BUGS = (
         "updates are answered with updates",
         ("liveness",),
         20,
-        (Edit(Side, "_refresh", "if now >= due:", "if True:"),),
+        (Edit(Side, "_is_due_refresh", "return turn.now >= due", "return True"),),
     ),
 )

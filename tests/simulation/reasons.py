@@ -58,7 +58,7 @@ _STRANGER = {
     *_CHANGED_SET,
 }
 """Deliveries that somebody changed, mixed or made up."""
-_DOWN = {R.CHAIN_UNREACHABLE, R.DATABASE_UNREACHABLE, R.CONFLICT}
+_DOWN = {R.CHAIN_UNREACHABLE, R.DATABASE_UNREACHABLE}
 """Why an honest side stops for a while."""
 
 

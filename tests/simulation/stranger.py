@@ -158,7 +158,8 @@ class Stranger:
 
     def _own(self, name: str) -> Delivery | None:
         """True claims about any step of a neighbour's history, under its newest head or one that
-        the client has already; each asked for in any way that the claims allow."""
+        the client has already; each asked for in any way that the claims allow. Sometimes about
+        what the neighbour sent to somebody else, whose client has the same name there."""
         random = self._random
         neighbours = [of for on, of in self._clients if on == name]
         of = random.choice(neighbours)
@@ -166,7 +167,10 @@ class Stranger:
         client_id = self._clients[name, of]
         try:
             status = destination.client(client_id)
-            steps = self._some_steps(source, self._clients[of, name])
+            theirs = self._clients[of, name]
+            if random.random() < 0.3:
+                theirs = random.choice([c for (on, _), c in self._clients.items() if on == of])
+            steps = self._some_steps(source, theirs)
             head = source.latest_height()
             height = random.choice((head, status.latest_height))
             steps = [step for step in steps if step.height <= height]

@@ -92,8 +92,13 @@ class Users:
             value = f"{random.randint(0, 3)}:{number}:{','.join(walk)}"
         else:
             port, value = "tally", f"{random.choice(_COMMANDS)}:{number}"
+        self.send(name, to, port, value, timeout, again=random.random() < 0.7)
+
+    def send(self, name: str, to: str, port: str, value: str, timeout: int, *, again: bool) -> None:
+        """One packet more is wanted; `again`: the call has a request id and is repeated."""
+        number = len(self.intents) + 1
         body = f"{self._clients[name, to]}\n{timeout}\n{value}".encode()
-        request_id = f"request-{number}" if random.random() < 0.7 else ""
+        request_id = f"request-{number}" if again else ""
         self.intents.append(Intent(number, name, port, body, request_id))
         self._pending.append(self.intents[-1])
 

@@ -274,6 +274,7 @@ class World:
     def restart(self, name: str) -> None:
         """Starts a process on its database; it may die of that."""
         process = self.processes[name]
+        self.down.pop(name, None)
         try:
             self._start(process)
         except Crash:
@@ -283,8 +284,12 @@ class World:
             self.reasons.operator(err, name)
         else:
             self._run_relayers(name)
-        if process.node is not None or name in self.down:
-            self.down.pop(name, None)
+
+    def restart_all(self) -> None:
+        """Starts every process that is down."""
+        for name, process in self.processes.items():
+            if process.node is None:
+                self.restart(name)
 
     def _operators(self) -> None:
         """Sets rotate, backups are made, and somebody tries to start a node on one."""
@@ -292,7 +297,7 @@ class World:
         for name, process in self.processes.items():
             running = process.node is not None and name not in self.forks
             if random.random() < options.rotation and running:
-                self._rotate(process)
+                self.rotate(process)
             if random.random() < options.backup:
                 path = self.directory / f"{name}-{len(self.backups)}.backup"
                 self.backups.append((name, process.copy(path)))
@@ -301,7 +306,7 @@ class World:
         if self.backups and random.random() < options.stale:
             self._start_on_backup(*random.choice(self.backups))
 
-    def _rotate(self, process: Process) -> None:
+    def rotate(self, process: Process) -> None:
         """The next keys are put beside those in force, the node starts with both, then the set
         is announced."""
         process.stop()

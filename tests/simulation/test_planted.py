@@ -1,0 +1,53 @@
+"""The simulation finds every planted bug within the stated number of seeds."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.planted import BUGS, Bug, planted
+from tests.simulation.run import Failure, run_seed
+
+QUICK = (
+    "no receipt check, and nothing else stops it",
+    "no dedupe of acknowledgements, and nothing stops it",
+    "fold-breaking update of a packet's row",
+    "signature before commit",
+    "anything is evidence",
+)
+"""Found in the first ticks of the first seed: these have their turn every day."""
+
+
+def find(bug: Bug) -> tuple[int, Failure] | None:
+    """(the first seed that finds the bug, how), or None."""
+    with planted(bug):
+        for seed in range(bug.within):
+            try:
+                run_seed(seed, quiet=True)
+            except Failure as failure:
+                return seed, failure
+    return None
+
+
+def _hold(bug: Bug) -> None:
+    found = find(bug)
+    assert found is not None, f"not found within {bug.within} seeds"
+    assert found[1].invariant in bug.invariants, found[1]
+
+
+@pytest.mark.parametrize("bug", [b for b in BUGS if b.name in QUICK], ids=lambda bug: bug.name)
+def test_a_bug_that_shows_at_once(bug: Bug) -> None:
+    _hold(bug)
+
+
+def test_every_bug_can_be_planted_still() -> None:
+    """The lines that they spoil are there, and are there again afterwards."""
+    for bug in BUGS:
+        with planted(bug):
+            pass
+    run_seed(0, 2, quiet=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", [b for b in BUGS if b.name not in QUICK], ids=lambda bug: bug.name)
+def test_a_bug(bug: Bug) -> None:
+    _hold(bug)

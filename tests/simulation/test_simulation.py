@@ -1,0 +1,97 @@
+"""Seeds: a few that are always the same, one that is new every day, and in the longer tier many.
+
+A failure prints the options of its seed and the command that repeats it. What a tick is, and how
+to run ten thousand seeds: README.md.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from relay.errors import Reason
+from tests.simulation.options import draw
+from tests.simulation.run import run_seed
+
+FIXED = (2, 3, 10)
+"""Small networks: two heads, a hasty node, rotations, crashes, drift and strangers."""
+EVERYDAY_TICKS = 30
+CHUNK = 10
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("seed", FIXED)
+def test_a_fixed_seed(seed: int) -> None:
+    run_seed(seed, EVERYDAY_TICKS)
+
+
+def test_the_seed_of_the_day() -> None:
+    run_seed(1_000_000 + date.today().toordinal(), EVERYDAY_TICKS)
+
+
+def test_a_seed_does_the_same_in_every_process() -> None:
+    """Also where strings hash otherwise: no set and no address decides anything."""
+    code = "from tests.simulation.run import run_seed; print(sorted(run_seed(1, 8).items()))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": number},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for number in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_options_are_drawn_from_the_seed_alone() -> None:
+    assert draw(7) == draw(7)
+    assert len({str(draw(seed)) for seed in range(50)}) == 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 200, CHUNK))
+def test_two_hundred_seeds(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        run_seed(seed)
+
+
+@pytest.mark.slow
+def test_a_seed_with_real_keys() -> None:
+    run_seed(5, EVERYDAY_TICKS, "ed25519")
+
+
+@pytest.mark.slow
+def test_the_simulation_reaches_what_it_is_for() -> None:
+    """A fault that never happens proves nothing: every kind is met within these seeds."""
+    marks: Counter[str] = Counter()
+    for seed in range(12):
+        marks += run_seed(seed, quiet=True)
+    wanted = {
+        *(f"call {act}" for act in ("lost", "unsure", "duplicate", "late", "slow")),
+        *(f"commit {act}" for act in ("lost", "unsure", "conflict")),
+        *(f"{kind} crash_{when}" for kind in ("call", "commit") for when in ("before", "after")),
+        *(f"stranger: {kind}" for kind in ("replay", "change", "own", "accuse")),
+        *(f"{verb} {what}" for verb in _VERBS for what in ("done", "noop")),
+        *(f"receive {reason}" for reason in (Reason.TIMED_OUT, Reason.TIMEOUT_ELAPSED)),
+        f"expire {Reason.RECEIVED}",
+        f"accuse {Reason.NOT_MISBEHAVIOUR}",
+        "partition",
+        "rotation",
+        "two heads",
+        "frozen",
+        "stale restore refused",
+        "repeated call",
+    }
+    assert wanted - set(marks) == set()
+
+
+_VERBS = ("receive", "acknowledge", "timeout", "expire")
