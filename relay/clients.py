@@ -19,7 +19,7 @@ from relay.light.states import (
     encode_client_state,
     encode_consensus_state,
 )
-from relay.light.types import ClientState, ClientType, ConsensusState
+from relay.light.types import ClientState, ClientType, ConsensusState, ValidatorSet
 from relay.light.wire import Reader, Writer
 from relay.packet import be64, check_name
 from relay.store import ClientRow, ConsensusRow, Transaction
@@ -185,7 +185,8 @@ class Clients:
             client.check_active(trusted, now)
             if header.height <= trusted.height:
                 trusted = self.consensus(tx, client, header.height) if known else trusted
-            verified = verify_header(client.type, client.state, trusted, header, now)
+            known_set = self._trusted_set(tx, client, trusted) if client.type.skips else None
+            verified = verify_header(client.type, client.state, trusted, header, now, known_set)
             if verified.height == trusted.height:
                 continue
             encoded = encode_consensus_state(verified)
@@ -195,6 +196,16 @@ class Clients:
             tx.save(replace(client.row, latest_height=verified.height, latest_time=verified.time))
             new += 1
         return new
+
+    def _trusted_set(
+        self, tx: Transaction, client: Client, trusted: ConsensusState
+    ) -> ValidatorSet | None:
+        """The set that signs what follows `trusted`, where its own header shows it."""
+        row = tx.load(ConsensusRow, client.row.lineage, trusted.height)
+        assert row is not None, "what is trusted is stored"
+        validators = client.type.decode_header(row.header).validators
+        known = client.type.hash_validators(validators) == trusted.next_set_hash
+        return validators if known else None
 
     def freeze(self, tx: Transaction, client_id: str, evidence: bytes, now: int) -> bool:
         """Verifies misbehaviour and freezes the client; False where it is frozen already.

@@ -3,8 +3,10 @@
 A delivery brings the headers that the client lacks and one proof under the last of them. Where
 the proof fails, halves are tried until the item at fault stands alone and the others have passed.
 Where another relayer moved the client meanwhile, the delivery is made anew from where the client
-is now. What no item is at fault for (a frozen or expired client, a header that is refused, a chain
-that does not answer) is raised: the whole side of the lane waits.
+is now. Where a header is too far from the trusted one to be proven, headers between are presented
+first, each half way, until every step verifies. What no item is at fault for (a frozen or expired
+client, a header that is refused, a chain that does not answer) is raised: the whole side of the
+lane waits.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from relay.lane_report import SideReport
 from relay.outbox import Waiting
 from relay.steps import OF_THE_CLIENT, OF_THE_PROOF, proven_path, refusal
 
+MAX_BRIDGE = 64
+"""Deliveries of headers that lead a client to one height, at most."""
 RACES = 3
 """How often a delivery is made anew because another relayer moved the client meanwhile."""
 
@@ -88,6 +92,8 @@ class Deliveries:
             result = self._result(delivery, results)
             report.deliveries += 1
             report.headers += len(headers) if result.headers.outcome is Outcome.DONE else 0
+            if result.headers.reason == Reason.NOT_ENOUGH_TRUST:
+                self._bridge(ends, status, height, report)
             before, status = status, self._status_after(ends, status, result)
             if status is before:
                 return list(result.items)
@@ -146,7 +152,50 @@ class Deliveries:
         result = self._result(delivery, self.destination.submit([delivery]))
         report.deliveries += 1
         report.headers += len(headers) if result.headers.outcome is Outcome.DONE else 0
-        self._status_after(ends, status, result)
+        if result.headers.reason == Reason.NOT_ENOUGH_TRUST:
+            self._bridge(ends, status, height, report)
+        else:
+            self._status_after(ends, status, result)
+
+    def _bridge(self, ends: Ends, status: ClientStatus, height: int, report: SideReport) -> None:
+        """Leads the client to `height` in steps that it can verify: half the way, and so on.
+
+        A chain that shows more changes of its set than one answer holds is followed as far as the
+        answer leads. Raises the refusal of a step that cannot be halved, or LIMIT_EXCEEDED.
+        """
+        targets = [height]
+        for _ in range(MAX_BRIDGE):
+            low, target = status.latest_height, targets[-1]
+            lead = self._lead(status, target)[1]
+            refused = self._step(ends, lead, report) if lead else None
+            if refused is not None and len(lead) > 1:
+                refused = self._step(ends, lead[:-1], report)
+            elif refused is not None and target - low > 1:
+                if refused.reason is not Reason.NOT_ENOUGH_TRUST:
+                    raise refused
+                targets.append((low + target) // 2)
+                continue
+            if refused is not None:
+                raise refused
+            status = self.status(ends)
+            targets = [t for t in targets if t > status.latest_height]
+            if not targets:
+                return
+        raise Exhausted(
+            Reason.LIMIT_EXCEEDED,
+            f"{MAX_BRIDGE} deliveries of headers did not lead to height {height}",
+            client_id=ends.destination,
+        )
+
+    def _step(self, ends: Ends, headers: Sequence[bytes], report: SideReport) -> Refused | None:
+        """Delivers headers alone; the refusal, where there is one."""
+        delivery = Delivery(ends.destination, tuple(headers))
+        answer = self._result(delivery, self.destination.submit([delivery])).headers
+        report.deliveries += 1
+        if answer.outcome is Outcome.REFUSED:
+            return Refused(reason_of(answer.reason), answer.detail, client_id=ends.destination)
+        report.headers += len(headers) if answer.outcome is Outcome.DONE else 0
+        return None
 
 
 def reason_of(text: str) -> Reason:
