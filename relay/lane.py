@@ -171,14 +171,15 @@ class Side:
         if turn.young:
             turn.head()
         aside = self._retry(turn, BACKLOG)
-        before = turn.report.deliveries
+        young, before = turn.young, turn.report.deliveries
         aside += self._carry(turn)
         if turn.report.deliveries == before:  # nothing new would be kept waiting
             aside += self._retry(turn, MAX_BATCH - BACKLOG)
         self._reread(turn)
-        if turn.young and not turn.report.more:
+        if young and not turn.report.more:
             self._deliveries.update(turn.ends, turn.head(), turn.report)
-        return aside
+        # What was set aside is due still when what waits is looked at a second time.
+        return list({waiting.cursor: waiting for waiting in aside}.values())
 
     def _retry(self, turn: _Turn, limit: int) -> list[Waiting]:
         """One attempt at what waits and is due; the items that still wait for a head."""

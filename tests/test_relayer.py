@@ -887,6 +887,22 @@ def test_what_was_set_aside_survives_a_crash(three: World) -> None:
     assert _outbox(three).letters() == []
 
 
+def test_what_is_set_aside_twice_in_a_turn_is_delivered_once(three: World) -> None:
+    """It waits from before, nothing new comes, and so what waits is looked at twice."""
+    three.clock.advance(600)
+    three.nodes[ZJ].tick()
+    sequence = _ask(three, ZJ)
+    three.networks[ZJ].plan = _crash
+    with pytest.raises(KeyboardInterrupt):
+        three.tick(HUB)
+    three.networks[ZJ].plan = no_faults
+    three.clock.advance(2 * HOUR)
+    three.restart(HUB)
+    three.settle(HUB, seconds=MAX_SIDE_DELAY)
+    assert _state(three, sequence, SH) is PacketState.TIMED_OUT
+    assert _outbox(three).letters() == []
+
+
 def _crash(name: str) -> None:
     if name == "headers":
         raise KeyboardInterrupt
