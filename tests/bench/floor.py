@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -37,27 +37,29 @@ class Floor:
     """Made and verified."""
     commits: float
     """Of databases, and what else was flushed."""
+    cpu: float
+    """Processor time of all of it: the part that other programs of the machine do not change."""
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """All of it, by the clock."""
         return self.hashes + self.signatures + self.commits
 
 
 def median(floors: Sequence[Floor]) -> Floor:
     """The median of each part over several measurements."""
-    parts = ([getattr(f, name) for f in floors] for name in ("hashes", "signatures", "commits"))
-    return Floor(*map(statistics.median, parts))
+    names = ("hashes", "signatures", "commits", "cpu")
+    return Floor(*(statistics.median(getattr(f, name) for f in floors) for name in names))
 
 
 def measure(counts: Counts, folder: Path) -> Floor:
     """What `counts` costs by itself; `folder` lies on the disk that the nodes use."""
-    return Floor(
-        hashes=_hashes(counts.hashes.items()),
-        signatures=_signed(counts.signed.items()) + _verified(counts.verified.items()),
-        commits=_commits([s for sizes in counts.commits.values() for s in sizes], folder)
-        + _flushes(counts.synced, folder),
-    )
+    cpu = process_time()
+    hashes = _hashes(counts.hashes.items())
+    signatures = _signed(counts.signed.items()) + _verified(counts.verified.items())
+    commits = _commits([s for sizes in counts.commits.values() for s in sizes], folder)
+    commits += _flushes(counts.synced, folder)
+    return Floor(hashes, signatures, commits, process_time() - cpu)
 
 
 def _hashes(wanted: Iterable[tuple[int, int]]) -> float:
