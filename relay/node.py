@@ -94,6 +94,8 @@ class Node:
                     hint="lianqiao init makes a node's directory",
                 )
             self._edge = load_edge(connection, head.size)
+        if head.note and head.body.startswith(f"{self.origin}\n".encode()):
+            signer.check_mark_kept(head.size)
         signer.check_not_stale(head.size, head.body)
         self._last = head
         """The newest committed body; the same as the head but between commit and signature."""

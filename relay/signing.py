@@ -67,6 +67,11 @@ class HighWaterMark:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)  # the new name itself is not on the disk before
+        finally:
+            os.close(directory)
         self.size, self.body_hash = size, digest
 
 
@@ -81,6 +86,18 @@ class CheckpointSigner:
         """`signers`: (validator name, key) pairs; a validator may sign with several algorithms."""
         self._signers = list(signers)
         self._mark = mark
+
+    def check_mark_kept(self, stored: int) -> None:
+        """For a journal whose head of size `stored` was signed. Raises Refused(STALE_RESTORE)
+        where the mark is gone: then nobody knows how much was signed."""
+        if not self._mark.size:
+            raise Refused(
+                Reason.STALE_RESTORE,
+                "the journal has signed heads, and the high-water mark beside the key is missing",
+                hint="bring the mark from the machine that signed last; if it is lost for good, "
+                "the operators open the next epoch",
+                stored=stored,
+            )
 
     def check_not_stale(self, size: int, body: bytes) -> None:
         """Raises Refused(STALE_RESTORE) where more or something else was signed than is stored."""

@@ -125,6 +125,13 @@ def test_a_restored_old_copy_stays_stopped(world: World, tmp_path: Path) -> None
     assert _reason(world, lambda: world.node("zj", "ledger", [ECHO])) is Reason.STALE_RESTORE
 
 
+def test_a_journal_whose_mark_is_gone_stays_stopped(world: World, tmp_path: Path) -> None:
+    """The mark is in no backup: an old copy on a new machine comes without one."""
+    world.nodes["zj"].close()
+    (tmp_path / "zj.mark").write_text('{"size": 0, "body": ""}')
+    assert _reason(world, lambda: world.node("zj", "ledger", [ECHO])) is Reason.STALE_RESTORE
+
+
 def test_a_signer_signs_one_body_of_a_size(tmp_path: Path) -> None:
     mark = HighWaterMark(tmp_path / "mark")
     keys = keys_of("zj")
