@@ -67,7 +67,7 @@ class BundleWriter:
         """What this node itself trusts: each client as it was pinned, and its own first head."""
         own = TrustedChain(
             ClientState("checkpoint", self._node.origin),
-            consensus_of(CHECKPOINT.decode_header(self._evidence.headers(0, 1)[-1])),
+            consensus_of(CHECKPOINT.decode_header(self._evidence.headers(0, self._first())[-1])),
         )
         with self._node.store.reading() as tx:
             others = {row.chain_id: self._pinned(tx, row.lineage) for row in all_clients(tx)}
@@ -98,6 +98,10 @@ class BundleWriter:
         hops.append(self._own_hop(own, packets, known))
         return encode_bundle(Bundle(packets, tuple(hops)))
 
+    def _first(self) -> int:
+        """The size of the first head of this node's epoch."""
+        return self._evidence.first_height(self._node.origin)
+
     # --- hops
 
     def _own_hop(
@@ -108,7 +112,7 @@ class BundleWriter:
     ) -> Hop:
         height = self._evidence.latest_height()
         origin = self._node.origin
-        headers = _way(self._evidence.headers, anchors.get(origin, 1), height)
+        headers = _way(self._evidence.headers, anchors.get(origin, self._first()), height)
         paths = [claim_of(claim, packets).path for claim in claims]
         return Hop(origin, height, headers, self._evidence.prove(paths, height), tuple(claims))
 

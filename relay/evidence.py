@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
+from relay.epoch import opening_path
 from relay.errors import Malformed, NotFound, Reason
 from relay.light.checkpoint_client import encode_header
 from relay.light.membership import encode_membership_proof
@@ -111,6 +112,12 @@ class Evidence:
         else:
             linked = 0
         return encode_header(encode_note(note), validators, linked, link)
+
+    def first_height(self, origin: str) -> int:
+        """The size of the first body of an epoch."""
+        with self._store.read() as connection:
+            query = select(_ENTRY.c.index).where(_ENTRY.c.path == opening_path(origin))
+            return 1 + int(connection.execute(query).scalar_one_or_none() or 0)
 
     def announcements(self, low: int, high: int) -> list[int]:
         """Sizes between two, both excluded, whose heads announce another validator set."""

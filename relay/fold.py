@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from relay.channel import CLOSED_BY_ACKNOWLEDGEMENT, CLOSED_BY_TIMEOUT
 from relay.clients import decode_creation
+from relay.epoch import Opening, decode_opening
 from relay.errors import Malformed
 from relay.journal import Kind, parse_host_path
 from relay.light.states import decode_client_state, decode_consensus_state
@@ -63,6 +64,8 @@ class Fold:
     packets: dict[tuple[str, Direction, int], FoldedPacket] = field(default_factory=dict)
     sets: dict[int, bytes] = field(default_factory=dict)
     """index -> hash of the set announced there."""
+    epochs: dict[int, Opening] = field(default_factory=dict)
+    """index -> the epoch that is opened there."""
     _proposals: dict[int, int] = field(default_factory=dict)
     """index of a proposed recovery -> when it is due."""
 
@@ -89,6 +92,8 @@ class Fold:
             self._proposed(index, owner, value)
         elif kind is Kind.RECOVERED:
             self._recovered(index, owner, int.from_bytes(key, "big"), value)
+        elif kind is Kind.EPOCH:
+            self.epochs[index] = decode_opening(value)
         elif kind is Kind.SKIPPED:
             self._skipped(owner, int.from_bytes(value, "big"))
 

@@ -13,12 +13,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from relay.epoch import Opening, decode_opening
 from relay.errors import LianqiaoError
 from relay.fold import Fold
+from relay.journal import Kind
 from relay.light.checkpoint import parse_body, verify_cosignature
 from relay.light.client import check_same
 from relay.light.membership import entry_hash
@@ -49,6 +52,7 @@ from relay.store.identity import load_set
 from relay.store.transaction import columns, make_row
 from relay.tiles import Edge, Touched, extend
 
+_CHECKPOINT = tables.table(tables.Checkpoint)
 _ENTRY = tables.table(tables.Entry)
 _TILE = tables.table(tables.Tile)
 _CHUNK = 2000
@@ -90,7 +94,7 @@ def fsck(
     """Checks everything; (how much, findings). An empty list means that all is as it should be."""
     with store.read() as connection:
         run = _Run(connection, client_types, origin, progress)
-        findings = [*run.tree(), *run.cosignatures(), *run.clients(), *run.headers()]
+        findings = [*run.tree(), *run.epochs(), *run.cosignatures(), *run.clients(), *run.headers()]
         findings += [*run.deliveries(), *run.packets()]
         return run.checked(), findings
 
@@ -111,6 +115,9 @@ class _Run:
         self._counts = dict.fromkeys(("entries", "checkpoints", "headers", "proofs", "packets"), 0)
         self._states: dict[str, tuple[ClientState, ClientType]] = {}
         """By lineage."""
+        self._epochs: list[tuple[int, Opening]] = []
+        """(index of the entry, what it opens), ascending."""
+        self._load_epochs()
         self._claims: dict[int, frozenset[tuple[bytes, bytes | None]]] = {}
 
     def checked(self) -> Checked:
@@ -171,7 +178,7 @@ class _Run:
             return
         if (body.size, body.root) != (row.size, edge.root()):
             yield Finding(where, "the body does not hold the root of its entries")
-        if body.origin != self._origin or body.time != row.time:
+        if body.origin != self._origin_of(row.size) or body.time != row.time:
             yield Finding(where, "the body names another origin or time than the table")
         if previous is not None and row.time < previous.time:
             yield Finding(where, "time went backwards")
@@ -185,6 +192,30 @@ class _Run:
             verify_note(row.note, bytes(row.body), encoded)
         except LianqiaoError as err:
             yield Finding(where, str(err))
+
+    def _load_epochs(self) -> None:
+        """Which origin each size has: epochs are opened by entries."""
+        paths = _ENTRY.c.path >= bytes((0, Kind.EPOCH)), _ENTRY.c.path < bytes((0, Kind.EPOCH + 1))
+        query = select(_ENTRY.c.index, _ENTRY.c.value).where(*paths).order_by(_ENTRY.c.index)
+        for index, value in self._connection.execute(query):
+            with suppress(LianqiaoError):  # told of where the fold comes to that entry
+                self._epochs.append((index, decode_opening(bytes(value))))
+
+    def _origin_of(self, size: int) -> str:
+        opened = (opening.origin for index, opening in self._epochs if size <= index)
+        return next(opened, self._origin)
+
+    def epochs(self) -> Iterator[Finding]:
+        """Every epoch continues the head that it says, and the last is the one asked for."""
+        for at, (index, opening) in enumerate(self._epochs):
+            where = f"entry {index}"
+            following = self._epochs[at + 1 :]
+            if opening.next_origin != (following[0][1].origin if following else self._origin):
+                yield Finding(where, "opens another epoch than the one that follows")
+            query = select(_CHECKPOINT.c.body).where(_CHECKPOINT.c.size == opening.size)
+            found = self._connection.execute(query).scalar()
+            if found is None or parse_body(bytes(found)).root != opening.root:
+                yield Finding(where, "the epoch continues a head that is not in this journal")
 
     def _recoveries(self, body: CheckpointRow) -> Iterator[Finding]:
         """No recovery is under a body from before it was due."""

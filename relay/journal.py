@@ -51,6 +51,8 @@ class Kind(IntEnum):
     proposal was cancelled."""
     SKIPPED = 12
     """owner: client id; key and value: BE64(the next sequence), after others were passed over."""
+    EPOCH = 13
+    """owner: chain id; key: BE64(epoch); value: which head the epoch continues (relay.epoch)."""
 
 
 def host_path(kind: Kind, owner: str, key: bytes = b"") -> bytes:

@@ -23,6 +23,7 @@ from relay.contract import Contract, HeadNeed
 from relay.errors import Conflict, LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.host import HostState
 from relay.journal import Kind, append_tick, host_path, seal
+from relay.light.checkpoint import parse_body
 from relay.light.types import ClientState, ClientType, ValidatorSet
 from relay.light.validators import decode_set, encode_set, set_hash
 from relay.packet import Packet, be64
@@ -94,6 +95,7 @@ class Node:
                     hint="lianqiao init makes a node's directory",
                 )
             self._edge = load_edge(connection, head.size)
+        self._check_origin(head)
         if head.note and head.body.startswith(f"{self.origin}\n".encode()):
             signer.check_mark_kept(head.size)
         signer.check_not_stale(head.size, head.body)
@@ -101,6 +103,15 @@ class Node:
         """The newest committed body; the same as the head but between commit and signature."""
         self._head = self._last = head if head.note else self._sign_pending()
         self._shown_size = self._newest_shown()
+
+    def _check_origin(self, head: CheckpointRow) -> None:
+        found = parse_body(head.body).origin
+        if found != self.origin:
+            raise Refused(
+                Reason.WRONG_CHAIN,
+                f"the journal continues as {found}, this node is started as {self.origin}",
+                hint="correct `chain_id` or `epoch`; an epoch is opened by lianqiao epoch open",
+            )
 
     # --- what others ask of it
 

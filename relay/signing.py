@@ -23,7 +23,7 @@ from relay.light.note import (
     encode_note,
     sort_signatures,
 )
-from relay.light.types import ValidatorSet
+from relay.light.types import MAX_INT, ValidatorSet
 from relay.light.validators import decode_set
 
 
@@ -32,14 +32,15 @@ class HighWaterMark:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.size, self.body_hash = self._read()
+        self.size, self.body_hash, self.closed_at = self._read()
+        """`closed_at`: the last signed size of an epoch that has ended, else 0."""
 
-    def _read(self) -> tuple[int, str]:
+    def _read(self) -> tuple[int, str, int]:
         if not self._path.exists():
-            return 0, ""
+            return 0, "", 0
         try:
             found = json.loads(self._path.read_text())
-            return int(found["size"]), str(found["body"])
+            return int(found["size"]), str(found["body"]), int(found.get("closed_at", 0))
         except (ValueError, KeyError, TypeError) as err:
             raise Refused(
                 Reason.STALE_RESTORE,
@@ -61,9 +62,27 @@ class HighWaterMark:
                 signed=self.size,
                 asked=size,
             )
+        self._write({"size": size, "body": digest})
+        self.size, self.body_hash = size, digest
+
+    def is_beyond(self, size: int, body: bytes) -> bool:
+        """Whether more, or something else, was signed than a journal that ends in this body."""
+        signed = (self.size, self.body_hash)
+        return self.size > size or (
+            self.size == size and signed != (size, sha256(body).hexdigest())
+        )
+
+    def close(self) -> None:
+        """Ends an epoch: no size is above this mark any more. Idempotent."""
+        if self.size < MAX_INT:
+            signed = self.size
+            self._write({"size": MAX_INT, "body": "", "closed_at": signed})
+            self.size, self.body_hash, self.closed_at = MAX_INT, "", signed
+
+    def _write(self, value: dict[str, int | str]) -> None:
         temporary = self._path.with_suffix(".new")
         with temporary.open("w") as file:
-            file.write(json.dumps({"size": size, "body": digest}))
+            file.write(json.dumps(value))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._path)
@@ -72,7 +91,6 @@ class HighWaterMark:
             os.fsync(directory)  # the new name itself is not on the disk before
         finally:
             os.close(directory)
-        self.size, self.body_hash = size, digest
 
 
 class CheckpointSigner:
@@ -101,15 +119,12 @@ class CheckpointSigner:
 
     def check_not_stale(self, size: int, body: bytes) -> None:
         """Raises Refused(STALE_RESTORE) where more or something else was signed than is stored."""
-        signed = (self._mark.size, self._mark.body_hash)
-        if self._mark.size > size or (
-            self._mark.size == size and signed != (size, sha256(body).hexdigest())
-        ):
+        if self._mark.is_beyond(size, body):
             raise Refused(
                 Reason.STALE_RESTORE,
                 f"the database ends at size {size}, but size {self._mark.size} was signed",
                 hint="this database is an old copy: restore the newest one; if its entries are "
-                "lost for good, the operators open the next epoch",
+                "lost for good: lianqiao epoch open",
                 stored=size,
                 signed=self._mark.size,
             )

@@ -97,6 +97,7 @@ def _register() -> None:
         attest,
         clients,
         connect,
+        epoch,
         evidence,
         keys,
         packets,
@@ -114,6 +115,7 @@ def _register() -> None:
     app.command("serve")(serve.serve)
     app.add_typer(keys.app, name="keys", help="Make and show keys.")
     app.command("connect")(connect.connect)
+    app.add_typer(epoch.app, name="epoch", help="Go on after entries were lost for good.")
     app.command("witness")(witness.witness)
     app.command("status")(status.status)
     app.add_typer(clients.app, name="clients", help="Light clients: what a node verifies.")

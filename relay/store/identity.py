@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from relay.journal import Kind, host_path, seal
 from relay.light.types import ValidatorSet
@@ -12,10 +12,11 @@ from relay.light.validators import encode_set, set_hash
 from relay.store import tables
 from relay.store.rows import CheckpointRow
 from relay.store.store import Store
-from relay.store.transaction import columns
-from relay.tiles import Edge
+from relay.store.transaction import Transaction, columns
+from relay.tiles import Edge, load_edge
 
 _CHECKPOINT = tables.table(tables.Checkpoint)
+_META = tables.table(tables.Meta)
 _SET = tables.table(tables.SetRow)
 _SAVE_NOTE = (
     update(_CHECKPOINT)
@@ -40,6 +41,25 @@ def write_genesis(
     store.set_meta("epoch", str(epoch))
 
 
+def write_epoch(store: Store, origin: str, path: bytes, value: bytes, *, now: int) -> None:
+    """The opening of an epoch, under the first body of `origin`. Bodies that were never signed
+    are dropped: their sizes belong to the epoch that has ended."""
+
+    def write(tx: Transaction) -> None:
+        head, last = last_signed(tx.connection), last_checkpoint(tx.connection)
+        assert head is not None
+        assert last is not None
+        tx.connection.execute(delete(_CHECKPOINT).where(_CHECKPOINT.c.note == ""))
+        edge = load_edge(tx.connection, tx.size)
+        tx.append(path, value)
+        time = max(now, last.time)
+        seal(tx, edge, origin, time, head.next_set_hash, last.next_set_hash)
+        epoch = origin.rpartition("/")[2]
+        tx.connection.execute(update(_META).where(_META.c.name == "epoch").values(value=epoch))
+
+    store.run(write)
+
+
 def save_set(connection: Connection, digest: bytes, encoded: bytes) -> None:
     """Keeps the preimage of a set's hash."""
     if load_set(connection, digest) is None:
@@ -55,6 +75,13 @@ def load_set(connection: Connection, digest: bytes) -> bytes | None:
 def last_checkpoint(connection: Connection) -> CheckpointRow | None:
     """The newest body, signed or not."""
     found = connection.execute(_LAST).one_or_none()
+    return None if found is None else CheckpointRow(*found)
+
+
+def last_signed(connection: Connection) -> CheckpointRow | None:
+    """The newest body that is signed."""
+    query = select(*columns(CheckpointRow)).where(_CHECKPOINT.c.note != "")
+    found = connection.execute(query.order_by(_CHECKPOINT.c.size.desc()).limit(1)).one_or_none()
     return None if found is None else CheckpointRow(*found)
 
 
