@@ -48,7 +48,9 @@ class State(Protocol):
         """The value written at `key`, or None."""
         ...
 
-    def scan(self, prefix: bytes, *, after: bytes = b"", limit: int = 1000) -> Sequence[tuple[bytes, bytes]]:
+    def scan(
+        self, prefix: bytes, *, after: bytes = b"", limit: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
         """(key, value) pairs whose key starts with `prefix`, greater than `after`, in byte order."""
         ...
 
@@ -114,7 +116,9 @@ class Contract(Protocol):
         """
         ...
 
-    def heads_needed(self, packet: Packet, payload: Payload, state: State, now: int) -> Iterable[HeadNeed]:
+    def heads_needed(
+        self, packet: Packet, payload: Payload, state: State, now: int
+    ) -> Iterable[HeadNeed]:
         """Which clients must have a young head before `receive` may answer on the merits.
 
         Pure: the relayer asks it before a delivery and updates those clients first.
