@@ -97,7 +97,7 @@ def test_a_batch_is_two_commits_and_one_checkpoint_however_large(world: World, i
     joined(world)
     counts = count_of(world, send(world, items))
     assert len(counts.commits["b"]) == 2  # the body with its entries; its signatures
-    assert counts.synced == 1  # the high-water mark
+    assert counts.synced == 2  # the high-water mark and its directory
     assert counts.signed.total() == VALIDATORS
     assert counts.rows["b"]["checkpoint"] == 1
     assert counts.rows["b"]["delivery"] == counts.rows["b"]["consensus"] == 1
