@@ -25,8 +25,10 @@ from relay.record.parts import encode_record, verify_record
 from relay.views import Direction
 
 PacketKey = tuple[str, int, Direction]
-FILES = 64
-"""Bundles that one `lianqiao verify` is given."""
+MIN_FILES, MAX_FILES = 32, 400
+"""Bundles that one `lianqiao verify` is given: enough to be worth a process, and to see it move."""
+VERIFIERS = 2
+"""Processes side by side, as many as a small machine has cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,11 @@ def _grants(relay: NodeClient, client_id: str) -> dict[bytes, int]:
 
 def verify_all(stage: Stage, kept: Sequence[Left], progress: Progress) -> Checked:
     """Runs `lianqiao verify` on every bundle. Raises Refused or Invalid where one is refused."""
-    lots = [kept[i : i + FILES] for i in range(0, len(kept), FILES)]
+    files = max(MIN_FILES, min(MAX_FILES, -(-len(kept) // VERIFIERS)))
+    lots = [kept[i : i + files] for i in range(0, len(kept), files)]
     trust, checked = ["--trust", str(stage.trust_file)], Checked()
-    for start in range(0, len(lots), 2):  # as many at a time as this machine may have cores
-        pair = lots[start : start + 2]
+    for start in range(0, len(lots), VERIFIERS):
+        pair = lots[start : start + VERIFIERS]
         told = stage.commands(
             *(["verify", *(str(one.bundle) for one in lot), *trust, "--json"] for lot in pair)
         )

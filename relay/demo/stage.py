@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,15 @@ class Process:
     log: Path
 
 
+@dataclass(slots=True)
+class Command:
+    """One command that is under way, and the files that it writes to."""
+
+    running: subprocess.Popen[bytes]
+    told: IO[bytes]
+    errors: IO[bytes]
+
+
 class Stage:
     """The network of the demonstration. A context: leaving it stops every process."""
 
@@ -63,8 +73,8 @@ class Stage:
         self.processes: dict[str, Process] = {}
         self.keys: dict[str, SigningKey] = {}
         self._clients: dict[str, NodeClient] = {}
-        self._commands: list[subprocess.Popen[bytes]] = []
-        self._made: dict[str, tuple[Path, str, subprocess.Popen[bytes]]] = {}
+        self._commands: list[Command] = []
+        self._made: dict[str, tuple[Path, str, Command]] = {}
         self._failed = False
         self._abandoned = False
         self._nothing_happened = False
@@ -147,7 +157,8 @@ class Stage:
     def _serve(self, name: str, where: Path, address: str) -> Process:
         log = self.directory / "nodes" / f"{name}.log"
         with log.open("ab") as file:
-            running = spawn(["serve", "--config", str(where / "config.toml")], log=file)
+            serve = ["serve", "--config", str(where / "config.toml")]
+            running = spawn(serve, file, file, ends_with_us=True)
         return Process(where, address, running, log)
 
     def _wait_serving(self, name: str) -> None:
@@ -197,22 +208,24 @@ class Stage:
         begun = [self._begin(arguments) for arguments in each]
         return [self._end(a[0], running) for a, running in zip(each, begun, strict=True)]
 
-    def _begin(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-        self._commands.append(spawn(arguments))
+    def _begin(self, arguments: Sequence[str]) -> Command:
+        # Into files: commands that run side by side must not wait for one another's reader.
+        told, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
+        self._commands.append(Command(spawn(arguments, told, errors), told, errors))
         return self._commands[-1]
 
-    def _end(self, what: str, running: subprocess.Popen[bytes]) -> str:
+    def _end(self, what: str, command: Command) -> str:
         try:
-            output, errors = running.communicate(timeout=CALL_SECONDS)
+            code = command.running.wait(CALL_SECONDS)
         except subprocess.TimeoutExpired:
             raise Unavailable(
                 Reason.CHAIN_UNREACHABLE, f"lianqiao {what} did not end in time"
             ) from None
-        self._commands.remove(running)
-        if running.returncode:
-            told = errors.decode(errors="replace").strip()[-MAX_TOLD:]
-            raise Refused(Reason.CONTRACT_REFUSED, f"lianqiao {what}: {told}")
-        return output.decode(errors="replace")
+        self._commands.remove(command)
+        output, errors = (_text(file) for file in (command.told, command.errors))
+        if code:
+            raise Refused(Reason.CONTRACT_REFUSED, f"lianqiao {what}: {errors.strip()[-MAX_TOLD:]}")
+        return output
 
     # --- what is reached through them
 
@@ -271,7 +284,8 @@ class Stage:
         trace: TracebackType | None,
     ) -> None:
         self.abandon()
-        stop([*self._commands, *(process.running for process in self.processes.values())])
+        nodes = [process.running for process in self.processes.values()]
+        stop([*(command.running for command in self._commands), *nodes])
         if self._nothing_happened or not (self.keep or self._failed or error is not None):
             self._remove(_ENDED)
         if self._lock is not None:
@@ -331,19 +345,28 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
-def spawn(arguments: Sequence[str], log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+def spawn(
+    arguments: Sequence[str], told: IO[bytes], errors: IO[bytes], *, ends_with_us: bool = False
+) -> subprocess.Popen[bytes]:
     """Starts a `lianqiao` command with what this process can import, and no setting of the user's.
 
-    With a `log`, all that it says goes there, and it ends when this process does.
+    `told` and `errors` take what it prints; with `ends_with_us` it ends when this process does.
     """
     settings = {k: v for k, v in os.environ.items() if not k.startswith("LIANQIAO_")}
     settings["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    module = "relay.cli" if log is None else "relay.demo.child"
+    module = "relay.demo.child" if ends_with_us else "relay.cli"
     return subprocess.Popen(  # noqa: S603 (our own interpreter and our own module)
         [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.DEVNULL if log is None else subprocess.PIPE,
-        stdout=subprocess.PIPE if log is None else log,
-        stderr=subprocess.PIPE if log is None else subprocess.STDOUT,
+        stdin=subprocess.PIPE if ends_with_us else subprocess.DEVNULL,
+        stdout=told,
+        stderr=errors,
         env=settings,
         start_new_session=True,
     )
+
+
+def _text(file: IO[bytes]) -> str:
+    """All that a command wrote to a file, which is closed."""
+    with file:
+        file.seek(0)
+        return file.read().decode(errors="replace")
