@@ -1,1 +1,1 @@
-"""Lianqiao: a relay that verifies what each ledger claims and runs contracts on what it verified."""
+"""Lianqiao: a relay verifies what each ledger claims and runs contracts on what it verified."""

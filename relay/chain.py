@@ -47,7 +47,7 @@ class PacketStep:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One verb for the receiving chain to run on one packet (RECEIVE, ACKNOWLEDGE, TIMEOUT, EXPIRE)."""
+    """One verb for the receiving chain to run on one packet: every step but SEND."""
 
     step: Step
     packet: Packet
@@ -113,7 +113,7 @@ class ClientStatus:
 
 
 class Chain(Protocol):
-    """I/O with one chain. Every method raises Unavailable(CHAIN_UNREACHABLE) and nothing untyped."""
+    """I/O with one chain. Every method may raise Unavailable(CHAIN_UNREACHABLE), typed always."""
 
     @property
     def chain_id(self) -> str:

@@ -51,7 +51,7 @@ class State(Protocol):
     def scan(
         self, prefix: bytes, *, after: bytes = b"", limit: int = 1000
     ) -> Sequence[tuple[bytes, bytes]]:
-        """(key, value) pairs whose key starts with `prefix`, greater than `after`, in byte order."""
+        """(key, value) pairs whose key starts with `prefix`, above `after`, in byte order."""
         ...
 
     def put(self, key: bytes, value: bytes) -> None:
