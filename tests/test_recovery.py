@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from relay import recovery
 from relay.chain import Item, Outcome, Step
+from relay.epoch import open_epoch
 from relay.errors import LianqiaoError, Reason
 from relay.fold import Fold
 from relay.fsck import fsck
@@ -316,11 +317,12 @@ def _later_epoch(world: World, at: Path | None = None) -> None:
         [(f"{ZJ}-{i}", key) for i, key in enumerate(keys_of(ZJ))],
         HighWaterMark(world.path / "zj-1.mark"),
     )
-    world.path.joinpath("zj-1.mark").write_text('{"size": 0, "body": ""}')
+    store = Store(sqlite_url(world.path / "zj.db"))
+    open_epoch(store, "zj/0", HighWaterMark(world.path / "lost.mark"), world.clock())
     world.nodes[ZJ] = Node(
         chain_id=ZJ,
         role="ledger",
-        store=Store(sqlite_url(world.path / "zj.db")),
+        store=store,
         signer=signer,
         client_types=TYPES,
         contracts={"echo": ECHO},
@@ -366,8 +368,10 @@ def test_a_client_follows_its_ledger_into_a_later_epoch(world: World) -> None:
 
 
 def _forget_zj(world: World) -> None:
-    """Its bodies are of two epochs, which its own fsck is told elsewhere."""
-    world.nodes.pop(ZJ).close()
+    """Its own fsck is asked for its own origin."""
+    zj = world.nodes.pop(ZJ)
+    assert fsck(zj.store, TYPES, zj.origin)[1] == []
+    zj.close()
 
 
 def test_a_sequence_used_twice_never_passes_for_the_first(world: World) -> None:
