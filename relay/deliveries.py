@@ -33,10 +33,10 @@ MAX_BRIDGE = 64
 RACES = 3
 """How often a delivery is made anew because another relayer moved the client meanwhile."""
 
-Conflicting = Callable[[ClientStatus, Sequence[bytes]], None]
+Carried = Callable[[str, Sequence[bytes], bool], None]
 
 
-def _nothing(_: ClientStatus, __: Sequence[bytes]) -> None:
+def _nothing(_: str, __: Sequence[bytes], ___: bool) -> None:
     """For destinations whose stored headers are not at hand."""
 
 
@@ -54,8 +54,9 @@ class Deliveries:
 
     source: Chain
     destination: Chain
-    conflicting: Conflicting = _nothing
-    """Told of headers that the destination's client refused: (its status, the raw headers)."""
+    carried: Carried = _nothing
+    """Told of headers that were given to the destination: (its client, the raw headers, whether
+    they were refused)."""
 
     def submit(
         self, ends: Ends, waiting: Sequence[Waiting], report: SideReport
@@ -138,8 +139,9 @@ class Deliveries:
         """The one answer there must be; refused headers are looked at for what they prove."""
         if len(results) != 1 or len(results[0].items) != len(delivery.items):
             raise Malformed("a chain answered another number of items than it was given")
-        if results[0].headers.outcome is Outcome.REFUSED:
-            self.conflicting(self.destination.client(delivery.client_id), delivery.headers)
+        if delivery.headers:
+            refused = results[0].headers.outcome is Outcome.REFUSED
+            self.carried(delivery.client_id, delivery.headers, refused)
         return results[0]
 
     def update(self, ends: Ends, height: int, report: SideReport) -> None:

@@ -9,7 +9,10 @@ from relay.evidence import Evidence
 from relay.light.types import Witness
 from relay.node import Node
 from relay.query import get_client, packet_steps
+from relay.store import ConsensusRow
+from relay.store.lookups import all_clients
 from relay.views import ClientView
+from relay.watch import VerifiedHead
 
 
 class LocalChain:
@@ -46,6 +49,21 @@ class LocalChain:
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""
         return self._evidence.prove(paths, height)
+
+    def verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
+        """See relay.watch.KnowingChain."""
+        with self.node.store.reading() as tx:
+            rows = [row for row in all_clients(tx) if row.chain_id == chain_id]
+            stored = [tx.load(ConsensusRow, row.lineage, row.latest_height) for row in rows]
+        return [
+            VerifiedHead(row.client_id, bytes(head.header), row.frozen != 0)
+            for row, head in zip(rows, stored, strict=True)
+            if head is not None
+        ]
+
+    def accuse(self, client_id: str, evidence: bytes) -> None:
+        """See relay.watch.KnowingChain."""
+        self.node.submit_misbehaviour(client_id, evidence)
 
     def submit(self, deliveries: Sequence[Delivery]) -> Sequence[DeliveryResult]:
         """See relay.chain.Chain."""

@@ -77,6 +77,17 @@ def get_client(store: Store, client_id: str) -> ClientView:
         return _client_view(connection, ClientRow(*found))
 
 
+def verified_header(store: Store, client_id: str) -> bytes:
+    """The newest header that a client has verified, raw. Raises NotFound(CLIENT_NOT_FOUND)."""
+    get_client(store, client_id)
+    with store.read() as connection:
+        row = ClientRow(*connection.execute(_ONE_CLIENT, {"client_id": client_id}).one())
+        query = select(_CONSENSUS.c.header).where(
+            _CONSENSUS.c.client_id == row.lineage, _CONSENSUS.c.height == row.latest_height
+        )
+        return bytes(connection.execute(query).scalar_one())
+
+
 def list_clients(store: Store, after: str = "", limit: int = MAX_PAGE) -> list[ClientView]:
     """In order of client id."""
     with store.read() as connection:

@@ -23,24 +23,25 @@ to be had, since the contract has a reason of its own for that.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
-from relay.chain import MAX_BATCH, Chain, ClientStatus, Step
+from relay.chain import MAX_BATCH, Chain, Step
 from relay.contract import HeadNeed
 from relay.deliveries import Deliveries, Ends
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
 from relay.lane import MAX_WAITING, Side
 from relay.lane_report import LaneReport, SideReport, log_turn
-from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.types import ClientType
 from relay.outbox import Outbox, Waiting, printable
 from relay.pace import Wait, run_lanes
 from relay.packet import MAX_INT, MAX_TIMEOUT_AHEAD, Packet
 from relay.steps import item_of
-from relay.store import ConsensusRow, Store
+from relay.store import Store
 from relay.views import Cleared
+from relay.watch import COMPARE_SECONDS, Keep, Submit, Watch
 
 OUT, IN = "out", "in"
 MAX_LANES = 1000
@@ -49,7 +50,15 @@ OVERDUE = MAX_TIMEOUT_AHEAD + 3600
 _log = structlog.get_logger("lianqiao.lane")
 
 HeadsNeeded = Callable[[Sequence[Packet]], Sequence[Sequence[HeadNeed]]]
-Misbehaviour = Callable[[str, bytes], object]
+DEFAULT_TYPES: Mapping[str, ClientType] = {CHECKPOINT.name: CHECKPOINT}
+
+
+def _nobody(client_id: str, evidence: bytes) -> None:
+    raise Refused(Reason.NOT_PERMITTED, "this relayer gives evidence to no client of its node")
+
+
+def _nowhere(chain_id: str, evidence: bytes) -> None:
+    """Evidence that was taken is on the journals of those who took it."""
 
 
 def _no_needs(packets: Sequence[Packet]) -> Sequence[Sequence[HeadNeed]]:
@@ -65,7 +74,7 @@ class Lane:
         self.remote = remote
         self._relayer = relayer
         local, outbox = relayer.local, relayer.outbox
-        away, home = Deliveries(local, remote), Deliveries(remote, local, relayer.accuse)
+        away, home = Deliveries(local, remote), Deliveries(remote, local, relayer.watch.carried)
         self.outward = Side(client_id, OUT, away, outbox)
         self.inward = Side(client_id, IN, home, outbox, relayer.set_aside)
         self._counterparty = ""
@@ -97,6 +106,8 @@ class Lane:
         outward, _ = self.outward.tick(ours, now)
         failing = self.outward.failing or self.inward.failing
         self._note(failing, inward, late, outward)
+        if not failing:
+            self._relayer.look_around(now)
         self._compared = self._compared and not (self._failed and not failing)
         self._failed = failing
         return LaneReport(self.client_id, outward, inward, late)
@@ -176,14 +187,28 @@ class Relayer:
         lanes: Iterable[tuple[str, Chain]] = (),
         *,
         heads_needed: HeadsNeeded = _no_needs,
-        submit_misbehaviour: Misbehaviour | None = None,
+        submit_misbehaviour: Submit | None = None,
+        client_types: Mapping[str, ClientType] = DEFAULT_TYPES,
+        keep_evidence: Keep | None = None,
     ) -> None:
-        """`store` is the local node's; `lanes` are (local client id, remote chain) pairs."""
+        """`store` is the local node's; `lanes` are (local client id, remote chain) pairs.
+
+        `submit_misbehaviour` gives evidence to a client of the node, `keep_evidence` keeps it for
+        people; headers of `client_types` are compared.
+        """
         self.local = local
         self.outbox = Outbox(store)
         self._store = store
         self._heads_needed = heads_needed
-        self._submit_misbehaviour = submit_misbehaviour
+        self._next_look = 0
+        self.watch = Watch(
+            store,
+            local,
+            client_types,
+            self._working,
+            submit_misbehaviour or _nobody,
+            keep_evidence or _nowhere,
+        )
         self._lanes: dict[str, Lane] = {}
         self._lock = threading.Lock()
         for client_id, remote in lanes:
@@ -296,25 +321,17 @@ class Relayer:
         except NotFound:
             return True  # nothing can be fetched for it: the contract says what that means
 
-    # --- conflicting heads
+    # --- two histories
 
-    def accuse(self, status: ClientStatus, headers: Sequence[bytes]) -> None:
-        """Submits evidence where a refused header contradicts one that was verified before."""
-        if self._submit_misbehaviour is None:
-            return
-        with self._store.reading() as tx:
-            known = tx.load(ConsensusRow, status.client_id, status.latest_height)
-        lane = self._lanes.get(status.client_id)
-        if known is None or lane is None:
-            return
-        suspects = list(headers)
-        with suppress(LianqiaoError):  # where it hides that height, those at hand must do
-            suspects += lane.remote.headers(0, status.latest_height, status.algorithm)
-        for suspect in suspects:
-            try:
-                evidence = encode_evidence(Evidence(bytes(known.header), suspect))
-                self._submit_misbehaviour(status.client_id, evidence)
-            except LianqiaoError:
-                continue  # no evidence: verified there as anybody's would be
-            _log.error("misbehaviour", client_id=status.client_id, height=status.latest_height)
-            return
+    def look_around(self, now: int) -> None:
+        """Compares what clients elsewhere know of the chains that are followed here, if it is time
+        (relay.watch)."""
+        with self._lock:
+            if now < self._next_look:
+                return
+            self._next_look = now + COMPARE_SECONDS
+        self.watch.look_around()
+
+    def _working(self) -> list[tuple[str, Chain]]:
+        """The chains that answer."""
+        return [(lane.client_id, lane.remote) for lane in self.lanes if not lane.stopped[0]]

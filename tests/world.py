@@ -69,6 +69,8 @@ class World:
     networks: dict[str, MemoryChain] = field(default_factory=dict)
     """Each node as relayers reach it: set `plan` or `reachable` to disturb the way there."""
     relayers: dict[str, Relayer] = field(default_factory=dict)
+    evidence: list[tuple[str, bytes]] = field(default_factory=list)
+    """(chain id, evidence) that relayers have kept."""
 
     url_of: Callable[[Path], str] = everyday_url
     """The database of a node whose file it would be; another kind in tests that ask for it."""
@@ -165,6 +167,8 @@ class World:
             lanes,
             heads_needed=node.heads_needed,
             submit_misbehaviour=node.submit_misbehaviour,
+            client_types=node.client_types,
+            keep_evidence=lambda chain_id, raw: self.evidence.append((chain_id, raw)),
         )
 
     def restart(self, name: str) -> Relayer:

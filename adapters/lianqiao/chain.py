@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from typing import ParamSpec, TypeVar, cast
 
 from relay.chain import MAX_BATCH, Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
@@ -26,6 +27,7 @@ from relay.errors import (
 )
 from relay.light.types import Witness
 from relay.local import client_status
+from relay.watch import MAX_HEADS, VerifiedHead
 
 TIMEOUT_SECONDS = 20.0
 """Deadline of each call."""
@@ -95,6 +97,21 @@ class LianqiaoChain:
         for part in _parts(deliveries):
             results += self._typed(self._node.deliver, part)
         return results
+
+    def verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
+        """See relay.watch.KnowingChain."""
+        return self._typed(self._verified_heads, chain_id)
+
+    def _verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
+        following = (v for v in self._node.clients() if v.state.chain_id == chain_id)
+        return [
+            VerifiedHead(v.client_id, self._node.verified_header(v.client_id), v.frozen)
+            for v in islice(following, MAX_HEADS)
+        ]
+
+    def accuse(self, client_id: str, evidence: bytes) -> None:
+        """See relay.watch.KnowingChain."""
+        self._typed(self._node.submit_misbehaviour, client_id, evidence)
 
     def wait(self, client_id: str, after: int, seconds: float) -> bool:
         """See relay.pace.WaitingChain: by a stream, so that resting costs no calls."""

@@ -22,6 +22,7 @@ from typing import TypeVar
 from relay.chain import Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
 from relay.errors import Malformed, NotFound, Reason, Unavailable
 from relay.light.types import Witness
+from relay.watch import KnowingChain, VerifiedHead
 
 MAX_LATE = 100
 
@@ -94,6 +95,19 @@ class MemoryChain:
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""
         return self._call("prove", lambda: self.inner.prove(paths, height))
+
+    def verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
+        """See relay.watch.KnowingChain; nothing where the chain behind this one is none."""
+        inner = self.inner
+        if not isinstance(inner, KnowingChain):
+            return ()
+        return self._call("verified_heads", lambda: inner.verified_heads(chain_id))
+
+    def accuse(self, client_id: str, evidence: bytes) -> None:
+        """See relay.watch.KnowingChain."""
+        inner = self.inner
+        if isinstance(inner, KnowingChain):
+            self._call("accuse", lambda: inner.accuse(client_id, evidence))
 
     def submit(self, deliveries: Sequence[Delivery]) -> Sequence[DeliveryResult]:
         """See relay.chain.Chain."""

@@ -14,6 +14,8 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relay.cli import output
@@ -84,7 +86,7 @@ def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if lanes is not None:
-        _start_lanes(node, lanes, stop, stack)
+        _start_lanes(config, node, lanes, stop, stack)
         stores = {**stores, "lanes": lanes, "remote": lanes.remote}
     if config.witnesses:
         stores = {**stores, "witnesses": _start_cosigning(config, node, stop, stack)}
@@ -124,7 +126,24 @@ def _lanes(config: Config) -> Lanes | None:
     return Lanes(config.data / "lanes.json", config.lanes)
 
 
-def _start_lanes(node: Node, lanes: Lanes, stop: threading.Event, stack: ExitStack) -> None:
+def _keep_evidence(directory: Path, chain_id: str, evidence: bytes) -> None:
+    """Keeps proof of two histories in a file, for `lianqiao clients accuse` on other nodes."""
+    from hashlib import sha256
+
+    path = directory / f"{sha256(evidence).hexdigest()[:32]}.evidence"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        path.write_bytes(evidence)
+    except OSError as error:
+        # Whoever could be reached has it already, and it is on the journals of those.
+        output.note(f"evidence against {chain_id} could not be kept: {error.strerror}")
+    else:
+        output.note(f"warning: {chain_id} signed two histories; evidence: {path}")
+
+
+def _start_lanes(
+    config: Config, node: Node, lanes: Lanes, stop: threading.Event, stack: ExitStack
+) -> None:
     from relay.local import LocalChain
     from relay.relayer import Relayer
 
@@ -133,6 +152,8 @@ def _start_lanes(node: Node, lanes: Lanes, stop: threading.Event, stack: ExitSta
         LocalChain(node),
         heads_needed=node.heads_needed,
         submit_misbehaviour=node.submit_misbehaviour,
+        client_types=node.client_types,
+        keep_evidence=partial(_keep_evidence, config.data / "evidence"),
     )
     lanes.start(relayer)
 

@@ -17,7 +17,7 @@ from relay.client.connection import Connection
 from relay.codec import packets as codec
 from relay.codec.clients import client_from_pb, client_state_to_pb, witness_to_pb
 from relay.codec.evidence import head_from_pb
-from relay.codec.fields import blobs, integer, malformed
+from relay.codec.fields import blob, blobs, integer, malformed
 from relay.light.types import MAX_HEADER_BYTES, ClientState, Witness
 from relay.views import (
     ClientView,
@@ -58,6 +58,12 @@ class ClientCalls(Calls):
         """One client. Raises NotFound(CLIENT_NOT_FOUND)."""
         request = cpb.GetClientRequest(client_id=client_id)
         return client_from_pb(self._connection.call(self._clients.GetClient, request).client)
+
+    def verified_header(self, client_id: str) -> bytes:
+        """The newest header that one of the node's clients has verified, raw."""
+        request = cpb.GetVerifiedHeaderRequest(client_id=client_id)
+        response = self._connection.call(self._clients.GetVerifiedHeader, request)
+        return blob(response.header, "header", MAX_HEADER_BYTES, least=1)
 
     def clients(self) -> Iterator[ClientView]:
         """All clients."""

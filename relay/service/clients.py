@@ -52,6 +52,14 @@ class ClientServicer(rpc.ClientServiceServicer):
         view = query.get_client(self._parts.node.store, name(request.client_id, "client_id"))
         return pb.GetClientResponse(client=client_to_pb(view, self._parts.clock()))
 
+    def GetVerifiedHeader(
+        self, request: pb.GetVerifiedHeaderRequest, context: grpc.ServicerContext
+    ) -> pb.GetVerifiedHeaderResponse:
+        """query.verified_header."""
+        client_id = name(request.client_id, "client_id")
+        header = query.verified_header(self._parts.node.store, client_id)
+        return pb.GetVerifiedHeaderResponse(header=header)
+
     def ListClients(
         self, request: pb.ListClientsRequest, context: grpc.ServicerContext
     ) -> pb.ListClientsResponse:

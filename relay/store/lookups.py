@@ -29,6 +29,16 @@ def consensus_states(tx: Transaction, lineage: str, limit: int) -> list[bytes]:
     return [*staged, *(bytes(state) for state in stored)]
 
 
+def nearest_headers(tx: Transaction, lineage: str, height: int) -> list[ConsensusRow]:
+    """The stored headers of a lineage next to a height: at it, else those below and above it."""
+    query = select(*columns(ConsensusRow)).where(_CONSENSUS.c.client_id == lineage)
+    below = query.where(_CONSENSUS.c.height <= height).order_by(_CONSENSUS.c.height.desc())
+    above = query.where(_CONSENSUS.c.height > height).order_by(_CONSENSUS.c.height)
+    found = [tx.connection.execute(one.limit(1)).one_or_none() for one in (below, above)]
+    rows = [ConsensusRow(*row) for row in found if row is not None]
+    return rows[:1] if rows and rows[0].height == height else rows
+
+
 def header_rows(tx: Transaction, lineage: str, low: int, high: int) -> list[ConsensusRow]:
     """The stored headers of a lineage from height `low` to `high`, both included, ascending."""
     query = (

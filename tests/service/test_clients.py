@@ -11,6 +11,7 @@ from lianqiao.relay.v1 import client_service_pb2 as pb
 from lianqiao.relay.v1 import client_service_pb2_grpc
 from relay.codec.clients import client_state_to_pb
 from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.types import ClientState
 from tests.service.nodes import Running, fork, pin, send
 
@@ -33,6 +34,16 @@ def test_what_was_pinned_is_shown(pair) -> None:
     assert not view.frozen
     assert view.expires == view.latest.time + view.state.trusting_period
     assert [v.client_id for v in ledger.client.clients()] == [here]
+
+
+def test_what_a_client_was_shown_can_be_compared(pair) -> None:
+    ledger, _, here, _ = pair
+    header = CHECKPOINT.decode_header(ledger.client.verified_header(here))
+    assert header.height == ledger.client.client(here).latest.height
+    assert header.chain_id == "east/0"
+    with pytest.raises(NotFound) as err:
+        ledger.client.verified_header("checkpoint-9")
+    assert err.value.reason is Reason.CLIENT_NOT_FOUND
 
 
 def test_expiry_is_told_by_the_clock(pair) -> None:

@@ -1,0 +1,273 @@
+"""What a relayer does about a chain that shows two histories: it compares, proves it, and tells.
+
+Whoever is shown only one history cannot see that there are two. A relayer sees more than any one
+client: each header that it carries, what its node's clients of the same chain have verified, and,
+where it can be asked, what the clients of the chains that it reaches have verified. So
+
+1. each header carried to a client here is compared with what every client here of that chain has
+   verified: at the same height another header, below it a later time, above it an earlier one;
+2. where a client refuses a header, the chain is asked for the heights that were verified before: a
+   chain that contradicts itself shows it there;
+3. now and then (COMPARE_SECONDS) the newest heads that clients elsewhere have verified of a chain
+   are compared in the same way, those of this node's own chain too. Where no client here has that
+   height, the chain is asked for it.
+
+What contradicts is two signed headers: evidence. It is given to every client of that chain that the
+relayer reaches, each of which verifies it for itself, and kept for `lianqiao clients accuse`.
+Nothing here is trusted or needed for safety: a client accepts no second history anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import structlog
+
+from relay.chain import Chain
+from relay.errors import LianqiaoError
+from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.light.states import decode_client_state
+from relay.light.types import ClientState, ClientType, Header
+from relay.store import ClientRow, Store
+from relay.store.lookups import all_clients, nearest_headers
+
+COMPARE_SECONDS = 60
+MAX_HEADS = 100
+"""Heads of one chain that are looked at in one comparison."""
+_log = structlog.get_logger("lianqiao.watch")
+
+Submit = Callable[[str, bytes], object]
+Keep = Callable[[str, bytes], object]
+"""Keeps evidence against a chain: (chain id with its epoch, evidence)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedHead:
+    """The newest header that a client has verified."""
+
+    client_id: str
+    header: bytes
+    frozen: bool = False
+
+
+@runtime_checkable
+class KnowingChain(Protocol):
+    """What a chain may offer besides relay.chain.Chain: what its clients know of other chains."""
+
+    def verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
+        """The newest header of each of its clients that follow `chain_id` (with its epoch)."""
+        ...
+
+    def accuse(self, client_id: str, evidence: bytes) -> None:
+        """Gives evidence to a client, which verifies it. Raises NOT_MISBEHAVIOUR."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """A client here."""
+
+    row: ClientRow
+    state: ClientState
+    type: ClientType
+
+
+class Watch:
+    """Compares headers for one node. Thread-safe: what it remembers only saves it work."""
+
+    def __init__(
+        self,
+        store: Store,
+        local: Chain,
+        types: Mapping[str, ClientType],
+        remotes: Callable[[], Sequence[tuple[str, Chain]]],
+        submit: Submit,
+        keep: Keep,
+    ) -> None:
+        """`remotes` gives (client id here, chain) of each lane that works; `submit` gives evidence
+        to a client here."""
+        self._store = store
+        self._local = local
+        self._types = types
+        self._remotes = remotes
+        self._submit = submit
+        self._keep = keep
+        self._same: dict[tuple[str, int], bytes] = {}
+        """(chain id, height) -> hash of the header found to be the same everywhere."""
+        self._told: set[bytes] = set()
+
+    # --- 1, 2
+
+    def carried(self, client_id: str, headers: Sequence[bytes], refused: bool) -> None:
+        """Looks at headers that were just given to a client of this node."""
+        chain_id = next((r.chain_id for r in self._rows() if r.client_id == client_id), "")
+        followed = self._followed(chain_id)
+        if len(followed) < 2 and not refused:
+            return  # its one client has compared them with all that is known here
+        found = any(self._compare(followed, chain_id, raw) for raw in headers)
+        if refused and not found:
+            for height in sorted({f.row.latest_height for f in followed}):
+                raw = self._ask(client_id, followed, height)
+                if raw is not None and self._compare(followed, chain_id, raw):
+                    return
+
+    # --- 3
+
+    def look_around(self) -> None:
+        """Compares the newest heads that clients elsewhere have verified with what is known here.
+
+        A chain that does not answer now is asked the next time.
+        """
+        remotes = self._remotes()
+        chains = {row.chain_id for row in self._rows()} | {self._own_origin()}
+        for chain_id in sorted(chains - {""}):
+            followed = self._followed(chain_id)
+            for _, remote in remotes:
+                for head in _heads_of(remote, chain_id):
+                    self._look(chain_id, followed, head.header)
+            for one in followed:
+                self._ask_the_others(chain_id, followed, one)
+
+    def _look(self, chain_id: str, followed: Sequence[_Followed], raw: bytes) -> None:
+        header = self._decode(chain_id, raw)
+        if header is None or self._same.get((chain_id, header.height)) == header.hash:
+            return
+        if self._compare(followed, chain_id, raw):
+            return
+        asked = [self._ask(one.row.client_id, followed, header.height) for one in followed]
+        if not followed:
+            asked = [self._own_header(header)]
+        for other in asked:
+            if other is not None and not self._contradict(chain_id, raw, other):
+                self._remember(chain_id, header)
+
+    def _ask_the_others(self, chain_id: str, all_: Sequence[_Followed], one: _Followed) -> None:
+        """Each node of a chain that a lane reaches must show what a client has verified."""
+        if len(all_) < 2:
+            return
+        for other in all_:
+            if other is not one:
+                raw = self._ask(other.row.client_id, all_, one.row.latest_height)
+                if raw is not None:
+                    self._compare(all_, chain_id, raw)
+
+    # --- comparing
+
+    def _compare(self, followed: Sequence[_Followed], chain_id: str, raw: bytes) -> bool:
+        """Whether a header contradicts what a client here has verified; if so, that is told."""
+        header = self._decode(chain_id, raw)
+        if header is None:
+            return False
+        for one in followed:
+            with self._store.reading() as tx:
+                near = nearest_headers(tx, one.row.lineage, header.height)
+            for row in near:
+                if self._contradict(chain_id, bytes(row.header), raw):
+                    return True
+        return False
+
+    def _contradict(self, chain_id: str, first: bytes, second: bytes) -> bool:
+        one, other = self._decode(chain_id, first), self._decode(chain_id, second)
+        if one is None or other is None or not self._conflict(one, other):
+            return False
+        evidence = encode_evidence(Evidence(first, second))
+        return self._tell(chain_id, evidence, one.hash + other.hash)
+
+    def _conflict(self, one: Header, other: Header) -> bool:
+        if one.height == other.height:
+            return one.hash != other.hash
+        lower, upper = sorted((one, other), key=lambda header: header.height)
+        return upper.time < lower.time
+
+    def _tell(self, chain_id: str, evidence: bytes, key: bytes) -> bool:
+        """Gives evidence to every client of the chain that can be reached; whether one took it."""
+        if key in self._told:
+            return True
+        ways: list[tuple[Submit, str]] = [
+            (self._submit, row.client_id)
+            for row in self._rows()
+            if row.chain_id == chain_id and not row.frozen
+        ]
+        for _, remote in self._remotes():
+            if isinstance(remote, KnowingChain):
+                heads = _heads_of(remote, chain_id)
+                ways += [(remote.accuse, head.client_id) for head in heads if not head.frozen]
+        taken = [client_id for submit, client_id in ways if _accepts(submit, client_id, evidence)]
+        if not taken:
+            return False  # two headers, but nobody finds that they were signed
+        self._told.add(key)
+        self._keep(chain_id, evidence)
+        _log.error("misbehaviour", chain_id=chain_id, clients=len(taken))
+        return True
+
+    # --- asking
+
+    def _ask(self, client_id: str, followed: Sequence[_Followed], height: int) -> bytes | None:
+        """The header of a height, from the chain behind a client."""
+        remote = dict(self._remotes()).get(client_id)
+        state = next((f.state for f in followed if f.row.client_id == client_id), None)
+        if remote is None or state is None:
+            return None
+        try:
+            return remote.headers(0, height, state.algorithm, state.witnesses)[-1]
+        except (LianqiaoError, IndexError):
+            return None
+
+    def _own_header(self, header: Header) -> bytes | None:
+        algorithm = header.signatures[0].algorithm if header.signatures else "ed25519"
+        try:
+            return self._local.headers(0, header.height, algorithm)[-1]
+        except (LianqiaoError, IndexError):
+            return None
+
+    def _own_origin(self) -> str:
+        try:
+            raw = self._local.headers(0, self._local.latest_height())[-1]
+        except (LianqiaoError, IndexError):
+            return ""
+        return next((h.chain_id for h in self._decodings(raw)), "")
+
+    def _rows(self) -> list[ClientRow]:
+        with self._store.reading() as tx:
+            return all_clients(tx)
+
+    def _followed(self, chain_id: str) -> list[_Followed]:
+        rows = [row for row in self._rows() if row.chain_id == chain_id]
+        return [
+            _Followed(row, decode_client_state(bytes(row.state)), self._types[row.client_type])
+            for row in rows
+            if row.client_type in self._types
+        ]
+
+    def _decode(self, chain_id: str, raw: bytes) -> Header | None:
+        return next((h for h in self._decodings(raw) if h.chain_id == chain_id), None)
+
+    def _decodings(self, raw: bytes) -> Iterable[Header]:
+        for client_type in self._types.values():
+            try:
+                yield client_type.decode_header(raw)
+            except LianqiaoError:
+                continue
+
+    def _remember(self, chain_id: str, header: Header) -> None:
+        self._same = {k: v for k, v in self._same.items() if k[0] != chain_id}
+        self._same[chain_id, header.height] = header.hash
+
+
+def _heads_of(remote: Chain, chain_id: str) -> Sequence[VerifiedHead]:
+    if not isinstance(remote, KnowingChain):
+        return ()
+    try:
+        return remote.verified_heads(chain_id)[:MAX_HEADS]
+    except LianqiaoError:
+        return ()
+
+
+def _accepts(submit: Submit, client_id: str, evidence: bytes) -> bool:
+    try:
+        submit(client_id, evidence)
+    except LianqiaoError:
+        return False
+    return True
