@@ -125,6 +125,8 @@ class PacketServicer(rpc.PacketServiceServicer):
                 raise Unavailable(Reason.SHUTTING_DOWN, "the node stops", cursor=cursor)
             size = node.shown_size
             steps = query.packet_steps(node.store, client_id, cursor, WATCH_BATCH, node.shown)
+            # Told of what it cannot prove yet, a reader would ask again at once, and again.
+            steps = [step for step in steps if step.height <= size]
             now = clock()
             if steps or now - told >= HEARTBEAT_SECONDS:
                 told = now

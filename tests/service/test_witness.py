@@ -15,7 +15,7 @@ from relay.light.types import ValidatorSet
 from relay.node import Node
 from relay.store.cosignatures import Shown
 from relay.witness import Witness
-from tests.service.nodes import START, Clock, Running, follow, run
+from tests.service.nodes import START, Clock, Running, follow, join, run, send
 
 
 def _witness(folder: Path) -> Running:
@@ -70,6 +70,19 @@ def test_a_head_is_cosigned_over_the_network(pair: tuple[Running, Running]) -> N
         assert CHECKPOINT.decode_header(raw).cosignatures == ()
     status = hub.client.status()
     assert (status.witness_quorum, status.signed_size) == (1, hub.node.head.size)
+
+
+def test_a_watch_tells_of_what_is_shown(pair: tuple[Running, Running]) -> None:
+    zj, hub = pair
+    pinned = zj.client.status().own_witness
+    assert pinned is not None
+    _, there = join(zj, hub)
+    hub.node.shown = Shown((pinned,), 1)
+    hub.node._tell()
+    send(hub, there, "hello")
+    assert list(hub.client.watch(there, 0, 0.3)) == []
+    assert Cosigning(hub.node, pinned, zj.address, zj.client).tick(START)
+    assert [step is not None for _, step in hub.client.watch(there, 0, 0.3)] == [True]
 
 
 def test_a_node_without_a_witness_key_says_so(pair: tuple[Running, Running]) -> None:
