@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from relay.chain import ClientStatus, Delivery, DeliveryResult, PacketStep
 from relay.evidence import Evidence
@@ -50,10 +50,10 @@ class LocalChain:
         """See relay.chain.Chain."""
         return self._evidence.prove(paths, height)
 
-    def verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
+    def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain."""
         with self.node.store.reading() as tx:
-            rows = [row for row in all_clients(tx) if row.chain_id == chain_id]
+            rows = [row for row in all_clients(tx) if row.chain_id in chain_ids]
             stored = [tx.load(ConsensusRow, row.lineage, row.latest_height) for row in rows]
         return [
             VerifiedHead(row.client_id, bytes(head.header), row.frozen != 0)

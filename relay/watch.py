@@ -19,7 +19,7 @@ Nothing here is trusted or needed for safety: a client accepts no second history
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -35,7 +35,7 @@ from relay.store.lookups import all_clients, nearest_headers
 
 COMPARE_SECONDS = 60
 MAX_HEADS = 100
-"""Heads of one chain that are looked at in one comparison."""
+"""Heads that one chain is asked for in one comparison."""
 _log = structlog.get_logger("lianqiao.watch")
 
 Submit = Callable[[str, bytes], object]
@@ -56,8 +56,8 @@ class VerifiedHead:
 class KnowingChain(Protocol):
     """What a chain may offer besides relay.chain.Chain: what its clients know of other chains."""
 
-    def verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
-        """The newest header of each of its clients that follow `chain_id` (with its epoch)."""
+    def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
+        """The newest header of each of its clients that follow one of `chain_ids` (with epochs)."""
         ...
 
     def accuse(self, client_id: str, evidence: bytes) -> None:
@@ -122,13 +122,15 @@ class Watch:
         """
         remotes = self._remotes()
         chains = {row.chain_id for row in self._rows()} | {self._own_origin()}
-        for chain_id in sorted(chains - {""}):
-            followed = self._followed(chain_id)
-            for _, remote in remotes:
-                for head in _heads_of(remote, chain_id):
-                    self._look(chain_id, followed, head.header)
-            for one in followed:
-                self._ask_the_others(chain_id, followed, one)
+        followed = {chain_id: self._followed(chain_id) for chain_id in sorted(chains - {""})}
+        for _, remote in remotes:
+            for head in _heads_of(remote, followed):
+                for header in self._decodings(head.header):
+                    if header.chain_id in followed:
+                        self._look(header.chain_id, followed[header.chain_id], head.header)
+        for chain_id, clients in followed.items():
+            for one in clients:
+                self._ask_the_others(chain_id, clients, one)
 
     def _look(self, chain_id: str, followed: Sequence[_Followed], raw: bytes) -> None:
         header = self._decode(chain_id, raw)
@@ -192,7 +194,7 @@ class Watch:
         ]
         for _, remote in self._remotes():
             if isinstance(remote, KnowingChain):
-                heads = _heads_of(remote, chain_id)
+                heads = _heads_of(remote, {chain_id})
                 ways += [(remote.accuse, head.client_id) for head in heads if not head.frozen]
         taken = [client_id for submit, client_id in ways if _accepts(submit, client_id, evidence)]
         if not taken:
@@ -256,11 +258,11 @@ class Watch:
         self._same[chain_id, header.height] = header.hash
 
 
-def _heads_of(remote: Chain, chain_id: str) -> Sequence[VerifiedHead]:
+def _heads_of(remote: Chain, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
     if not isinstance(remote, KnowingChain):
         return ()
     try:
-        return remote.verified_heads(chain_id)[:MAX_HEADS]
+        return remote.verified_heads(chain_ids)[:MAX_HEADS]
     except LianqiaoError:
         return ()
 

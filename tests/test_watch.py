@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,8 +177,8 @@ class _Liar(MemoryChain):
 
     header = b""
 
-    def verified_heads(self, chain_id: str) -> list:  # type: ignore[type-arg]
-        heads = super().verified_heads(chain_id)
+    def verified_heads(self, chain_ids: Collection[str]) -> list:  # type: ignore[type-arg]
+        heads = super().verified_heads(chain_ids)
         lies = [self.header, b"", b"no header", bytes(1000)]
         return [replace(h, header=lie) for h in heads for lie in lies]
 
@@ -197,7 +197,7 @@ def test_what_knows_nothing_of_others_is_not_asked(world: World) -> None:
     assert isinstance(world.networks[ZJ], KnowingChain)
     assert isinstance(world.chain(ZJ), KnowingChain)
     bare = MemoryChain(_Bare())  # type: ignore[arg-type]
-    assert bare.verified_heads("zj/0") == ()
+    assert bare.verified_heads({"zj/0"}) == ()
     with pytest.raises((LianqiaoError, AttributeError)):
         bare.inner.accuse("checkpoint-0", b"")  # type: ignore[attr-defined]
 

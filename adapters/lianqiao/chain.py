@@ -9,7 +9,7 @@ becomes Unavailable(CHAIN_UNREACHABLE), what a node of ours refuses keeps its re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import ParamSpec, TypeVar, cast
@@ -98,12 +98,12 @@ class LianqiaoChain:
             results += self._typed(self._node.deliver, part)
         return results
 
-    def verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
+    def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain."""
-        return self._typed(self._verified_heads, chain_id)
+        return self._typed(self._verified_heads, chain_ids)
 
-    def _verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
-        following = (v for v in self._node.clients() if v.state.chain_id == chain_id)
+    def _verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
+        following = (v for v in self._node.clients() if v.state.chain_id in chain_ids)
         return [
             VerifiedHead(v.client_id, self._node.verified_header(v.client_id), v.frozen)
             for v in islice(following, MAX_HEADS)

@@ -15,7 +15,7 @@ moves the simulated clock before it answers None. Calls are counted by name.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
@@ -96,12 +96,12 @@ class MemoryChain:
         """See relay.chain.Chain."""
         return self._call("prove", lambda: self.inner.prove(paths, height))
 
-    def verified_heads(self, chain_id: str) -> Sequence[VerifiedHead]:
+    def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain; nothing where the chain behind this one is none."""
         inner = self.inner
         if not isinstance(inner, KnowingChain):
             return ()
-        return self._call("verified_heads", lambda: inner.verified_heads(chain_id))
+        return self._call("verified_heads", lambda: inner.verified_heads(chain_ids))
 
     def accuse(self, client_id: str, evidence: bytes) -> None:
         """See relay.watch.KnowingChain."""

@@ -12,6 +12,7 @@ import pytest
 from adapters.lianqiao.chain import LianqiaoChain, _parts, connect
 from relay.chain import MAX_BATCH, Delivery, Item, Step
 from relay.errors import LianqiaoError, Reason, Unavailable
+from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.packet import MAX_PAYLOAD_BYTES, Packet
 from relay.query import get_packet, list_packets
 from relay.server import Limits, RunningServer, start
@@ -197,3 +198,21 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, str]) -> No
     with pytest.raises(LianqiaoError) as err:
         connect(settings)
     assert err.value.reason is Reason.CONFIG_INVALID
+
+
+def test_what_its_clients_were_shown_is_told_over_grpc(world: World) -> None:
+    """And proof of two histories is taken there, or refused for its reason."""
+    server, chain = _served(world, "zj")
+    client_id = world.clients["zj", "hub"]
+    (head,) = chain.verified_heads({"hub/0", "elsewhere/0"})
+    assert (head.client_id, head.frozen) == (client_id, False)
+    assert list(world.chain("zj").verified_heads({"hub/0"})) == [head]
+    assert chain.verified_heads({"hub/1"}) == []
+    with pytest.raises(LianqiaoError) as err:
+        chain.accuse(client_id, encode_evidence(Evidence(head.header, head.header)))
+    assert err.value.reason is Reason.NOT_MISBEHAVIOUR
+    server.stop(0)
+    with pytest.raises(LianqiaoError) as err:
+        chain.verified_heads({"hub/0"})
+    assert err.value.reason is Reason.CHAIN_UNREACHABLE
+    chain.close()
