@@ -1,7 +1,7 @@
 """The rest of the story: records are found, what was granted is delivered, outcomes are reported.
 
 Two ways lead an asking hospital to a record: the patient brings the card that he was given at
-attestation, or the hospital asks the source with his consent. Every fourth patient here forgot his
+attestation, or the hospital asks the source with his consent. Every eighth patient here forgot his
 card.
 """
 
@@ -24,7 +24,7 @@ from relay.errors import Invalid, Reason
 from relay.keys import SigningKey
 from relay.record.parts import Opened, PatientOpening, patient_reference
 
-FORGETFUL = 4
+FORGETFUL = 8
 """One patient in so many comes without a card."""
 REEXAMINED = 10
 """Of so many delivered records one is examined again, each time for the next lawful reason."""

@@ -18,17 +18,17 @@ from relay.chain import MAX_BATCH, Step
 from relay.client import NodeClient
 from relay.contracts.payloads import Notice, fields
 from relay.demo.lots import side_by_side
-from relay.demo.stage import ASKING, RELAY, SOURCE, Stage
+from relay.demo.stage import ASKING, RELAY, SOURCE, Command, Stage
 from relay.demo.story import Case, Progress, wait_answered
 from relay.errors import Invalid, Reason
 from relay.record.parts import encode_record, verify_record
 from relay.views import Direction
 
 PacketKey = tuple[str, int, Direction]
-MIN_FILES, MAX_FILES = 32, 400
-"""Bundles that one `lianqiao verify` is given: enough to be worth a process, and to see it move."""
-VERIFIERS = 2
-"""Processes side by side, as many as a small machine has cores."""
+MIN_FILES, MAX_FILES = 32, 200
+"""Bundles that one `lianqiao verify` is given: enough to be worth a process of its own."""
+WRITERS = 3
+"""Bundles that the relay is asked for at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,17 @@ class Checked:
     """Facts that the proofs showed."""
 
 
-def leave(stage: Stage, cases: Sequence[Case], progress: Progress) -> list[Left]:
-    """Writes the trust file, and bundle and record of each delivered case."""
+def leave(stage: Stage, cases: Sequence[Case], progress: Progress) -> tuple[list[Left], Checked]:
+    """Writes the trust file, and bundle and record of each delivered case; verifies them all.
+
+    While the relay makes the next bundles, `lianqiao verify` reads those before them. Raises
+    Refused or Invalid where it refuses one.
+    """
     stage.trust_file.write_bytes(stage.node(RELAY).trust())
     delivered = [case for case in cases if case.fetched is not None]
     keys = _Keys(stage, delivered)
-    kept = [_files(stage, case) for case in delivered]
-    done = count(1)
+    pairs = [(case, _files(stage, case)) for case in delivered]
+    written, verifying = count(1), []
 
     def write(pair: tuple[Case, Left]) -> None:
         case, left = pair
@@ -67,10 +71,15 @@ def leave(stage: Stage, cases: Sequence[Case], progress: Progress) -> list[Left]
         verify_record(record, case.fetched.commitment)
         left.record.touch(mode=0o600)
         left.record.write_bytes(record)
-        progress("bundle", next(done), len(kept))
+        progress("bundle", next(written), len(pairs))
 
-    side_by_side(stage, write, list(zip(delivered, kept, strict=True)))
-    return kept
+    files = max(MIN_FILES, min(MAX_FILES, len(pairs) // 2))
+    for start in range(0, len(pairs), files):
+        lot = pairs[start : start + files]
+        side_by_side(stage, write, lot, WRITERS)
+        verifying.append(_verify(stage, [left for _, left in lot]))
+    kept = [left for _, left in pairs]
+    return kept, _checked(stage, kept, verifying, progress)
 
 
 def _files(stage: Stage, case: Case) -> Left:
@@ -126,22 +135,22 @@ def _grants(relay: NodeClient, client_id: str) -> dict[bytes, int]:
 # --- verified
 
 
-def verify_all(stage: Stage, kept: Sequence[Left], progress: Progress) -> Checked:
-    """Runs `lianqiao verify` on every bundle. Raises Refused or Invalid where one is refused."""
-    files = max(MIN_FILES, min(MAX_FILES, -(-len(kept) // VERIFIERS)))
-    lots = [kept[i : i + files] for i in range(0, len(kept), files)]
-    trust, checked = ["--trust", str(stage.trust_file)], Checked()
-    for start in range(0, len(lots), VERIFIERS):
-        pair = lots[start : start + VERIFIERS]
-        told = stage.commands(
-            *(["verify", *(str(one.bundle) for one in lot), *trust, "--json"] for lot in pair)
-        )
-        for text in told:
-            checked = _add(checked, json.loads(text)["bundles"])
+def _verify(stage: Stage, lot: Sequence[Left]) -> Command:
+    bundles = [str(left.bundle) for left in lot]
+    return stage.begin_command(["verify", *bundles, "--trust", str(stage.trust_file), "--json"])
+
+
+def _checked(
+    stage: Stage, kept: Sequence[Left], verifying: Sequence[Command], progress: Progress
+) -> Checked:
+    checked = Checked()
+    for command in verifying:
+        told = json.loads(stage.end_command("verify", command))
+        checked = _add(checked, told["bundles"])
         progress("verify", checked.bundles, len(kept))
     if kept:  # the very line that is printed
-        first = kept[0]
-        stage.command("verify", str(first.bundle), *trust, "--record", str(first.record))
+        bundle, record, trust = kept[0].bundle, kept[0].record, stage.trust_file
+        stage.command("verify", str(bundle), "--trust", str(trust), "--record", str(record))
     return checked
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 from relay.demo.stage import Stage
@@ -31,8 +31,8 @@ def side_by_side(
     """
     pool = ThreadPoolExecutor(callers)
     try:
-        for _ in pool.map(call, each):
-            pass
+        for done in as_completed([pool.submit(call, one) for one in each]):
+            done.result()
     except BaseException:
         stage.abandon()
         raise

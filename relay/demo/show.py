@@ -22,7 +22,7 @@ from rich.text import Text
 
 from relay.demo.attacks import Attack, run_attacks
 from relay.demo.hospitals import SOURCES
-from relay.demo.leave import Left, leave, verify_all
+from relay.demo.leave import Left, leave
 from relay.demo.lots import tell_story
 from relay.demo.report import print_results, print_summary, print_unexpected
 from relay.demo.stage import ASKING, RELAY, SOURCE, Stage, Stoppable
@@ -102,8 +102,7 @@ class Show:
             began = time.monotonic()
             tell_story(stage, cases, now, tell)
             seconds = time.monotonic() - began
-            kept = leave(stage, cases, tell)
-            checked = verify_all(stage, kept, tell)
+            kept, checked = leave(stage, cases, tell)
         print_results(console, cases, words)
         print_summary(console, cases, checked, words, seconds)
         wrong = print_unexpected(console, cases, words)

@@ -141,7 +141,7 @@ class Stage:
         for (name, role), address in zip(ROLES.items(), addresses, strict=True):
             where = self.directory / "nodes" / name
             arguments = ["--chain-id", name, "--role", role, "--listen", address]
-            init = self._begin(["init", str(where), *arguments])
+            init = self.begin_command(["init", str(where), *arguments])
             self._made[name] = (where, address, init)
 
     def start(self) -> None:
@@ -149,7 +149,7 @@ class Stage:
         if not self._made:
             self.begin()
         for name, (where, address, init) in self._made.items():
-            self._end(f"init {name}", init)
+            self.end_command(f"init {name}", init)
             self.processes[name] = self._serve(name, where, address)
         for name in self.processes:
             self._wait_serving(name)
@@ -205,16 +205,18 @@ class Stage:
 
     def commands(self, *each: Sequence[str]) -> list[str]:
         """Runs `lianqiao` commands side by side; what each printed. Raises Refused."""
-        begun = [self._begin(arguments) for arguments in each]
-        return [self._end(a[0], running) for a, running in zip(each, begun, strict=True)]
+        begun = [self.begin_command(arguments) for arguments in each]
+        return [self.end_command(a[0], running) for a, running in zip(each, begun, strict=True)]
 
-    def _begin(self, arguments: Sequence[str]) -> Command:
+    def begin_command(self, arguments: Sequence[str]) -> Command:
+        """Starts a `lianqiao` command that `end_command` waits for."""
         # Into files: commands that run side by side must not wait for one another's reader.
         told, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         self._commands.append(Command(spawn(arguments, told, errors), told, errors))
         return self._commands[-1]
 
-    def _end(self, what: str, command: Command) -> str:
+    def end_command(self, what: str, command: Command) -> str:
+        """What a command printed, once it has ended; `what` names it. Raises Refused."""
         try:
             code = command.running.wait(CALL_SECONDS)
         except subprocess.TimeoutExpired:
