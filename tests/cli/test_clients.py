@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from relay.cli.clients import advice_for, shown, state_of
 from relay.light.types import ClientState, ConsensusState
 from relay.views import ClientView, LaneView, RecoveryView
+from tests.cli.conftest import Run
+from tests.service import nodes
 
 NODE = "127.0.0.1:7100"
 ZERO = bytes(32)
@@ -45,3 +48,38 @@ def test_what_to_do_next(view: ClientView, lane: LaneView | None, state: str, sa
 
 def test_an_active_client_asks_for_nothing() -> None:
     assert (state_of(VIEW), advice_for(VIEW, None, NODE)) == ("active", "")
+
+
+def test_a_frozen_client_is_shown_recovered_and_left_again(tmp_path: Path, run: Run) -> None:
+    clock = nodes.Clock()
+    ledger = nodes.run(tmp_path / "ledger", "zj", "ledger", clock=clock)
+    relay = nodes.run(tmp_path / "relay", "hub", "relay", clock=clock)
+    try:
+        here, _ = nodes.join(ledger, relay)
+        (tmp_path / "e").write_bytes(nodes.fork(relay))
+        on_ledger = ("--node", ledger.address)
+        assert run("clients", "accuse", here, tmp_path / "e", *on_ledger).code == 0
+        listed = run("clients", "list", *on_ledger).out
+        assert f"clients recover {here} --from ADDRESS --node {ledger.address}" in listed
+        clock.now += 100
+        relay.node.tick()
+        head = relay.client.head()
+        args = ("clients", "recover", here, *on_ledger)
+        done = run(*args, "--from", relay.address, "--delay", "48")
+        assert done.code == 0
+        assert f"size {head.size}, root {head.root.hex()}" in done.out
+        assert "takes effect" in run("clients", "show", here, *on_ledger).out
+        view = ledger.client.client(here)
+        assert state_of(view) == "recovering"
+        assert view.recovery is not None
+        assert view.recovery.due == clock.now + 48 * 3600
+        assert "it is frozen" in run(*args, "--cancel").out
+        assert '"status": "recovering"' in run(*args, "--from", relay.address, "--json").out
+        clock.now += 86_400
+        ledger.node.tick()
+        assert state_of(ledger.client.client(here)) == "active"
+        done = run("clients", "skip", here, "9", *on_ledger)
+        assert f"the next packet of {here} has sequence 9\n" in done.out
+    finally:
+        ledger.stop()
+        relay.stop()
