@@ -13,6 +13,9 @@ from tests.bench import __main__ as command
 from tests.bench.passes import STAGES, quantiles
 from tests.bench.report import disk, show
 
+pytestmark = pytest.mark.slow
+"""Longer than a day's run should take; .ci/run has it."""
+
 SMALL = ("--records", "3", "--batch", "2", "--runs", "1", "--singles", "1", "--json")
 
 

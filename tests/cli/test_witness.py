@@ -19,6 +19,9 @@ from relay.light.types import Witness
 from tests.cli.conftest import Run, Served, make
 from tests.cli.test_nodes import _prepare, command
 
+pytestmark = pytest.mark.slow
+"""Longer than a day's run should take; .ci/run has it."""
+
 SECONDS = 20
 
 

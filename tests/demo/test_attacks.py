@@ -27,6 +27,9 @@ from relay.errors import Reason, Refused
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.client import consensus_of
 
+pytestmark = pytest.mark.slow
+"""Longer than a day's run should take; .ci/run has it."""
+
 REASONS = {
     "changed-record": "RECORD_MISMATCH",
     "changed-original": "RECORD_MISMATCH",

@@ -40,6 +40,9 @@ from relay.record.audit import Act
 from relay.views import Direction, PacketState
 from tests.e2e.conftest import command, environment, processes_of
 
+pytestmark = pytest.mark.slow
+"""Longer than a day's run should take; .ci/run has it."""
+
 COUNT = 12
 WAIT_SECONDS = 40
 _T = TypeVar("_T")
