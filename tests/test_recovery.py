@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -338,9 +339,11 @@ def _restored(world: World) -> None:
     """The ledger loses what came after now, goes on in its next epoch, and the relay follows."""
     client_id = world.clients[HUB, ZJ]
     copy = world.path / "copy.db"
-    sqlite3.connect(world.path / "zj.db").execute("VACUUM INTO ?", (str(copy),))
+    with closing(sqlite3.connect(world.path / "zj.db")) as database:
+        database.execute("VACUUM INTO ?", (str(copy),))
     lost = _settled(world, b"lost")
     assert _state(world, lost) is PacketState.ACKNOWLEDGED
+    world.nodes[ZJ].close()
     for suffix in ("-wal", "-shm"):
         (world.path / f"zj.db{suffix}").unlink(missing_ok=True)
     _later_epoch(world, copy)
