@@ -151,6 +151,7 @@ def test_no_byte_can_be_changed(world: World) -> None:
         )
 
 
+@pytest.mark.slow
 def test_no_byte_inside_its_base64_can_be_changed(world: World) -> None:
     """The same below the base64, where a flip stays well-formed JSON."""
     text = encode_bundle(world.bundle()).decode()

@@ -82,6 +82,7 @@ def _waiting(world: World, not_before: int = 0) -> list[Waiting]:
 # --- live traffic keeps its pace
 
 
+@pytest.mark.slow
 def test_a_fresh_packet_overtakes_a_backlog(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backlog of twenty turns: a packet that is sent meanwhile takes one turn, always."""
     monkeypatch.setattr(lane, "BACKLOG", 25)
