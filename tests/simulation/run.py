@@ -53,6 +53,14 @@ def run_seed(
     return run_options(options)
 
 
+def attempt(seed: int, *, ticks: int, algorithm: str, quiet: bool) -> tuple[int, Counter[str], str]:
+    """As `run_seed`: (seed, what happened, why it failed)."""
+    try:
+        return seed, run_seed(seed, ticks, algorithm, quiet=quiet), ""
+    except Failure as failure:
+        return seed, Counter(), str(failure)
+
+
 def run_options(options: Options) -> Counter[str]:
     """As `run_seed`, with options that somebody made."""
     world: World | None = None

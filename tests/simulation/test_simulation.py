@@ -88,7 +88,7 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
         "rotation",
         "two heads",
         "frozen",
-        "stale restore refused",
+        "stale restore",
         "repeated call",
     }
     assert wanted - set(marks) == set()

@@ -318,32 +318,24 @@ class World:
                 self.marks["rotation"] += 1
 
     def _start_on_backup(self, name: str, path: Path) -> None:
-        """A node on an old copy must refuse to start, unless nothing was signed since."""
+        """A node on a copy from before its last signature must refuse to start."""
         process = self.processes[name]
-        process.stop()
-        copy = path.with_suffix(".restored")
-        shutil.copy(path, copy)
-        observer = Observer(name, copy, process.mark_path)
+        observer = Observer(name, path, process.mark_path)
         observer.look()
-        stored = max(observer.bodies)
+        stored, signed = max(observer.bodies), max(self.observers[name].signed)
         observer.close()
-        signed = max(self.observers[name].signed)
+        if stored >= signed:
+            return
+        process.stop()
+        self.marks["stale restore"] += 1
         try:
-            process.start(copy)
-        except Crash:
-            pass
+            with self.alive(process):
+                process.start(path)
         except LianqiaoError as err:
-            if err.reason is not Reason.STALE_RESTORE and stored < signed:
+            if err.reason is not Reason.STALE_RESTORE:
                 raise Broken("stale restore", f"{name} refuses with {err.reason}") from err
-            self.marks["stale restore refused"] += 1
         else:
-            if stored < signed:
-                raise Broken(
-                    "stale restore", f"{name} starts at size {stored} and has signed {signed}"
-                )
-        finally:
-            process.stop()
-            self.marks["stale restore"] += 1
+            raise Broken("stale restore", f"{name} starts at size {stored} and has signed {signed}")
         with self.alive(process):
             self.restart(name)
 
