@@ -101,7 +101,7 @@ def seal(
     """
     leaves = [entry_hash(path, value) for path, value in tx.entries]
     edge, touched = extend(edge, leaves)
-    write_tiles(tx.connection, touched)
+    tx.at_commit(lambda connection: write_tiles(connection, touched))
     body = encode_body(
         CheckpointBody(
             origin=origin,

@@ -9,46 +9,42 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from typing import Any
 
 import structlog
 
 from relay import recovery
+from relay.actions import Action, CompleteDue, Tick
 from relay.batch import Groups
-from relay.chain import Delivery, DeliveryResult
 from relay.channel import CONTRACT_FAILURES, Channel
 from relay.clients import Clients
-from relay.contract import Contract, HeadNeed
-from relay.errors import Conflict, LianqiaoError, Malformed, NotFound, Reason, Refused
-from relay.host import HostState
-from relay.journal import Kind, append_tick, host_path, seal
+from relay.contract import Contract
+from relay.errors import Conflict, LianqiaoError, Reason, Refused
+from relay.journal import Kind, seal
 from relay.light.checkpoint import parse_body
-from relay.light.types import ClientState, ClientType, ValidatorSet
-from relay.light.validators import decode_set, encode_set, set_hash
-from relay.packet import Packet, be64
+from relay.light.types import ClientType, ValidatorSet
+from relay.light.validators import decode_set, set_hash
 from relay.signing import CheckpointSigner
-from relay.store import CheckpointRow, RequestRow, Store, Transaction
+from relay.store import CheckpointRow, Store, Transaction
 from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, save_cosignature
 from relay.store.identity import (
     last_checkpoint,
     load_set,
     save_note,
-    save_set,
     unsigned_checkpoints,
     write_genesis,
 )
 from relay.tiles import TileCache, load_edge
+from relay.ways import Ways
 
 Clock = Callable[[], int]
 Step = Callable[[Transaction, int], Any]
 MAX_ATTEMPTS = 50
-MAX_BODY_BYTES = 8 * 1024 * 1024
 DEFAULT_TICK_SECONDS = 60
 _log = structlog.get_logger()
 
 
-class Node:
+class Node(Ways):
     """A ledger or a relay in this process. Thread-safe; `close()` when done."""
 
     def __init__(
@@ -120,148 +116,17 @@ class Node:
         """The newest signed checkpoint."""
         return self._head
 
-    def deliver(self, deliveries: Sequence[Delivery]) -> list[DeliveryResult]:
-        """Applies deliveries of a counterparty in one transaction. Idempotent.
+    def run(self, action: Action) -> Any:
+        """See relay.ways. Actions that arrive together share one transaction and one head."""
 
-        Raises NotFound(CLIENT_NOT_FOUND); refusals of headers and items are in the results.
-        """
+        def step(tx: Transaction, now: int) -> Any:
+            return action.apply(self.channel, tx, now)
 
-        def step(tx: Transaction, now: int) -> list[DeliveryResult]:
-            return [self.channel.deliver(tx, delivery, now) for delivery in deliveries]
+        return self._groups.submit(step)
 
-        result: list[DeliveryResult] = self._groups.submit(step)
-        return result
-
-    def call(self, port: str, method: str, body: bytes, request_id: str = "") -> bytes:
-        """One action of this node's operator or of an institution it serves (Contract.call).
-
-        With a `request_id` the same call again gives the stored answer; another body under it is
-        Refused(REQUEST_ID_REUSED).
-        """
-        if len(body) > MAX_BODY_BYTES:
-            raise Malformed("the body is too long", reason=Reason.LIMIT_EXCEEDED)
-        contract = self.contracts.get(port)
-        if contract is None:
-            raise NotFound(Reason.PORT_NOT_FOUND, "no contract runs on this port", port=port)
-
-        def step(tx: Transaction, now: int) -> bytes:
-            return contract.call(method, body, HostState(self.channel, tx, port, now), now)
-
-        whole = b"\0".join((port.encode(), method.encode(), body))
-        answer: bytes = self._groups.submit(_once(step, request_id, whole))
-        return answer
-
-    def call_each(
-        self, port: str, method: str, bodies: Sequence[bytes]
-    ) -> list[bytes | LianqiaoError]:
-        """The same action for many bodies in one transaction; each stands or fails by itself.
-
-        An answer for each body, or the error that it was refused with.
-        """
-        contract = self.contracts.get(port)
-        if contract is None:
-            raise NotFound(Reason.PORT_NOT_FOUND, "no contract runs on this port", port=port)
-
-        def step(tx: Transaction, now: int) -> list[bytes | LianqiaoError]:
-            state = HostState(self.channel, tx, port, now)
-            answers: list[bytes | LianqiaoError] = []
-            for body in bodies:
-                mark = tx.mark()
-                try:
-                    answers.append(contract.call(method, body, state, now))
-                except LianqiaoError as err:
-                    tx.rollback(mark)
-                    if isinstance(err, Conflict):
-                        raise
-                    answers.append(err)
-            return answers
-
-        result: list[bytes | LianqiaoError] = self._groups.submit(step)
-        return result
-
-    def create_client(self, state: ClientState, anchor_header: bytes, request_id: str = "") -> str:
-        """Pins a chain: its id, algorithm, threshold, witnesses and first header; the client id."""
-
-        def step(tx: Transaction, now: int) -> bytes:
-            return self.clients.create(tx, state, anchor_header, now).encode()
-
-        whole = repr(state).encode() + anchor_header
-        answer: bytes = self._groups.submit(_once(step, request_id, whole))
-        return answer.decode()
-
-    def register_counterparty(self, client_id: str, counterparty_client_id: str) -> None:
-        """Names the client on the other side, once. Raises COUNTERPARTY_EXISTS."""
-
-        def step(tx: Transaction, now: int) -> bool:
-            return self.clients.register_counterparty(tx, client_id, counterparty_client_id)
-
-        self._groups.submit(step)
-
-    def submit_misbehaviour(self, client_id: str, evidence: bytes) -> None:
-        """Freezes a client on verified evidence. Raises NOT_MISBEHAVIOUR."""
-
-        def step(tx: Transaction, now: int) -> bool:
-            return self.clients.freeze(tx, client_id, evidence, now)
-
-        self._groups.submit(step)
-
-    def propose_recovery(
-        self,
-        client_id: str,
-        substitute: ClientState,
-        anchor_header: bytes,
-        delay: int = recovery.DEFAULT_DELAY,
-    ) -> int:
-        """Proposes a new state and anchor for a client that can judge no more; when it is due.
-
-        Raises what relay.recovery.propose raises.
-        """
-
-        def step(tx: Transaction, now: int) -> int:
-            return recovery.propose(
-                self.clients, tx, client_id, substitute, anchor_header, delay, now
-            ).due
-
-        due: int = self._groups.submit(step)
-        return due
-
-    def cancel_recovery(self, client_id: str) -> None:
-        """Withdraws what was proposed; nothing where nothing is pending."""
-
-        def step(tx: Transaction, now: int) -> bool:
-            return recovery.cancel(self.clients, tx, client_id)
-
-        self._groups.submit(step)
-
-    def complete_recovery(self, client_id: str) -> None:
-        """Completes what was proposed, as `tick` does by itself once it is due.
-
-        Raises what relay.recovery.complete raises.
-        """
-
-        def step(tx: Transaction, now: int) -> None:
-            recovery.complete(self.clients, tx, client_id, now)
-
-        self._groups.submit(step)
-
-    def skip_sequences(self, client_id: str, next_sequence: int) -> None:
-        """Passes over sequences that were used and forgotten. Raises SEQUENCE_USED."""
-
-        def step(tx: Transaction, now: int) -> bool:
-            return recovery.skip(self.clients, tx, client_id, next_sequence)
-
-        self._groups.submit(step)
-
-    def announce_set(self, next_set: ValidatorSet) -> None:
-        """Announces the validator set that signs every size after the batch this lands in."""
-        encoded, digest = encode_set(next_set), set_hash(next_set)
-
-        def step(tx: Transaction, now: int) -> bytes:
-            tx.append(host_path(Kind.SET, self.chain_id, be64(tx.size)), encoded)
-            save_set(tx.connection, digest, encoded)
-            return digest
-
-        self._groups.submit(step)
+    def now(self) -> int:
+        """See relay.ways."""
+        return max(self._clock(), self._head.time)
 
     def tick(self) -> bool:
         """Completes recoveries that are due, and appends a `tick` where the head has grown older
@@ -270,46 +135,15 @@ class Node:
         if self._clock() - self._head.time < self.tick_seconds:
             return False
 
-        def step(tx: Transaction, now: int) -> bool:
-            append_tick(tx, self.chain_id, now)
-            return True
-
-        done: bool = self._groups.submit(step)
+        done: bool = self.run(Tick())
         return done
 
     def _complete_recoveries(self) -> None:
         with self.store.reading() as tx:
-            now = max(self._clock(), self._head.time)
-            if not recovery.any_due(tx, now):
+            if not recovery.any_due(tx, self.now()):
                 return
-
-        def step(tx: Transaction, now: int) -> list[tuple[str, str]]:
-            return recovery.complete_due(self.clients, tx, now)
-
-        for client_id, reason in self._groups.submit(step):
+        for client_id, reason in self.run(CompleteDue()):
             _log.error("recovery_refused", client_id=client_id, reason=reason)
-
-    def heads_needed(self, packets: Sequence[Packet]) -> list[list[HeadNeed]]:
-        """For each packet, which clients its contracts want younger before it is delivered. Pure.
-
-        A contract that fails here needs nothing: it is asked again when it receives the packet.
-        """
-        with self.store.reading() as tx:
-            now = max(self._clock(), self._head.time)
-            return [self._needs_of(tx, packet, now) for packet in packets]
-
-    def _needs_of(self, tx: Transaction, packet: Packet, now: int) -> list[HeadNeed]:
-        needs: list[HeadNeed] = []
-        for payload in packet.payloads:
-            contract = self.contracts.get(payload.destination_port)
-            if contract is None:
-                continue
-            state = HostState(self.channel, tx, contract.port, now)
-            try:
-                needs.extend(contract.heads_needed(packet, payload, state, now))
-            except CONTRACT_FAILURES:
-                continue
-        return needs
 
     def wait(self, size: int, timeout: float) -> bool:
         """Waits until a head larger than `size` is signed; whether there is one."""
@@ -429,31 +263,6 @@ def _announced(tx: Transaction) -> bytes | None:
     prefix = bytes((0, Kind.SET))
     found = [value for path, value in tx.entries if path.startswith(prefix)]
     return set_hash(decode_set(found[-1])) if found else None
-
-
-def _once(step: Step, request_id: str, body: bytes) -> Step:
-    """`step`, answering a repeated request id from what is stored."""
-    if not request_id:
-        return step
-    if len(request_id) > 64:
-        raise Malformed("request_id is longer than 64 characters", field="request_id")
-    digest = sha256(body).digest()
-
-    def guarded(tx: Transaction, now: int) -> bytes:
-        known = tx.load(RequestRow, request_id)
-        if known is not None:
-            if known.body_hash != digest:
-                raise Refused(
-                    Reason.REQUEST_ID_REUSED,
-                    "this request id was used for another call",
-                    hint="make a new request_id for each call, repeat it only to retry",
-                )
-            return known.response
-        answer: bytes = step(tx, now)
-        tx.add(RequestRow(request_id, digest, answer, tx.size))
-        return answer
-
-    return guarded
 
 
 def create(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
 
 from relay.chain import Item, Step
 from relay.packet import MAX_INT
@@ -144,7 +144,7 @@ class Outbox:
             return False
 
         def write(tx: Transaction) -> None:
-            forget_place(tx, client_id, side + AGAIN)
+            _forget_place(tx.connection, client_id, side + AGAIN)
             row = {"client_id": client_id, "side": side + AGAIN, "cursor": 0}
             tx.connection.execute(insert(_LANE), [row])
 
@@ -163,7 +163,7 @@ class Outbox:
 
         def write(tx: Transaction) -> None:
             if cursor is None:
-                forget_place(tx, client_id, side + AGAIN)
+                _forget_place(tx.connection, client_id, side + AGAIN)
             else:
                 _save_cursor(tx, client_id, side + AGAIN, cursor)
 
@@ -291,14 +291,18 @@ class Outbox:
 def forget(tx: Transaction, client_id: str, side: str) -> None:
     """Drops the place and the waiting steps of one side: its source has another history now, so
     cursors into the old one mean nothing. What was delivered answers that it was."""
-    tx.connection.execute(delete(_OUTBOX).where(_side(client_id, side)))
-    forget_place(tx, client_id, side)
-    forget_place(tx, client_id, side + AGAIN)
+
+    def drop(connection: Connection) -> None:
+        connection.execute(delete(_OUTBOX).where(_side(client_id, side)))
+        _forget_place(connection, client_id, side)
+        _forget_place(connection, client_id, side + AGAIN)
+
+    tx.at_commit(drop)
 
 
-def forget_place(tx: Transaction, client_id: str, side: str) -> None:
+def _forget_place(connection: Connection, client_id: str, side: str) -> None:
     """Drops how far one side was read."""
-    tx.connection.execute(delete(_LANE).where(_LANE.c.client_id == client_id, _LANE.c.side == side))
+    connection.execute(delete(_LANE).where(_LANE.c.client_id == client_id, _LANE.c.side == side))
 
 
 # Asked at every turn of a lane: what is said once is not built again each time.

@@ -16,6 +16,7 @@ from lianqiao.ledger.v1 import record_pb2 as mpb
 from lianqiao.ledger.v1 import registry_service_pb2 as pb
 from lianqiao.ledger.v1 import registry_service_pb2_grpc as rpc
 from relay import canonical, query
+from relay.actions import MAX_BODY_BYTES
 from relay.canonical import Json
 from relay.codec import pages
 from relay.codec import records as codec
@@ -49,7 +50,6 @@ from relay.ledger_views import (
     RecordView,
     SentPacket,
 )
-from relay.node import MAX_BODY_BYTES
 from relay.record import strict
 from relay.record.parts import commit, open_patient
 from relay.record.sealed import KeptItem, KeptRecord

@@ -34,7 +34,7 @@ def write_genesis(
     encoded, digest = encode_set(validators), set_hash(validators)
     with store.transaction() as tx:
         tx.append(host_path(Kind.GENESIS, chain_id), encoded)
-        save_set(tx.connection, digest, encoded)
+        save_set(tx, digest, encoded)
         seal(tx, Edge(), f"{chain_id}/{epoch}", now, digest, digest)
     store.set_meta("chain_id", chain_id)
     store.set_meta("role", role)
@@ -60,10 +60,14 @@ def write_epoch(store: Store, origin: str, path: bytes, value: bytes, *, now: in
     store.run(write)
 
 
-def save_set(connection: Connection, digest: bytes, encoded: bytes) -> None:
+def save_set(tx: Transaction, digest: bytes, encoded: bytes) -> None:
     """Keeps the preimage of a set's hash."""
-    if load_set(connection, digest) is None:
-        connection.execute(insert(_SET).values(hash=digest, encoded=encoded))
+
+    def save(connection: Connection) -> None:
+        if load_set(connection, digest) is None:
+            connection.execute(insert(_SET).values(hash=digest, encoded=encoded))
+
+    tx.at_commit(save)
 
 
 def load_set(connection: Connection, digest: bytes) -> bytes | None:

@@ -89,6 +89,7 @@ class Transaction:
         """Kinds of which every stored row is held."""
         self._undo: list[Callable[[], None]] = []
         self._number: int | None = None
+        self._effects: list[Callable[[Connection], None]] = []
 
     # --- undoing a part
 
@@ -271,16 +272,30 @@ class Transaction:
         """Rows of one kind that this transaction has loaded or written."""
         return [held.row for held in self._rows[kind].values()]
 
+    def at_commit(self, effect: Callable[[Connection], None]) -> None:
+        """Stages a write that no row above describes. It must not be read in this transaction."""
+        self._effects.append(effect)
+
+        def undo() -> None:
+            self._effects.pop()
+
+        self._undo.append(undo)
+
     # --- what Store calls
 
-    def flush(self) -> None:
-        """Sends everything staged to the database, a bulk statement per table."""
+    def flush(self, connection: Connection | None = None) -> None:
+        """Sends everything staged to the database, a bulk statement per table.
+
+        To the transaction's own connection, or to another one at the same state of the database:
+        what was staged while reading can be written later.
+        """
+        connection = connection or self.connection
         if self._entries:
             rows = [
                 {"index": self._base + i, "path": path, "value": value}
                 for i, (path, value) in enumerate(self._entries)
             ]
-            self.connection.execute(insert(_ENTRY), rows)
+            connection.execute(insert(_ENTRY), rows)
         for kind, (table, _) in _TABLES.items():
             new: list[dict[str, Any]] = []
             changed: list[dict[str, Any]] = []
@@ -289,9 +304,12 @@ class Transaction:
                     values = {name: _plain(getattr(held.row, name)) for name in _NAMES[kind]}
                     (changed if held.stored else new).append(values)
             if new:
-                self.connection.execute(insert(table), new)
+                connection.execute(insert(table), new)
             if changed:
-                self.connection.execute(_UPDATE[kind], [_bound(v) for v in changed])
+                connection.execute(_UPDATE[kind], [_bound(v) for v in changed])
+
+        for effect in self._effects:
+            effect(connection)
 
 
 _VALUE_SQL: dict[tuple[str, str], tuple[str, bool]] = {}

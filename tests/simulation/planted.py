@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import relay.node
+import relay.actions
 from relay.channel import Channel
 from relay.clients import Client, Clients
 from relay.lane import Side
@@ -173,7 +173,14 @@ BUGS = (
         "a request id is not remembered",
         ("users",),
         20,
-        (Edit(relay.node, "_once", "tx.add(RequestRow(request_id, digest, answer, tx.size))", ""),),
+        (
+            Edit(
+                relay.actions,
+                "_once",
+                "tx.add(RequestRow(request_id, digest, answer, tx.size))",
+                "",
+            ),
+        ),
     ),
     # --- clients
     Bug(

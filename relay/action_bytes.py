@@ -1,0 +1,220 @@
+"""The one encoding of each action: u8 version, u8 kind, then its fields (relay.light.wire).
+
+What is encoded here is signed by operators, ordered by a replicated engine and executed again
+later: kinds are never renumbered, and decoding is strict. Any bytes give an action that encodes
+back to the same bytes, or Malformed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from relay.actions import (
+    MAX_BODY_BYTES,
+    MAX_REQUEST_ID,
+    Action,
+    AnnounceSet,
+    Call,
+    CallEach,
+    CancelRecovery,
+    CompleteDue,
+    CompleteRecovery,
+    CreateClient,
+    Deliver,
+    ProposeRecovery,
+    RegisterCounterparty,
+    SkipSequences,
+    SubmitMisbehaviour,
+    Tick,
+)
+from relay.chain import MAX_BATCH, Delivery, Item, Step
+from relay.errors import Malformed
+from relay.light.misbehaviour import MAX_EVIDENCE_BYTES
+from relay.light.states import decode_client_state, encode_client_state
+from relay.light.types import MAX_HEADER_BYTES, MAX_PROOF_BYTES, ClientState
+from relay.light.validators import MAX_SET_BYTES, decode_set, encode_set
+from relay.light.wire import Reader, Writer
+from relay.packet import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES
+from relay.packet_bytes import (
+    decode_acknowledgements,
+    decode_packet,
+    encode_acknowledgements,
+    encode_packet,
+)
+
+MAX_DELIVERIES = 64
+MAX_HEADERS = 1000
+MAX_BODIES = 1000
+_VERSION = 1
+_MAX_STATE = 1 << 18
+_MAX_PACKET = 2 * MAX_PAYLOAD_BYTES
+_STEPS = (Step.RECEIVE, Step.ACKNOWLEDGE, Step.TIMEOUT, Step.EXPIRE)
+
+
+def encode_action(action: Action) -> bytes:
+    """Raises Malformed for what no Reader with the same limits would take."""
+    kind = _KINDS.get(type(action))
+    if kind is None:
+        raise Malformed(f"{type(action).__name__} has no encoding")
+    writer = Writer().u8(_VERSION).u8(kind)
+    _FORMS[kind].write(writer, action)
+    return writer.done()
+
+
+def decode_action(raw: bytes) -> Action:
+    """The action in `raw`. Raises Malformed."""
+    reader = Reader(raw, "action")
+    if reader.u8() != _VERSION:
+        raise Malformed("action: unknown version")
+    form = _FORMS.get(reader.u8())
+    if form is None:
+        raise Malformed("action: unknown kind")
+    action: Action = form.read(reader)
+    reader.end()
+    return action
+
+
+def _write_deliver(writer: Writer, action: Deliver) -> None:
+    writer.count(len(action.deliveries), MAX_DELIVERIES)
+    for delivery in action.deliveries:
+        _write_delivery(writer, delivery)
+
+
+def _write_delivery(writer: Writer, delivery: Delivery) -> None:
+    writer.text(delivery.client_id, MAX_NAME_BYTES).count(len(delivery.headers), MAX_HEADERS)
+    for header in delivery.headers:
+        writer.data(header, MAX_HEADER_BYTES)
+    writer.u64(delivery.height).data(delivery.proof, MAX_PROOF_BYTES)
+    writer.count(len(delivery.items), MAX_BATCH)
+    for item in delivery.items:
+        if item.step not in _STEPS:
+            raise Malformed(f"{item.step} is not delivered")
+        writer.u8(_STEPS.index(item.step)).data(encode_packet(item.packet), _MAX_PACKET)
+        writer.data(encode_acknowledgements(item.acknowledgements), _MAX_PACKET)
+
+
+def _read_delivery(reader: Reader) -> Delivery:
+    client_id = reader.text(MAX_NAME_BYTES)
+    headers = tuple(reader.data(MAX_HEADER_BYTES) for _ in range(reader.count(MAX_HEADERS)))
+    height, proof = reader.u64(), reader.data(MAX_PROOF_BYTES)
+    items = tuple(_read_item(reader) for _ in range(reader.count(MAX_BATCH)))
+    return Delivery(client_id, headers, height, proof, items)
+
+
+def _read_item(reader: Reader) -> Item:
+    number = reader.u8()
+    if number >= len(_STEPS):
+        raise Malformed("action: unknown step")
+    packet = decode_packet(reader.data(_MAX_PACKET))
+    return Item(_STEPS[number], packet, _acknowledgements(reader.data(_MAX_PACKET)))
+
+
+def _acknowledgements(raw: bytes) -> tuple[bytes, ...]:
+    found = decode_acknowledgements(raw)
+    if raw and not found:
+        raise Malformed("action: an empty list is written as nothing")
+    return found
+
+
+def _write_call_each(writer: Writer, action: CallEach) -> None:
+    writer.text(action.port, MAX_NAME_BYTES).text(action.method, MAX_NAME_BYTES)
+    writer.count(len(action.bodies), MAX_BODIES)
+    for body in action.bodies:
+        writer.data(body, MAX_BODY_BYTES)
+
+
+def _write_state(writer: Writer, state: ClientState, header: bytes) -> Writer:
+    return writer.data(encode_client_state(state), _MAX_STATE).data(header, MAX_HEADER_BYTES)
+
+
+def _read_state(reader: Reader) -> ClientState:
+    return decode_client_state(reader.data(_MAX_STATE))
+
+
+class _Form(NamedTuple):
+    type: type[Any]
+    write: Callable[[Writer, Any], object]
+    read: Callable[[Reader], Any]
+
+
+_FORMS: dict[int, _Form] = {
+    1: _Form(
+        Deliver,
+        _write_deliver,
+        lambda r: Deliver(tuple(_read_delivery(r) for _ in range(r.count(MAX_DELIVERIES)))),
+    ),
+    2: _Form(
+        Call,
+        lambda w, a: (
+            w.text(a.port, MAX_NAME_BYTES)
+            .text(a.method, MAX_NAME_BYTES)
+            .data(a.body, MAX_BODY_BYTES)
+            .text(a.request_id, MAX_REQUEST_ID)
+        ),
+        lambda r: Call(
+            r.text(MAX_NAME_BYTES),
+            r.text(MAX_NAME_BYTES),
+            r.data(MAX_BODY_BYTES),
+            r.text(MAX_REQUEST_ID),
+        ),
+    ),
+    3: _Form(
+        CallEach,
+        _write_call_each,
+        lambda r: CallEach(
+            r.text(MAX_NAME_BYTES),
+            r.text(MAX_NAME_BYTES),
+            tuple(r.data(MAX_BODY_BYTES) for _ in range(r.count(MAX_BODIES))),
+        ),
+    ),
+    4: _Form(
+        CreateClient,
+        lambda w, a: _write_state(w, a.state, a.anchor_header).text(a.request_id, MAX_REQUEST_ID),
+        lambda r: CreateClient(_read_state(r), r.data(MAX_HEADER_BYTES), r.text(MAX_REQUEST_ID)),
+    ),
+    5: _Form(
+        RegisterCounterparty,
+        lambda w, a: w.text(a.client_id, MAX_NAME_BYTES).text(
+            a.counterparty_client_id, MAX_NAME_BYTES
+        ),
+        lambda r: RegisterCounterparty(r.text(MAX_NAME_BYTES), r.text(MAX_NAME_BYTES)),
+    ),
+    6: _Form(
+        SubmitMisbehaviour,
+        lambda w, a: w.text(a.client_id, MAX_NAME_BYTES).data(a.evidence, MAX_EVIDENCE_BYTES),
+        lambda r: SubmitMisbehaviour(r.text(MAX_NAME_BYTES), r.data(MAX_EVIDENCE_BYTES)),
+    ),
+    7: _Form(
+        ProposeRecovery,
+        lambda w, a: _write_state(
+            w.text(a.client_id, MAX_NAME_BYTES), a.substitute, a.anchor_header
+        ).u64(a.delay),
+        lambda r: ProposeRecovery(
+            r.text(MAX_NAME_BYTES), _read_state(r), r.data(MAX_HEADER_BYTES), r.u64()
+        ),
+    ),
+    8: _Form(
+        CancelRecovery,
+        lambda w, a: w.text(a.client_id, MAX_NAME_BYTES),
+        lambda r: CancelRecovery(r.text(MAX_NAME_BYTES)),
+    ),
+    9: _Form(
+        CompleteRecovery,
+        lambda w, a: w.text(a.client_id, MAX_NAME_BYTES),
+        lambda r: CompleteRecovery(r.text(MAX_NAME_BYTES)),
+    ),
+    10: _Form(CompleteDue, lambda w, a: w, lambda r: CompleteDue()),
+    11: _Form(
+        SkipSequences,
+        lambda w, a: w.text(a.client_id, MAX_NAME_BYTES).u64(a.next_sequence),
+        lambda r: SkipSequences(r.text(MAX_NAME_BYTES), r.u64()),
+    ),
+    12: _Form(
+        AnnounceSet,
+        lambda w, a: w.data(encode_set(a.next_set), MAX_SET_BYTES),
+        lambda r: AnnounceSet(decode_set(r.data(MAX_SET_BYTES))),
+    ),
+    13: _Form(Tick, lambda w, a: w, lambda r: Tick()),
+}
+_KINDS = {form.type: kind for kind, form in _FORMS.items()}
