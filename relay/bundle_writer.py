@@ -8,7 +8,7 @@ other chain can be asked, it gives a shorter way from the anchor: one header and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from relay.bundle_format import (
@@ -22,6 +22,7 @@ from relay.bundle_format import (
 )
 from relay.chain import Chain
 from relay.clients import decode_creation
+from relay.entries import distinct, entries_beside
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.evidence import Evidence
 from relay.journal import Kind, host_path
@@ -29,13 +30,14 @@ from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.client import consensus_of
 from relay.light.narrow import narrow_membership
 from relay.light.states import decode_client_state, decode_consensus_state
-from relay.light.types import ClientState
+from relay.light.types import Claim, ClientState
 from relay.node import Node
 from relay.packet import Packet, be64
 from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
 from relay.query import get_delivery, packet_row
 from relay.store import Direction, PacketRow, PacketState, Transaction, client_of_lineage
 from relay.store.lookups import all_clients, header_rows
+from relay.travelling import travelling
 from relay.trust import Trust, TrustedChain
 
 MAX_PACKETS = 64
@@ -50,6 +52,10 @@ class _Shown:
     packet: int
     kind: ClaimKind
     delivery: int
+
+    @property
+    def claim(self) -> BundleClaim:
+        return BundleClaim(self.kind, self.packet)
 
 
 class BundleWriter:
@@ -91,11 +97,15 @@ class BundleWriter:
         packets = tuple(_about(row) for row in rows)
         own: list[BundleClaim] = []
         foreign: list[tuple[str, _Shown]] = []
+        height = self._evidence.latest_height()
         for index, row in enumerate(rows):
             own.extend(BundleClaim(kind, index) for kind in _own_kinds(row))
+            if row.direction is Direction.OUT:
+                packet = packets[index].packet
+                own.extend(map(_entry, travelling(self._node, packet, height)))
             foreign.extend((row.client_id, shown) for shown in _foreign(row, index))
         hops = self._foreign_hops(foreign, packets, known)
-        hops.append(self._own_hop(own, packets, known))
+        hops.append(self._own_hop(list(dict.fromkeys(own)), packets, known))
         return encode_bundle(Bundle(packets, tuple(hops)))
 
     def _first(self) -> int:
@@ -125,10 +135,11 @@ class BundleWriter:
         grouped: dict[tuple[str, int], list[_Shown]] = {}
         for client_id, one in shown:
             grouped.setdefault((client_id, one.delivery), []).append(one)
-        return [
-            self._foreign_hop(client_id, delivery, part, packets, anchors)
-            for (client_id, delivery), part in grouped.items()
-        ]
+        hops: list[Hop] = []
+        for (client_id, delivery), part in grouped.items():
+            before = {(hop.chain, claim) for hop in hops for claim in hop.claims}
+            hops.append(self._foreign_hop(client_id, delivery, part, packets, anchors, before))
+        return hops
 
     def _foreign_hop(
         self,
@@ -137,18 +148,24 @@ class BundleWriter:
         shown: Sequence[_Shown],
         packets: Sequence[BundlePacket],
         anchors: Mapping[str, int],
+        before: Container[tuple[str, BundleClaim]],
     ) -> Hop:
+        """`before`: what hops before it show already, which is not shown a second time."""
         delivery = get_delivery(self._node.store, number)
         with self._node.store.reading() as tx:
             pinned = self._pinned(tx, delivery.client_id)
         origin = pinned.state.chain_id
         anchor = anchors.get(origin, pinned.anchor.height)
-        claims = tuple(BundleClaim(one.kind, one.packet) for one in shown)
-        covered = decode_claims(delivery.claims)
+        kept = decode_claims(delivery.claims)
+        covered, claims = distinct(kept), list[BundleClaim]()
+        for one in shown:
+            about = claim_of(one.claim, packets)
+            claims += [one.claim, *map(_entry, entries_beside(kept, about))]
+        claims = [c for c in dict.fromkeys(claims) if (origin, c) not in before]
         wanted = [covered.index(claim_of(claim, packets)) for claim in claims]
         proof = narrow_membership(delivery.height, delivery.proof, covered, wanted)
         headers = self._foreign_headers(delivery.client_id, pinned.state, anchor, delivery.height)
-        return Hop(origin, delivery.height, headers, proof, claims)
+        return Hop(origin, delivery.height, headers, proof, tuple(claims))
 
     def _foreign_headers(
         self, lineage: str, state: ClientState, anchor: int, height: int
@@ -215,6 +232,10 @@ def _way(
     if anchor < height:
         return tuple(headers(anchor, height))
     return (*headers(0, height), *headers(height, anchor))
+
+
+def _entry(entry: Claim) -> BundleClaim:
+    return BundleClaim(ClaimKind.ENTRY, path=entry.path, value=entry.value or b"")
 
 
 def _about(row: PacketRow) -> BundlePacket:

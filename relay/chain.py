@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from relay.light.types import Witness
+from relay.light.types import Claim, Witness
 from relay.packet import Packet
 
 MAX_BATCH = 1000
 """Items in one delivery, and in one answer of `packets`."""
+MAX_ENTRIES = 16
+"""Entries that travel with one packet."""
+MAX_ENTRY_BYTES = 64 * 1024
+"""Values of the entries of one packet, together."""
 
 
 class Step(StrEnum):
@@ -43,6 +47,8 @@ class PacketStep:
     acknowledgements are in `acknowledgements`). EXPIRE: the sentinel was written here."""
     packet: Packet
     acknowledgements: tuple[bytes, ...] = ()
+    entries: tuple[Claim, ...] = ()
+    """Other entries of the chain's journal that travel with a packet sent (`Item.entries`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +58,17 @@ class Item:
     step: Step
     packet: Packet
     acknowledgements: tuple[bytes, ...] = ()
+    entries: tuple[Claim, ...] = ()
+    """Entries of the source's journal, path and value, that the contract behind the packet wants
+    to see proven beside it: at most MAX_ENTRIES, each at a path of the host (relay.journal)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """Headers and items for one client of the receiving chain, applied in one database transaction.
 
-    One proof, under `height`, covers the claims of all items in order.
+    One proof, under `height`, covers the claims of all items in order: of each its packet's, then
+    its entries. What several items claim alike stands in the proof once, where it comes first.
     """
 
     client_id: str

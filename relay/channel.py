@@ -13,7 +13,8 @@ import structlog
 
 from relay.chain import Delivery, DeliveryResult, Item, Outcome, Step, Submission
 from relay.clients import Client, Clients
-from relay.contract import Contract, Deferred
+from relay.contract import CONTRACT_FAILURES, Contract, Deferred
+from relay.entries import require_entries, values_of
 from relay.errors import Conflict, Invalid, LianqiaoError, NotFound, Reason, Refused, Unavailable
 from relay.host import HostState
 from relay.journal import Kind, host_path
@@ -43,19 +44,6 @@ from relay.store import Direction, PacketRow, PacketState, Transaction
 
 CLOSED_BY_ACKNOWLEDGEMENT, CLOSED_BY_TIMEOUT = b"\x01", b"\x02"
 _log = structlog.get_logger()
-
-CONTRACT_FAILURES = (
-    LianqiaoError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    RuntimeError,
-)
-"""What a contract may fail with. Errors of the database, the disk or the machine are not its own
-and end the whole transaction instead."""
 
 
 class Channel:
@@ -143,7 +131,7 @@ class Channel:
     def _run(self, tx: Transaction, item: Item, proven: Proven, now: int) -> bool:
         check_packet(item.packet)
         if item.step is Step.RECEIVE:
-            return self.receive(tx, item.packet, proven, now)
+            return self.receive(tx, item, proven, now)
         if item.step is Step.ACKNOWLEDGE:
             return self.acknowledge(tx, item.packet, item.acknowledgements, proven, now)
         if item.step is Step.TIMEOUT:
@@ -154,14 +142,15 @@ class Channel:
 
     # --- as a receiver
 
-    def receive(self, tx: Transaction, packet: Packet, proven: Proven, now: int) -> bool:
+    def receive(self, tx: Transaction, item: Item, proven: Proven, now: int) -> bool:
         """1. counterparty  2. floor  3. receipt: no-op for this very packet  4. sentinel
-        5. now < timeout  6. membership of the commitment  7. receipt  8. contract
-        9. acknowledgement.
+        5. now < timeout  6. membership of the commitment and of the entries  7. the entries that
+        contracts need are among them  8. receipt  9. contract  10. acknowledgement.
 
         False where it was received before. Raises COUNTERPARTY_MISMATCH, PRUNED, TIMED_OUT,
-        COMMITMENT_MISMATCH, TIMEOUT_ELAPSED, and what Proven.require raises.
+        COMMITMENT_MISMATCH, TIMEOUT_ELAPSED, what Proven.require raises, and ENTRY_MISSING.
         """
+        packet = item.packet
         client_id = self._check_counterparty(packet, proven.client)
         path = receipt_path(client_id, packet.sequence)
         written = tx.get(path)
@@ -179,6 +168,7 @@ class Channel:
                 timeout=packet.timeout_timestamp,
             )
         _, delivery = proven.require()
+        require_entries(self.contracts, item)
         receipt = tx.append(path, packet_commitment(packet))
         row = replace(
             _row(packet, Direction.IN, PacketState.DEFERRED, index=-1, time=now),
@@ -187,7 +177,7 @@ class Channel:
             closed_time=now,
         )
         tx.add(row)
-        acknowledgements, error = self._run_contracts(tx, packet, now)
+        acknowledgements, error = self._run_contracts(tx, item, now)
         if acknowledgements is not None:
             self.write_acknowledgement(tx, row, acknowledgements, error, now)
         return True
@@ -218,19 +208,19 @@ class Channel:
         return row.client_id
 
     def _run_contracts(
-        self, tx: Transaction, packet: Packet, now: int
+        self, tx: Transaction, item: Item, now: int
     ) -> tuple[list[bytes] | None, str]:
         """The acknowledgements, or None where deferred; and why it failed, for the operator.
 
         A packet of several payloads is atomic: if one errs, the writes of all are undone and the
         list is exactly [error constant].
         """
-        mark = tx.mark()
+        mark, packet = tx.mark(), item.packet
         try:
             acknowledgements = []
             for payload in packet.payloads:
                 contract = self._contract(payload.destination_port)
-                state = HostState(self, tx, contract.port, now)
+                state = HostState(self, tx, contract.port, now, values_of(item))
                 answer = contract.receive(packet, payload, state, now)
                 if isinstance(answer, Deferred):
                     if len(packet.payloads) > 1:

@@ -12,7 +12,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from relay.errors import LianqiaoError
 from relay.packet import Packet, Payload
+
+CONTRACT_FAILURES = (
+    LianqiaoError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    RuntimeError,
+)
+"""What a contract may fail with. Errors of the database, the disk or the machine are not its own
+and end the whole transaction instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,14 @@ class State(Protocol):
         """
         ...
 
+    def proven(self, path: bytes) -> bytes | None:
+        """The entry at `path` of the sending chain's journal that came with the packet that is
+        received and was proven beside it (relay.paths.record_path of its port and key); else None.
+
+        None as well for an entry of another packet, and wherever no packet is received.
+        """
+        ...
+
     def verify_membership(
         self, client_id: str, height: int, path: bytes, value: bytes, proof: bytes
     ) -> None:
@@ -124,3 +146,19 @@ class Contract(Protocol):
         Pure: the relayer asks it before a delivery and updates those clients first.
         """
         ...
+
+    def entries(self, packet: Packet, payload: Payload, state: State) -> Sequence[bytes]:
+        """Keys of this contract's own records that travel with a packet it sent; default: none.
+
+        Pure. They are written before the packet is sent, or in the same step; what is not is left
+        behind. Together at most relay.chain.MAX_ENTRIES, of MAX_ENTRY_BYTES.
+        """
+        return ()
+
+    def entries_needed(self, packet: Packet, payload: Payload) -> Sequence[bytes]:
+        """Paths on the sending chain that must be proven beside a packet; default: none.
+
+        Pure, from the payload alone. A packet that comes without one of them is refused with
+        ENTRY_MISSING and leaves no trace; `receive` then sees their values by `state.proven`.
+        """
+        return ()

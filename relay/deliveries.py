@@ -26,7 +26,7 @@ from relay.errors import (
 )
 from relay.lane_report import SideReport
 from relay.outbox import Waiting
-from relay.steps import OF_THE_CLIENT, OF_THE_PROOF, proven_path, refusal
+from relay.steps import OF_THE_CLIENT, OF_THE_PROOF, proven_paths, refusal
 
 MAX_BRIDGE = 64
 """Deliveries of headers that lead a client to one height, at most."""
@@ -76,7 +76,7 @@ class Deliveries:
         self, ends: Ends, waiting: Sequence[Waiting], report: SideReport
     ) -> list[Submission]:
         items = tuple(w.item for w in waiting)
-        paths = [proven_path(item) for item in items]
+        paths = proven_paths(items)
         status = self.status(ends)
         for race in range(RACES):
             height, headers = self._lead(status, max(w.height for w in waiting))

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from relay.contract import Contract
+from relay.entries import distinct, entries_beside, needed
 from relay.epoch import Opening, decode_opening
 from relay.errors import LianqiaoError
 from relay.fold import Fold
@@ -27,7 +29,7 @@ from relay.light.client import check_same
 from relay.light.membership import entry_hash
 from relay.light.quorum import verify_commit
 from relay.light.states import decode_client_state, decode_consensus_state
-from relay.light.types import ClientState, ClientType
+from relay.light.types import Claim, ClientState, ClientType
 from relay.packet import (
     acknowledgement_commitment,
     acknowledgement_path,
@@ -56,6 +58,7 @@ _CHECKPOINT = tables.table(tables.Checkpoint)
 _ENTRY = tables.table(tables.Entry)
 _TILE = tables.table(tables.Tile)
 _CHUNK = 2000
+_NO_CONTRACTS: Mapping[str, Contract] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,14 @@ def fsck(
     client_types: Mapping[str, ClientType],
     origin: str,
     progress: Progress = _quiet,
+    contracts: Mapping[str, Contract] = _NO_CONTRACTS,
 ) -> tuple[Checked, list[Finding]]:
-    """Checks everything; (how much, findings). An empty list means that all is as it should be."""
+    """Checks everything; (how much, findings). An empty list means that all is as it should be.
+
+    `contracts` say which entries had to be proven beside a packet.
+    """
     with store.read() as connection:
-        run = _Run(connection, client_types, origin, progress)
+        run = _Run(connection, client_types, origin, progress, contracts)
         findings = [*run.tree(), *run.epochs(), *run.cosignatures(), *run.clients(), *run.headers()]
         findings += [*run.deliveries(), *run.packets()]
         return run.checked(), findings
@@ -106,8 +113,10 @@ class _Run:
         client_types: Mapping[str, ClientType],
         origin: str,
         progress: Progress,
+        contracts: Mapping[str, Contract],
     ) -> None:
         self._connection = connection
+        self._contracts = contracts
         self._types = client_types
         self._origin = origin
         self._progress = progress
@@ -118,7 +127,9 @@ class _Run:
         self._epochs: list[tuple[int, Opening]] = []
         """(index of the entry, what it opens), ascending."""
         self._load_epochs()
-        self._claims: dict[int, frozenset[tuple[bytes, bytes | None]]] = {}
+        self._claims: dict[int, frozenset[Claim]] = {}
+        self._beside: dict[int, tuple[Claim, ...]] = {}
+        """The claims in their order, where there are entries among them."""
 
     def checked(self) -> Checked:
         return Checked(**self._counts)
@@ -313,9 +324,11 @@ class _Run:
                     state,
                     decode_consensus_state(kept[0]),
                     bytes(row.proof),
-                    claims,
+                    distinct(claims),
                 )
-                self._claims[row.number] = frozenset((c.path, c.value) for c in claims)
+                self._claims[row.number] = frozenset(claims)
+                if any(claim.path[:1] == b"\0" for claim in claims):
+                    self._beside[row.number] = claims
             except LianqiaoError as err:
                 yield Finding(where, str(err))
 
@@ -356,12 +369,17 @@ class _Run:
         ):
             yield "the stored acknowledgement is not the committed one"
         if row.direction is Direction.IN:
-            claim = (commitment_path(packet.source_client, packet.sequence), commitment)
+            claim = Claim(commitment_path(packet.source_client, packet.sequence), commitment)
             if claim not in self._claims.get(row.delivery, frozenset()):
                 yield "was taken without a stored proof of its commitment"
+            elif row.state is not PacketState.EXPIRED:
+                kept = self._beside.get(row.delivery, ())
+                beside = {entry.path for entry in entries_beside(kept, claim)}
+                if not beside.issuperset(needed(self._contracts, packet)):
+                    yield "was taken without a stored proof of an entry that it needs"
         elif row.state is PacketState.ACKNOWLEDGED:
             path = acknowledgement_path(packet.destination_client, packet.sequence)
-            claim = (path, folded.acknowledgement)
+            claim = Claim(path, folded.acknowledgement)
             if claim not in self._claims.get(row.closed_delivery, frozenset()):
                 yield "was closed without a stored proof of its acknowledgement"
 

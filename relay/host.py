@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from relay.contract import Head
-from relay.errors import Malformed, NotFound, Reason, Refused
-from relay.journal import Kind, check_value, host_path
+from relay.errors import NotFound, Reason, Refused
+from relay.journal import Kind, check_value, host_path, record_path
 from relay.light.types import Claim
 from relay.packet import Payload
 from relay.store import Direction, PacketRow, Transaction
@@ -16,13 +16,23 @@ if TYPE_CHECKING:
     from relay.channel import Channel
 
 MAX_SCAN = 10_000
+_NOTHING: Mapping[bytes, bytes] = {}
 
 
 class HostState:
     """One contract's window: its own keys, sends, proofs; nothing else."""
 
-    def __init__(self, channel: Channel, tx: Transaction, port: str, now: int) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        tx: Transaction,
+        port: str,
+        now: int,
+        proven: Mapping[bytes, bytes] = _NOTHING,
+    ) -> None:
+        """`proven`: entries of the sending chain that were verified with the packet received."""
         self.chain_id = channel.chain_id
+        self._proven = proven
         self._channel = channel
         self._tx = tx
         self._port = port
@@ -69,6 +79,10 @@ class HostState:
         """See relay.contract.State."""
         return self._channel.clients.of_chain(self._tx, chain_id)
 
+    def proven(self, path: bytes) -> bytes | None:
+        """See relay.contract.State."""
+        return self._proven.get(path)
+
     def verify_membership(
         self, client_id: str, height: int, path: bytes, value: bytes, proof: bytes
     ) -> None:
@@ -80,9 +94,7 @@ class HostState:
         client.type.verify_membership(client.state, consensus, proof, [Claim(path, value)])
 
     def _path(self, key: bytes) -> bytes:
-        if not key:
-            raise Malformed("a contract's key is not empty")
-        return host_path(Kind.RECORD, self._port, key)
+        return record_path(self._port, key)
 
 
 def scan_records(

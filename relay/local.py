@@ -8,9 +8,10 @@ from relay.chain import ClientStatus, Delivery, DeliveryResult, PacketStep
 from relay.evidence import Evidence
 from relay.light.types import Witness
 from relay.node import Node
-from relay.query import get_client, packet_steps
+from relay.query import get_client
 from relay.store import ConsensusRow
 from relay.store.lookups import all_clients
+from relay.travelling import steps_of
 from relay.views import ClientView
 from relay.watch import VerifiedHead
 
@@ -44,7 +45,7 @@ class LocalChain:
 
     def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
         """See relay.chain.Chain."""
-        return packet_steps(self.node.store, client_id, after, limit, self.node.shown)
+        return steps_of(self.node, client_id, after, limit)
 
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""

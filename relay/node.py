@@ -16,9 +16,9 @@ import structlog
 from relay import recovery
 from relay.actions import Action, CompleteDue, Tick
 from relay.batch import Groups
-from relay.channel import CONTRACT_FAILURES, Channel
+from relay.channel import Channel
 from relay.clients import Clients
-from relay.contract import Contract
+from relay.contract import CONTRACT_FAILURES, Contract
 from relay.errors import Conflict, LianqiaoError, Reason, Refused
 from relay.journal import Kind, seal
 from relay.light.checkpoint import parse_body

@@ -21,8 +21,10 @@ from relay.chain import Item, Step
 from relay.packet import MAX_INT
 from relay.packet_bytes import (
     decode_acknowledgements,
+    decode_claims,
     decode_packet,
     encode_acknowledgements,
+    encode_claims,
     encode_packet,
 )
 from relay.store import Store, Transaction, tables
@@ -363,6 +365,7 @@ def _row(client_id: str, side: str, waiting: Waiting) -> dict[str, Any]:
         "step": waiting.item.step.value,
         "packet": encode_packet(waiting.item.packet),
         "acknowledgements": encode_acknowledgements(waiting.item.acknowledgements),
+        "entries": encode_claims(waiting.item.entries),
         "height": waiting.height,
         "attempts": waiting.attempts,
         "not_before": waiting.not_before,
@@ -380,5 +383,6 @@ def _waiting(row: Any) -> Waiting:
         Step(row.step),
         decode_packet(bytes(row.packet)),
         decode_acknowledgements(bytes(row.acknowledgements)),
+        decode_claims(bytes(row.entries)),
     )
     return Waiting(row.cursor, item, row.height, row.attempts, row.not_before, row.reason)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from relay.errors import Malformed
 from relay.light.types import Claim
 from relay.light.wire import Reader, Writer
 from relay.packet import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOADS, Packet, Payload
 
 MAX_ACKNOWLEDGEMENT_BYTES = 256 * 1024
 MAX_CLAIMS = 4096
+"""In one delivery."""
 MAX_CLAIM_BYTES = 64 * 1024
 
 
@@ -73,7 +75,9 @@ def decode_acknowledgements(raw: bytes) -> tuple[bytes, ...]:
 
 
 def encode_claims(claims: Sequence[Claim]) -> bytes:
-    """Strict bytes of what one proof covers."""
+    """Strict bytes of what one proof covers; empty for nothing."""
+    if not claims:
+        return b""
     writer = Writer().count(len(claims), MAX_CLAIMS)
     for claim in claims:
         writer.data(claim.path, MAX_CLAIM_BYTES).boolean(claim.value is not None)
@@ -83,11 +87,17 @@ def encode_claims(claims: Sequence[Claim]) -> bytes:
 
 def decode_claims(raw: bytes) -> tuple[Claim, ...]:
     """The claims in `raw`. Raises Malformed."""
+    if not raw:
+        return ()
     reader = Reader(raw, "claims")
     found = []
     for _ in range(reader.count(MAX_CLAIMS)):
         path, present = reader.data(MAX_CLAIM_BYTES), reader.boolean()
         value = reader.data(MAX_CLAIM_BYTES)
+        if value and not present:
+            raise Malformed("claims: the value of an absence")
         found.append(Claim(path, value if present else None))
     reader.end()
+    if not found:
+        raise Malformed("claims: nothing is written as nothing")
     return tuple(found)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from relay.chain import Delivery, Item, Step
 from relay.clients import Client, Clients
-from relay.errors import Reason, Refused
+from relay.entries import check_entries, distinct
+from relay.errors import Malformed, Reason, Refused
 from relay.light.types import Claim, ClientType, ConsensusState
 from relay.packet import (
     ABSENT,
@@ -20,7 +21,7 @@ from relay.packet import (
     packet_commitment,
     receipt_path,
 )
-from relay.packet_bytes import encode_claims
+from relay.packet_bytes import MAX_CLAIMS, encode_claims
 from relay.store import DeliveryRow, Transaction
 
 
@@ -72,7 +73,7 @@ class Proven:
         client.check_active(self._clients.latest(self._tx, client), self._now)
         consensus = self._clients.consensus(self._tx, client, delivery.height)
         claims = self._claims(delivery.items)
-        client.type.verify_membership(client.state, consensus, delivery.proof, claims)
+        client.type.verify_membership(client.state, consensus, delivery.proof, distinct(claims))
         self._row = DeliveryRow(
             number=self._tx.next_number(),
             client_id=client.row.lineage,
@@ -89,4 +90,15 @@ class Proven:
             self._tx.add(self._row)
 
     def _claims(self, items: Sequence[Item]) -> list[Claim]:
-        return [claim_of(item, self.client.type) for item in items]
+        """Of each item its packet's claim, then its entries: so it can be seen later which entries
+        came with which packet, since no entry is at a packet's path."""
+        claims: list[Claim] = []
+        for item in items:
+            check_entries(item.entries)
+            claims.append(claim_of(item, self.client.type))
+            claims.extend(item.entries)
+        if len(claims) > MAX_CLAIMS:
+            raise Malformed(
+                f"a delivery claims at most {MAX_CLAIMS} entries", reason=Reason.LIMIT_EXCEEDED
+            )
+        return claims

@@ -229,6 +229,14 @@ def packet_steps(
     return [_packet_step(row, height) for row, height in zip(rows, heights, strict=True)]
 
 
+def written(store: Store, paths: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
+    """(journal index, value) of each of a few paths that is written."""
+    query = select(_ENTRY.c.path, _ENTRY.c.index, _ENTRY.c.value).where(_ENTRY.c.path.in_(paths))
+    with store.read() as connection:
+        found = connection.execute(query)
+        return {bytes(path): (index, bytes(value)) for path, index, value in found}
+
+
 def _packet_step(row: PacketRow, height: int) -> PacketStep:
     packet = decode_packet(bytes(row.packet))
     if row.direction is Direction.OUT:

@@ -27,6 +27,8 @@ MAX_DELAY = 300
 MAX_DELIVERY_BYTES = 8 * 1024 * 1024
 """Payloads and acknowledgements of one delivery; every transport carries this much."""
 _FIXED_BYTES = 512
+_ENTRY_BYTES = 8192
+"""Counted for each entry, so that the claims of a delivery stay few (packet_bytes.MAX_CLAIMS)."""
 
 _VERBS = {
     Step.SEND: Step.RECEIVE,
@@ -79,7 +81,7 @@ def item_of(step: PacketStep) -> Item:
     verb = _VERBS.get(step.step)
     if verb is None:
         raise Malformed(f"a chain listed the step {step.step}, which ends where it is")
-    return Item(verb, step.packet, step.acknowledgements)
+    return Item(verb, step.packet, step.acknowledgements, step.entries)
 
 
 def proven_path(item: Item) -> bytes:
@@ -90,6 +92,15 @@ def proven_path(item: Item) -> bytes:
     if item.step is Step.TIMEOUT:
         return receipt_path(packet.destination_client, packet.sequence)
     return commitment_path(packet.source_client, packet.sequence)
+
+
+def proven_paths(items: Sequence[Item]) -> list[bytes]:
+    """The paths that one proof for `items` covers, in its order, each once (relay.proven)."""
+    paths: dict[bytes, None] = {}
+    for item in items:
+        paths[proven_path(item)] = None
+        paths |= dict.fromkeys(entry.path for entry in item.entries)
+    return list(paths)
 
 
 def check_steps(
@@ -138,6 +149,7 @@ def whole_heights(waiting: Sequence[Waiting]) -> tuple[int, bool]:
 def item_bytes(item: Item) -> int:
     """About how long an item is on the wire."""
     values = sum(len(p.value) for p in item.packet.payloads)
+    values += sum(_ENTRY_BYTES + len(e.path) + len(e.value or b"") for e in item.entries)
     return _FIXED_BYTES + values + sum(len(a) for a in item.acknowledgements)
 
 

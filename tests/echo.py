@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from relay.contract import Deferred, HeadNeed, State
+from relay.contract import Contract, Deferred, HeadNeed, State
 from relay.errors import Invalid, Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
+from relay.paths import record_path
 
 
-class Echo:
+class Echo(Contract):
     """Answers with what it was sent. The value is a command:
 
     `fail` raises after a write; `crash` raises what is no error of ours; `error` returns the error
-    constant; `defer` answers later; `count` writes a key; anything else is echoed.
+    constant; `defer` answers later; `count` writes a key; anything else is echoed. `with:KEY` is
+    sent with its sender's record at KEY and answered with what was proven there; `lone:KEY` is the
+    same, but nothing travels with it.
     """
 
     port = "echo"
@@ -30,6 +33,8 @@ class Echo:
             raise ZeroDivisionError
         if command == b"error":
             return ERROR_ACKNOWLEDGEMENT
+        if key := _wanted(payload):
+            return b"proven:" + (state.proven(record_path(payload.source_port, key)) or b"nothing")
         if command == b"empty":
             return b""
         if command == b"defer":
@@ -61,6 +66,14 @@ class Echo:
         payload = Payload(self.port, self.port, "echo-1", "text/plain", value)
         return str(state.send(first.decode(), payload, int(second))).encode()
 
+    def entries(self, packet: Packet, payload: Payload, state: State) -> Sequence[bytes]:
+        key = _wanted(payload)
+        return [key] if key and payload.value.startswith(b"with:") else []
+
+    def entries_needed(self, packet: Packet, payload: Payload) -> Sequence[bytes]:
+        key = _wanted(payload)
+        return [record_path(payload.source_port, key)] if key else []
+
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int
     ) -> Iterable[HeadNeed]:
@@ -68,6 +81,12 @@ class Echo:
             client_id = payload.value.removeprefix(b"fresh:").decode()
             return [HeadNeed(client_id, now)]
         return []
+
+
+def _wanted(payload: Payload) -> bytes:
+    """The key of the record that must be proven beside a packet."""
+    command, _, key = payload.value.partition(b":")
+    return key if command in (b"with", b"lone") else b""
 
 
 ECHO = Echo()

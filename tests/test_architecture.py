@@ -106,6 +106,7 @@ PURE = (
     "relay.errors",
     "relay.canonical",
     "relay.light",
+    "relay.paths",
     "relay.contract",
 )
 

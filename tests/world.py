@@ -18,9 +18,9 @@ from relay.light.validators import validator_set
 from relay.local import LocalChain
 from relay.node import Node, create
 from relay.packet import Packet
-from relay.proven import claim_of
 from relay.relayer import Relayer
 from relay.signing import CheckpointSigner, HighWaterMark
+from relay.steps import item_of, proven_paths
 from relay.store import Store
 from relay.store.migrate import migrate
 from tests.databases import everyday_url
@@ -129,7 +129,7 @@ class World:
         headers = (
             source.headers(status.latest_height, height) if height > status.latest_height else ()
         )
-        paths = [claim_of(item, CHECKPOINT).path for item in items]
+        paths = proven_paths(items)
         proof = source.prove(paths, height) if paths else b""
         return Delivery(client_id, tuple(headers), height, proof, tuple(items))
 
@@ -142,8 +142,7 @@ class World:
     def relay_once(self, of: str, to: str) -> list[tuple[Step, Packet, Submission]]:
         """Carries every open step of `of` to `to`, as a relayer without memory would."""
         steps = self.chain(of).packets(self.clients[(of, to)], -1, 1000)
-        verbs = {Step.SEND: Step.RECEIVE, Step.RECEIVE: Step.ACKNOWLEDGE, Step.EXPIRE: Step.TIMEOUT}
-        items = [Item(verbs[s.step], s.packet, s.acknowledgements) for s in steps]
+        items = [item_of(step) for step in steps]
         if not items:
             return []
         answers = self.deliver(of, to, items)

@@ -247,14 +247,19 @@ def fsck(config: ConfigFile, as_json: Json = False) -> None:
     from relay.cli.opening import open_store
     from relay.config import load
     from relay.fsck import fsck as check
-    from relay.registry import client_types
+    from relay.registry import client_types, contracts
 
     loaded = load(config)
     store = open_store(loaded)
     try:
         store.check(loaded.chain_id)
         with output.working("checking every entry, signature and proof", quiet=as_json):
-            checked, findings = check(store, client_types(), f"{loaded.chain_id}/{loaded.epoch}")
+            checked, findings = check(
+                store,
+                client_types(),
+                f"{loaded.chain_id}/{loaded.epoch}",
+                contracts=contracts(),
+            )
     finally:
         store.close()
     if as_json:

@@ -12,6 +12,8 @@ from lianqiao.relay.v1 import packet_pb2 as pb
 from lianqiao.relay.v1 import packet_service_pb2 as spb
 from relay.chain import (
     MAX_BATCH,
+    MAX_ENTRIES,
+    MAX_ENTRY_BYTES,
     Delivery,
     DeliveryResult,
     Item,
@@ -22,8 +24,9 @@ from relay.chain import (
 )
 from relay.codec.fields import blob, blobs, each, integer, malformed, member, name, text
 from relay.errors import Reason
-from relay.light.types import MAX_HEADER_BYTES, MAX_INT, MAX_PROOF_BYTES
+from relay.light.types import MAX_HEADER_BYTES, MAX_INT, MAX_PROOF_BYTES, Claim
 from relay.packet import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_PAYLOADS, Packet, Payload
+from relay.paths import MAX_PATH_BYTES
 from relay.views import Direction, PacketState, PacketView, TraceStep
 
 MAX_HEADERS = 1000
@@ -143,7 +146,25 @@ def step_to_pb(step: PacketStep) -> pb.PacketStep:
         acknowledgements=step.acknowledgements,
     )
     _write_packet(step.packet, message.packet)
+    _write_entries(step.entries, message)
     return message
+
+
+def _write_entries(entries: Sequence[Claim], message: pb.PacketStep | pb.Item) -> None:
+    for entry in entries:
+        message.entries.add(path=entry.path, value=entry.value or b"")
+
+
+def entries_from_pb(messages: Sequence[pb.Entry], where: str) -> tuple[Claim, ...]:
+    """Entries of bounded number and size; relay.entries judges the rest."""
+    return each(messages, where, MAX_ENTRIES, _entry_from_pb) if messages else ()
+
+
+def _entry_from_pb(message: pb.Entry, where: str = "entry") -> Claim:
+    return Claim(
+        blob(message.path, f"{where}.path", MAX_PATH_BYTES, least=1),
+        blob(message.value, f"{where}.value", MAX_ENTRY_BYTES),
+    )
 
 
 def step_from_pb(message: pb.PacketStep, where: str = "step") -> PacketStep:
@@ -154,6 +175,7 @@ def step_from_pb(message: pb.PacketStep, where: str = "step") -> PacketStep:
         member(message.step, f"{where}.step", STEPS),
         packet_from_pb(message.packet, f"{where}.packet"),
         acknowledgements_from_pb(message.acknowledgements, f"{where}.acknowledgements"),
+        entries_from_pb(message.entries, f"{where}.entries"),
     )
 
 
@@ -161,6 +183,7 @@ def _write_item(item: Item, message: pb.Item) -> None:
     message.step = _STEPS[item.step]
     _write_packet(item.packet, message.packet)
     message.acknowledgements.extend(item.acknowledgements)
+    _write_entries(item.entries, message)
 
 
 def item_to_pb(item: Item) -> pb.Item:
@@ -179,6 +202,7 @@ def item_from_pb(message: pb.Item, where: str = "item") -> Item:
         step,
         packet_from_pb(message.packet, f"{where}.packet"),
         acknowledgements_from_pb(message.acknowledgements, f"{where}.acknowledgements"),
+        entries_from_pb(message.entries, f"{where}.entries"),
     )
 
 

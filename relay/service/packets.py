@@ -19,6 +19,7 @@ from relay.codec import pages
 from relay.codec.fields import integer, name, present
 from relay.errors import Exhausted, Reason, Unavailable
 from relay.service.parts import MAX_WATCHERS, Parts
+from relay.travelling import steps_of
 
 HEARTBEAT_SECONDS = 5
 POLL_SECONDS = 0.5
@@ -46,7 +47,7 @@ class PacketServicer(rpc.PacketServiceServicer):
     def ListSteps(
         self, request: pb.ListStepsRequest, context: grpc.ServicerContext
     ) -> pb.ListStepsResponse:
-        """query.packet_steps."""
+        """travelling.steps_of."""
         store, size = self._parts.node.store, pages.page_size(request.page_size)
         client_id = name(request.client_id, "client_id")
         after = integer(request.after_cursor, "after_cursor")
@@ -54,7 +55,7 @@ class PacketServicer(rpc.PacketServiceServicer):
         cursor = pages.decode_token(request.page_token, listing)
         start = pages.decode_number(cursor, after)
         query.get_client(store, client_id)
-        steps = query.packet_steps(store, client_id, start, size, self._parts.node.shown)
+        steps = steps_of(self._parts.node, client_id, start, size)
         found, token = pages.cut(
             listing, size, steps, codec.step_to_pb, lambda s: pages.encode_number(s.cursor)
         )
@@ -100,7 +101,7 @@ class PacketServicer(rpc.PacketServiceServicer):
     def WatchPackets(
         self, request: pb.WatchPacketsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchPacketsResponse]:
-        """query.packet_steps, again whenever the journal has grown."""
+        """travelling.steps_of, again whenever the journal has grown."""
         client_id = name(request.client_id, "client_id")
         cursor = integer(request.after_cursor, "after_cursor")
         query.get_client(self._parts.node.store, client_id)
@@ -124,7 +125,7 @@ class PacketServicer(rpc.PacketServiceServicer):
             if self._parts.stopping.is_set():
                 raise Unavailable(Reason.SHUTTING_DOWN, "the node stops", cursor=cursor)
             size = node.shown_size
-            steps = query.packet_steps(node.store, client_id, cursor, WATCH_BATCH, node.shown)
+            steps = steps_of(node, client_id, cursor, WATCH_BATCH)
             # Told of what it cannot prove yet, a reader would ask again at once, and again.
             steps = [step for step in steps if step.height <= size]
             now = clock()

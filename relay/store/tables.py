@@ -172,6 +172,7 @@ class Outbox(SQLModel, table=True):
     step: str
     packet: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     acknowledgements: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    entries: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     height: int = Field(sa_column=Column(BigInteger, nullable=False))
     attempts: int = Field(sa_column=Column(Integer, nullable=False))
     not_before: int = Field(sa_column=Column(BigInteger, nullable=False))

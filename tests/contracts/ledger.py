@@ -81,6 +81,9 @@ class Ledger:
                 return name
         raise NotFound(Reason.CLIENT_NOT_FOUND, "no active client", chain_id=chain_id)
 
+    def proven(self, path: bytes) -> bytes | None:
+        return None
+
     def verify_membership(
         self, client_id: str, height: int, path: bytes, value: bytes, proof: bytes
     ) -> None:

@@ -16,7 +16,7 @@ from relay import canonical
 from relay.bundle import verify_bundle
 from relay.bundle_writer import BundleWriter
 from relay.client import NodeClient
-from relay.contract import Deferred, HeadNeed, State
+from relay.contract import Contract, Deferred, HeadNeed, State
 from relay.contracts.payloads import Attestation, RecognitionRequest
 from relay.demo.generator import PATIENT_SCHEME, Generated
 from relay.disclosure.asks import Fetch, Withheld
@@ -163,7 +163,7 @@ def _of_files(ran: Ran, case: Case) -> list[Callable[[], Any]]:
     ]
 
 
-class Crash:
+class Crash(Contract):
     """A contract with a fault: what it raises holds what it worked on."""
 
     port = "crash"

@@ -37,7 +37,7 @@ class Clock:
         return self.now
 
 
-class Echo:
+class Echo(Contract):
     """Acknowledges what it receives; `call` sends a packet, or keeps the value it is given."""
 
     port = ECHO

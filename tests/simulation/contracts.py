@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from relay.contract import Deferred, HeadNeed, State
+from relay.contract import Contract, Deferred, HeadNeed, State
 from relay.errors import Invalid, Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
 
@@ -43,7 +43,7 @@ def _count(state: State, kind: bytes, client_id: str, sequence: int, value: byte
     return key(ONWARD + kind, client_id, sequence, count)
 
 
-class Tally:
+class Tally(Contract):
     """`COMMAND:NUMBER`. Commands: echo, fail, error, empty, crash, defer, fresh, fail-callback."""
 
     port = "tally"
@@ -98,7 +98,7 @@ class Tally:
         return []
 
 
-class Rally:
+class Rally(Contract):
     """`HOPS:NUMBER:LEDGER,LEDGER,…`: sent on to the next ledger of the list while hops last."""
 
     port = "rally"

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from relay.canonical import Json, encode
-from relay.contract import HeadNeed, State
+from relay.contract import Contract, HeadNeed, State
 from relay.contracts import base, policy
 from relay.contracts.base import key, post
 from relay.contracts.codes import Code, Detail, Finding
@@ -51,7 +51,7 @@ from relay.light.keys import verify
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
 
 
-class Recognition:
+class Recognition(Contract):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = RECOGNITION_PORT

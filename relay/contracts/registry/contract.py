@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from relay.canonical import Json, encode
-from relay.contract import HeadNeed, State
+from relay.contract import Contract, HeadNeed, State
 from relay.contracts import base
 from relay.contracts.base import key
 from relay.contracts.payloads import (
@@ -50,7 +50,7 @@ _CALLS = {
 }
 
 
-class Registry:
+class Registry(Contract):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = REGISTRY_PORT
