@@ -38,8 +38,10 @@ from relay.light.wire import Reader, Writer
 from relay.packet import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES
 from relay.packet_bytes import (
     decode_acknowledgements,
+    decode_claims,
     decode_packet,
     encode_acknowledgements,
+    encode_claims,
     encode_packet,
 )
 
@@ -49,6 +51,7 @@ MAX_BODIES = 1000
 _VERSION = 1
 _MAX_STATE = 1 << 18
 _MAX_PACKET = 2 * MAX_PAYLOAD_BYTES
+_MAX_ENTRIES = 2 * 1024 * 1024
 _STEPS = (Step.RECEIVE, Step.ACKNOWLEDGE, Step.TIMEOUT, Step.EXPIRE)
 
 
@@ -92,6 +95,7 @@ def _write_delivery(writer: Writer, delivery: Delivery) -> None:
             raise Malformed(f"{item.step} is not delivered")
         writer.u8(_STEPS.index(item.step)).data(encode_packet(item.packet), _MAX_PACKET)
         writer.data(encode_acknowledgements(item.acknowledgements), _MAX_PACKET)
+        writer.data(encode_claims(item.entries), _MAX_ENTRIES)
 
 
 def _read_delivery(reader: Reader) -> Delivery:
@@ -107,7 +111,9 @@ def _read_item(reader: Reader) -> Item:
     if number >= len(_STEPS):
         raise Malformed("action: unknown step")
     packet = decode_packet(reader.data(_MAX_PACKET))
-    return Item(_STEPS[number], packet, _acknowledgements(reader.data(_MAX_PACKET)))
+    acknowledgements = _acknowledgements(reader.data(_MAX_PACKET))
+    entries = decode_claims(reader.data(_MAX_ENTRIES))
+    return Item(_STEPS[number], packet, acknowledgements, entries)
 
 
 def _acknowledgements(raw: bytes) -> tuple[bytes, ...]:

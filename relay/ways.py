@@ -8,8 +8,8 @@ from typing import Any
 
 from relay import actions, recovery
 from relay.chain import Delivery, DeliveryResult
-from relay.channel import CONTRACT_FAILURES, Channel
-from relay.contract import HeadNeed
+from relay.channel import Channel
+from relay.contract import CONTRACT_FAILURES, HeadNeed
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.host import HostState
 from relay.light.types import ClientState, ValidatorSet

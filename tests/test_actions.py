@@ -26,7 +26,7 @@ from relay.actions import (
 )
 from relay.chain import Delivery, Item, Step
 from relay.errors import Malformed, Reason, Refused
-from relay.light.types import ClientState
+from relay.light.types import Claim, ClientState
 from relay.packet import Packet, Payload
 from tests.echo import Echo
 from tests.world import World, keys_of, set_of
@@ -35,6 +35,7 @@ PACKET = Packet(7, "a-0", "b-0", 1_800_000_000, (Payload("p", "q", "v1", "json",
 STATE = ClientState("checkpoint", "zj/0")
 ITEMS = (
     Item(Step.RECEIVE, PACKET),
+    Item(Step.RECEIVE, PACKET, (), (Claim(b"\0path", b"value"), Claim(b"\0other", b""))),
     Item(Step.ACKNOWLEDGE, PACKET, (b"yes", b"no")),
     Item(Step.TIMEOUT, PACKET),
     Item(Step.EXPIRE, PACKET),
