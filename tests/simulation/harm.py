@@ -19,6 +19,7 @@ from relay.channel import Channel
 from relay.clients import Clients
 from relay.contract import Contract
 from relay.host import HostState
+from relay.lane import Side
 from relay.light.checkpoint_client import CheckpointClient
 from relay.light.types import ClientState, ClientType
 from relay.node import Node
@@ -207,3 +208,11 @@ def _prove(*_: Any) -> None:
 
 PROVES_ALL = Swap(CheckpointClient, "verify_membership", _prove)
 SIGNS_ALL = Swap(relay.light.keys, "verify", _prove)
+
+
+def _always(*_: Any) -> bool:
+    """Every client is due for a refresh, always."""
+    return True
+
+
+ALWAYS_DUE = Swap(Side, "_is_due_refresh", _always)

@@ -141,7 +141,7 @@ def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP) -> Options:
         accuse=sometimes(random.choice((0.05, 0.2))),
         rotation=sometimes(random.choice((0.01, 0.05))),
         two_heads=random.random() < 0.25,
-        hasty=random.random() < 0.2,
+        hasty=random.random() < 0.3,
         backup=sometimes(0.1),
         stale=sometimes(0.1),
         trusting_period=random.choice((7200, DAY, 90 * DAY)),

@@ -308,6 +308,6 @@ BUGS = (
         "updates are answered with updates",
         ("liveness",),
         20,
-        (Edit(Side, "_is_due_refresh", "return turn.now >= due", "return True"),),
+        (harm.ALWAYS_DUE,),
     ),
 )
