@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import pytest
 
 from tests.databases import EVERYDAY, KINDS, UrlOf, url_of
+
+MEMORY = Path("/dev/shm")
+ROOM = 1 << 30
+
+
+def pytest_configure() -> None:
+    """Puts what tests write in memory, where there is such a place with room: a suite waits for
+    a disk some thousand times, and no test is about the disk itself."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture(params=EVERYDAY)

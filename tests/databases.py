@@ -2,6 +2,10 @@
 
 The server is the one that a PyPI package carries, so nobody has to set one up and nothing is
 skipped. All workers of one run share it.
+
+Hundreds of tests open a database each, so two things are done once for all of them: a new SQLite
+file is a copy of one that was migrated before, and statements are compiled once for all engines
+(SQLAlchemy keeps them by dialect, so all SQLite engines of tests have one dialect).
 """
 
 from __future__ import annotations
@@ -14,6 +18,11 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
+
+from sqlalchemy import Engine, make_url
+
+from relay.store import Store
+from relay.store.migrate import migrate
 
 KINDS = ("sqlite", "postgresql")
 EVERYDAY = tuple(os.environ.get("LIANQIAO_TEST_DATABASES", "sqlite").split(","))
@@ -58,3 +67,44 @@ def url_of(kind: str) -> UrlOf:
 def everyday_url(path: Path) -> str:
     """The database of a node in tests that do not care which kind it is."""
     return url_of(EVERYDAY[0])(path)
+
+
+def new_store(url: str) -> Store:
+    """The store of a database that is made here, migrated and empty."""
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        Path(address.database or "").write_bytes(template())
+        return open_store(url)
+    store = Store(url)
+    migrate(store.engine)
+    return store
+
+
+def open_store(url: str) -> Store:
+    """The store of a database that is there."""
+    store = Store(url)
+    share_statements(store.engine)
+    return store
+
+
+@cache
+def _first() -> tuple[bytes, Engine]:
+    """A migrated, empty SQLite database, and the engine that made it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "template.db"
+        store = Store.at(path)
+        migrate(store.engine)
+        store.close()
+        return path.read_bytes(), store.engine
+
+
+def template() -> bytes:
+    """A migrated, empty SQLite database."""
+    return _first()[0]
+
+
+def share_statements(engine: Engine) -> None:
+    """Has a SQLite engine use statements that any other engine of this process has compiled."""
+    if engine.dialect.name == "sqlite":
+        first = _first()[1]
+        engine.dialect, engine._compiled_cache = first.dialect, first._compiled_cache

@@ -21,9 +21,7 @@ from relay.light.types import ClientState
 from relay.node import create
 from relay.query import get_client, head, list_records
 from relay.signing import CheckpointSigner, HighWaterMark
-from relay.store import Store
-from relay.store.migrate import migrate
-from tests.databases import sqlite_url
+from tests.databases import new_store, sqlite_url
 from tests.echo import ECHO
 from tests.world import TYPES, World, keys_of, set_of
 
@@ -244,8 +242,7 @@ def _two_heads(world: World, tmp_path: Path) -> bytes:
     """The hub's keys sign another body of the size that its client knows."""
     twin = World(tmp_path / "twin", clock=world.clock, url_of=sqlite_url)
     (tmp_path / "twin").mkdir()
-    store = Store.at(tmp_path / "twin" / "hub.db")
-    migrate(store.engine)
+    store = new_store(sqlite_url(tmp_path / "twin" / "hub.db"))
     create(store, "hub", "relay", set_of(keys_of("hub"), "hub"), epoch=0, now=world.clock() + 1)
     (tmp_path / "twin" / "hub.mark").write_text('{"size": 0, "body": ""}')
     twin.node("hub", "relay", [ECHO])

@@ -31,8 +31,7 @@ from relay.steps import (
     proven_path,
     whole_heights,
 )
-from relay.store import Store
-from relay.store.migrate import migrate
+from tests.databases import new_store, sqlite_url
 
 LANE, NOW, TIMEOUT = "checkpoint-0", 1_000, 2_000
 PACKET = Packet(7, "a-0", "b-0", TIMEOUT, (Payload("p", "p", "v", "e", b"value"),))
@@ -40,8 +39,7 @@ PACKET = Packet(7, "a-0", "b-0", TIMEOUT, (Payload("p", "p", "v", "e", b"value")
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    store = Store.at(tmp_path / "node.db")
-    migrate(store.engine)
+    store = new_store(sqlite_url(tmp_path / "node.db"))
     yield Outbox(store)
     store.close()
 

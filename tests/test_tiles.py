@@ -10,8 +10,8 @@ import pytest
 from relay import tiles
 from relay.light import merkle
 from relay.store import Store
-from relay.store.migrate import migrate
 from relay.tiles import Edge, TileCache, extend, load_edge, write_tiles
+from tests.databases import new_store, sqlite_url
 
 
 def _leaves(count: int) -> list[bytes]:
@@ -20,8 +20,7 @@ def _leaves(count: int) -> list[bytes]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    opened = Store.at(tmp_path / "node.db")
-    migrate(opened.engine)
+    opened = new_store(sqlite_url(tmp_path / "node.db"))
     return opened
 
 

@@ -21,9 +21,7 @@ from relay.packet import Packet
 from relay.relayer import Relayer
 from relay.signing import CheckpointSigner, HighWaterMark
 from relay.steps import item_of, proven_paths
-from relay.store import Store
-from relay.store.migrate import migrate
-from tests.databases import everyday_url
+from tests.databases import everyday_url, new_store, open_store
 
 START = 1_790_000_000
 MAX_TURNS = 200
@@ -79,9 +77,10 @@ class World:
         """Makes a node, or opens it again where it was made before."""
         path = self.path / name
         keys = self.signers.setdefault(name, keys_of(name))
-        store = Store(self.url_of(path.with_suffix(".db")))
-        if not path.with_suffix(".mark").exists():
-            migrate(store.engine)
+        url = self.url_of(path.with_suffix(".db"))
+        fresh = not path.with_suffix(".mark").exists()
+        store = new_store(url) if fresh else open_store(url)
+        if fresh:
             create(store, name, role, set_of(keys, name), epoch=0, now=self.clock())
         signer = CheckpointSigner(
             [(f"{name}-{i}", key) for i, key in enumerate(keys)],

@@ -20,8 +20,7 @@ from relay.node import Node, create
 from relay.packet import Packet, Payload, acknowledgement_path, commitment_path
 from relay.server import Limits, RunningServer, start
 from relay.signing import CheckpointSigner, HighWaterMark
-from relay.store import Store
-from relay.store.migrate import migrate
+from tests.databases import new_store, sqlite_url
 
 START = 1_800_000_000
 ECHO = "echo"
@@ -98,8 +97,7 @@ def make_node(
         tuple(Validator(name, 1, ((key.algorithm, key.public),)) for name, key in keys)
     )
     folder.mkdir()
-    store = Store.at(folder / "node.db")
-    migrate(store.engine)
+    store = new_store(sqlite_url(folder / "node.db"))
     create(store, chain_id, role, validators, epoch=0, now=clock())
     node = Node(
         chain_id=chain_id,

@@ -8,12 +8,10 @@ option of this engine, set after the product's own; the product has no such swit
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ from relay.node import Node, create
 from relay.relayer import Relayer
 from relay.signing import CheckpointSigner, HighWaterMark
 from relay.store import Store, Transaction
-from relay.store.migrate import migrate
+from tests.databases import share_statements, template
 from tests.simulation.cheap import signer
 from tests.simulation.fate import Act, Crash, Fate
 
@@ -47,18 +45,6 @@ def memory_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="lianqiao-simulation-", dir=root))
 
 
-@cache
-def _template() -> bytes:
-    """A migrated, empty database: migrations cost more than a simulated minute."""
-    path = memory_directory() / "template.db"
-    store = Store.at(path)
-    migrate(store.engine)
-    store.close()
-    raw = path.read_bytes()
-    shutil.rmtree(path.parent)
-    return raw
-
-
 class Disk(Store):
     """The product's store of one process; its commits have a fate."""
 
@@ -67,6 +53,7 @@ class Disk(Store):
         self._name = name
         self._fate = fate
         event.listen(self.engine, "connect", _do_not_wait)
+        share_statements(self.engine)
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -164,7 +151,7 @@ class Process:
 
     def create(self) -> None:
         """Makes the database with its first entry."""
-        self.path.write_bytes(_template())
+        self.path.write_bytes(template())
         store = Disk(self.path, self.name, self.fate)
         create(store, self.name, self.role, self.add_keys(), epoch=0, now=self.clock())
         store.close()

@@ -75,6 +75,14 @@ class World:
         self.clients: dict[tuple[str, str], str] = {}
         self.wires: dict[tuple[str, str], list[Wire]] = {}
         self.hasty = self.random.choice(options.nodes) if options.hasty else ""
+        try:
+            self._make()
+        except BaseException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+
+    def _make(self) -> None:
+        options = self.options
         self.processes = {name: self._process(name, self.directory) for name in options.nodes}
         self.doors = {name: Door(process, self) for name, process in self.processes.items()}
         self.observers: dict[str, Observer] = {}
