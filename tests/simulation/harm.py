@@ -41,13 +41,11 @@ class Swap:
 _receive = Channel.receive
 
 
-def _receive_again(
-    self: Channel, tx: Transaction, packet: Packet, proven: Proven, now: int
-) -> bool:
+def _receive_again(self: Channel, tx: Transaction, item: Item, proven: Proven, now: int) -> bool:
     """Runs the contract whether or not there is a receipt."""
-    if not _receive(self, tx, packet, proven, now) and now < packet.timeout_timestamp:
+    if not _receive(self, tx, item, proven, now) and now < item.packet.timeout_timestamp:
         proven.require()
-        self._run_contracts(tx, packet, now)
+        self._run_contracts(tx, item, now)
     return True
 
 
@@ -69,12 +67,11 @@ def _deliver_in_two(self: Node, deliveries: Sequence[Delivery]) -> list[Delivery
             for item, answer in zip(delivery.items, result.items, strict=True):
                 if _was_received(item, answer):
                     key = (delivery.client_id, item.packet.sequence)
-                    answers[key] = _run_contracts(self.channel, tx, item.packet, now)
+                    answers[key] = _run_contracts(self.channel, tx, item, now)
 
-    def answered(channel: Channel, tx: Transaction, packet: Packet, now: int) -> Any:
-        return answers.get((packet.destination_client, packet.sequence)) or _run_contracts(
-            channel, tx, packet, now
-        )
+    def answered(channel: Channel, tx: Transaction, item: Item, now: int) -> Any:
+        key = (item.packet.destination_client, item.packet.sequence)
+        return answers.get(key) or _run_contracts(channel, tx, item, now)
 
     self._groups.submit(first)
     Channel._run_contracts = answered  # type: ignore[method-assign]
