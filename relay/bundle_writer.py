@@ -28,14 +28,20 @@ from relay.evidence import Evidence
 from relay.journal import Kind, host_path
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.client import consensus_of
-from relay.light.narrow import narrow_membership
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.light.types import Claim, ClientState
 from relay.node import Node
 from relay.packet import Packet, be64
 from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
 from relay.query import get_delivery, packet_row
-from relay.store import Direction, PacketRow, PacketState, Transaction, client_of_lineage
+from relay.store import (
+    ConsensusRow,
+    Direction,
+    PacketRow,
+    PacketState,
+    Transaction,
+    client_of_lineage,
+)
 from relay.store.lookups import all_clients, header_rows
 from relay.travelling import travelling
 from relay.trust import Trust, TrustedChain
@@ -154,6 +160,10 @@ class BundleWriter:
         delivery = get_delivery(self._node.store, number)
         with self._node.store.reading() as tx:
             pinned = self._pinned(tx, delivery.client_id)
+            client = self._node.clients.load(tx, client_of_lineage(delivery.client_id)[0])
+            header = tx.load(ConsensusRow, delivery.client_id, delivery.height)
+            assert header is not None, "a delivery is kept with its header"
+            consensus = decode_consensus_state(header.state)
         origin = pinned.state.chain_id
         anchor = anchors.get(origin, pinned.anchor.height)
         kept = decode_claims(delivery.claims)
@@ -163,7 +173,7 @@ class BundleWriter:
             claims += [one.claim, *map(_entry, entries_beside(kept, about))]
         claims = [c for c in dict.fromkeys(claims) if (origin, c) not in before]
         wanted = [covered.index(claim_of(claim, packets)) for claim in claims]
-        proof = narrow_membership(delivery.height, delivery.proof, covered, wanted)
+        proof = client.type.narrow_membership(consensus, delivery.proof, covered, wanted)
         headers = self._foreign_headers(delivery.client_id, pinned.state, anchor, delivery.height)
         return Hop(origin, delivery.height, headers, proof, tuple(claims))
 

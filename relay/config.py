@@ -31,6 +31,7 @@ from relay.light.types import MAX_VALIDATORS, Witness
 
 MAX_FILE_BYTES = 1024 * 1024
 MAX_LANES = 64
+MAX_SETTINGS = 16
 ENVIRONMENT_PREFIX = "LIANQIAO_"
 ROLE_CONTRACTS = {"ledger": ("registry",), "relay": ("recognition",)}
 
@@ -87,6 +88,18 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536
 
 
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must be printable text")
+    return value
+
+
+def _no_address(value: str) -> str:
+    if value == "address":
+        raise ValueError("the address stands beside the settings")
+    return value
+
+
 def _check_database(value: str) -> str:
     if "://" not in value:
         return value
@@ -103,6 +116,8 @@ Listen = Annotated[str, Field(max_length=64), AfterValidator(check_listen)]
 Address = Annotated[str, Field(max_length=256), AfterValidator(check_address)]
 Database = Annotated[str, Field(max_length=1024), AfterValidator(_check_database)]
 Algorithm = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
+SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$"), AfterValidator(_no_address)]
+SettingValue = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_printable)]
 
 
 class _Section(BaseModel):
@@ -138,6 +153,14 @@ class LaneConfig(_Section):
     """HOST:PORT of a node of that chain."""
     client: Id
     """This relay's client of that chain, such as `checkpoint-0`."""
+    settings: dict[SettingName, SettingValue] = Field({}, max_length=MAX_SETTINGS)
+    """What the adapter needs beside the address; its README names them. Files by their names here,
+    never secrets themselves."""
+
+    @property
+    def ordered(self) -> tuple[tuple[str, str], ...]:
+        """The settings in ascending order of name."""
+        return tuple(sorted(self.settings.items()))
 
 
 class WitnessConfig(_Section):

@@ -12,7 +12,7 @@ from relay.chain import Delivery, Item, Step
 from relay.clients import Client, Clients
 from relay.entries import check_entries, distinct
 from relay.errors import Malformed, Reason, Refused
-from relay.light.types import Claim, ClientType, ConsensusState
+from relay.light.types import Claim, ConsensusState, absence_provable
 from relay.packet import (
     ABSENT,
     acknowledgement_commitment,
@@ -25,8 +25,11 @@ from relay.packet_bytes import MAX_CLAIMS, encode_claims
 from relay.store import DeliveryRow, Transaction
 
 
-def claim_of(item: Item, client_type: ClientType) -> Claim:
-    """What must be written on the other chain for this item to be true."""
+def claim_of(item: Item, absence: bool) -> Claim:
+    """What must be written on the other chain for this item to be true.
+
+    `absence`: whether that chain's proofs can show that nothing is written.
+    """
     packet = item.packet
     if item.step in (Step.RECEIVE, Step.EXPIRE):
         path = commitment_path(packet.source_client, packet.sequence)
@@ -36,7 +39,7 @@ def claim_of(item: Item, client_type: ClientType) -> Claim:
         return Claim(path, acknowledgement_commitment(item.acknowledgements))
     if item.step is Step.TIMEOUT:
         path = receipt_path(packet.destination_client, packet.sequence)
-        return Claim(path, None if client_type.proves_absence else ABSENT)
+        return Claim(path, None if absence else ABSENT)
     raise Refused(Reason.INVALID_PACKET, f"{item.step} is not delivered, it is done at home")
 
 
@@ -93,9 +96,10 @@ class Proven:
         """Of each item its packet's claim, then its entries: so it can be seen later which entries
         came with which packet, since no entry is at a packet's path."""
         claims: list[Claim] = []
+        absence = absence_provable(self.client.type, self.client.state)
         for item in items:
             check_entries(item.entries)
-            claims.append(claim_of(item, self.client.type))
+            claims.append(claim_of(item, absence))
             claims.extend(item.entries)
         if len(claims) > MAX_CLAIMS:
             raise Malformed(

@@ -10,6 +10,7 @@ every key must be there and no other.
      "chains": [{"state":  {…every field of ClientState…},
                  "anchor": {height, time, root, set_hash, next_set_hash, header_hash}}, …]}
 
+An anchor whose chain tells nanoseconds has them as `nanos` beside `time`.
 Numbers that may exceed 2^53 are decimal strings; bytes are base64. Chains ascend by id, each once.
 """
 
@@ -30,7 +31,15 @@ from relay.light.states import (
     check_client_state,
     encode_consensus_state,
 )
-from relay.light.types import MAX_INT, ClientState, ConsensusState, Threshold, Witness
+from relay.light.types import (
+    MAX_INT,
+    MAX_ROOT_BYTES,
+    NANOS,
+    ClientState,
+    ConsensusState,
+    Threshold,
+    Witness,
+)
 from relay.light.validators import MAX_ALGORITHM_BYTES, MAX_NAME_BYTES
 
 MAX_TRUST_BYTES = 1024 * 1024
@@ -128,6 +137,7 @@ def _write_chain(chain: TrustedChain) -> Json:
             "set_hash": write_octets(anchor.set_hash),
             "next_set_hash": write_octets(anchor.next_set_hash),
             "header_hash": write_octets(anchor.header_hash),
+            **({"nanos": anchor.nanos} if anchor.nanos else {}),
         },
     }
 
@@ -142,11 +152,19 @@ def _write_threshold(threshold: Threshold) -> Json:
 
 def _read_chain(value: Json) -> TrustedChain:
     chain = fields(value, "chain", "state", "anchor")
-    anchor = fields(chain["anchor"], "anchor", "height", "time", *_HASHES)
+    nanos = ("nanos",) if isinstance(chain["anchor"], dict) and "nanos" in chain["anchor"] else ()
+    anchor = fields(chain["anchor"], "anchor", "height", "time", *_HASHES, *nanos)
+    root, set_hash, next_set_hash, header_hash = (
+        octets(anchor[name], name, MAX_ROOT_BYTES) for name in _HASHES
+    )
     consensus = ConsensusState(
-        decimal(anchor["height"], "height"),
-        decimal(anchor["time"], "time"),
-        *(octets(anchor[name], name, 32) for name in _HASHES),
+        height=decimal(anchor["height"], "height"),
+        time=decimal(anchor["time"], "time"),
+        root=root,
+        set_hash=set_hash,
+        next_set_hash=next_set_hash,
+        header_hash=header_hash,
+        nanos=integer(anchor["nanos"], "nanos", NANOS - 1) if nanos else 0,
     )
     encode_consensus_state(consensus)  # holds the lengths
     return TrustedChain(_read_state(chain["state"]), consensus)

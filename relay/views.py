@@ -189,6 +189,8 @@ class LaneView:
     reason: str = ""
     """Why its last turn stopped; empty where it did not."""
     detail: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What the adapter needs beside the address: (name, value) in ascending order of name."""
 
 
 @dataclass(frozen=True, slots=True)

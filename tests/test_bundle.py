@@ -499,7 +499,10 @@ def test_a_trust_file_is_read_in_any_layout_and_nothing_else(world: World) -> No
         ('"witness_quorum":1', '"witness_quorum":2'),
         ('"clock_drift":10', '"clock_drift":1e1'),
         ('"trusting_period":7776000', '"trusting_period":0'),
-        ('"root":"', '"root":"AAAA'),
+        ('"root":"', '"root":"' + "AAAA" * 11),
+        ('"set_hash":"', '"set_hash":"AAAA'),
+        ('"header_hash":"', '"nanos":1000000000,"header_hash":"'),
+        ('"header_hash":"', '"nanos":"1","header_hash":"'),
     ):
         text = raw.decode()
         assert old in text

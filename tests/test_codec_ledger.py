@@ -194,7 +194,13 @@ ROUND_TRIPS = {
         evidence.policy_from_pb,
     ),
     "lane": (
-        st.builds(LaneView, NAMES, NAMES, NAMES),
+        st.builds(
+            LaneView,
+            NAMES,
+            NAMES,
+            NAMES,
+            settings=st.lists(st.tuples(NAMES, NAMES), max_size=3).map(tuple),
+        ),
         evidence.lane_to_pb,
         evidence.lane_from_pb,
     ),

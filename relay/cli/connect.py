@@ -34,7 +34,7 @@ ADAPTER = "lianqiao"
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class End:
     """One of the two nodes, with the head that the other may pin."""
 
     node: NodeClient
@@ -47,14 +47,26 @@ class _End:
     header: Header
 
 
+LedgerNode = Annotated[
+    str,
+    typer.Option(
+        "--node", envvar="LIANQIAO_NODE", metavar="ADDRESS", help="The ledger (or a relay)."
+    ),
+]
+ChainDescription = Annotated[
+    Path | None,
+    typer.Option(
+        "--chain",
+        metavar="FILE",
+        help="A chain of another kind instead: how it is reached, and what is pinned of it.",
+    ),
+]
+
+
 def connect(
-    node: Annotated[
-        str,
-        typer.Option(
-            "--node", envvar="LIANQIAO_NODE", metavar="ADDRESS", help="The ledger (or a relay)."
-        ),
-    ],
     relay: Annotated[str, typer.Option("--relay", metavar="ADDRESS", help="The relay.")],
+    node: LedgerNode = "",
+    chain: ChainDescription = None,
     address: Annotated[
         str,
         typer.Option(
@@ -86,13 +98,20 @@ def connect(
 
     Example: lianqiao connect --node 127.0.0.1:7101 --relay 127.0.0.1:7100
     """
+    if chain is not None:
+        from relay.cli.foreign import connect_foreign
+
+        connect_foreign(chain, relay, as_json)
+        return
+    if not node:
+        raise typer.BadParameter("give the ledger by --node, or a chain of another kind by --chain")
     with (
         node_at(node) as ledger_node,
         node_at(relay) as relay_node,
         output.working("asking both nodes for their heads", quiet=as_json),
     ):
-        ledger = _end(ledger_node, algorithm, trusting_days)
-        decider = _end(relay_node, algorithm, trusting_days, require_witness)
+        ledger = end_of(ledger_node, algorithm, trusting_days)
+        decider = end_of(relay_node, algorithm, trusting_days, require_witness)
         _check_pair(ledger, decider)
         on_ledger, on_relay, made = _join(ledger, decider)
         relay_node.register_lane(on_relay.client_id, address or node, ADAPTER)
@@ -107,9 +126,9 @@ def connect(
         output.say(f"wrote what the relay trusts to {trust}, for lianqiao verify")
 
 
-def _end(
+def end_of(
     node: NodeClient, algorithm: str, trusting_days: int, witnesses: list[str] | None = None
-) -> _End:
+) -> End:
     """A node's identity and newest head, the head verified under its own set, and co-signed by
     all of `witnesses`."""
     from relay.cli.witness import required
@@ -136,10 +155,10 @@ def _end(
     )
     raw = node.headers(0, status.head.size, algorithm, pinned)[-1]
     _, header = anchor(client_types()[CLIENT_TYPE], state, raw, int(time.time()))
-    return _End(node, status.chain_id, status.role, status.head, state, raw, header)
+    return End(node, status.chain_id, status.role, status.head, state, raw, header)
 
 
-def _check_pair(ledger: _End, decider: _End) -> None:
+def _check_pair(ledger: End, decider: End) -> None:
     if decider.role != "relay":
         raise Refused(
             Reason.NOT_PERMITTED,
@@ -154,7 +173,7 @@ def _check_pair(ledger: _End, decider: _End) -> None:
         )
 
 
-def _join(ledger: _End, decider: _End) -> tuple[ClientView, ClientView, bool]:
+def _join(ledger: End, decider: End) -> tuple[ClientView, ClientView, bool]:
     """(the ledger's client, the relay's client, whether anything was made)."""
     ours = _usable(ledger.node, decider.state)
     theirs = _usable(decider.node, ledger.state)
@@ -198,8 +217,8 @@ def _write_trust(path: Path, raw: bytes) -> None:
 
 
 def _as_json(
-    ledger: _End,
-    decider: _End,
+    ledger: End,
+    decider: End,
     on_ledger: ClientView,
     on_relay: ClientView,
     made: bool,
@@ -216,8 +235,8 @@ def _as_json(
 
 
 def _print(
-    ledger: _End,
-    decider: _End,
+    ledger: End,
+    decider: End,
     on_ledger: ClientView,
     on_relay: ClientView,
     made: bool,
@@ -249,7 +268,7 @@ def _print(
         say(f"    {end.head.origin}, size {end.head.size}, root {end.head.root.hex()}")
 
 
-def _validators(end: _End) -> str:
+def _validators(end: End) -> str:
     names = [v.name for v in end.header.validators.validators]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return f"{len(names)} validators ({shown})" if len(names) > 1 else f"one validator ({shown})"

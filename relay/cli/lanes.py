@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from relay.cli.output import unreadable
-from relay.config import LaneConfig, check_address, check_id
+from relay.config import LaneConfig
 from relay.errors import Malformed, Reason, Refused, Unavailable
 from relay.registry import connect_chain
 from relay.views import Cleared, LaneView
@@ -35,9 +37,7 @@ class Lanes:
         self._path = path
         self._lock = threading.Lock()
         self._relayer: Relayer | None = None
-        self._configured = {
-            lane.client: LaneView(lane.client, lane.adapter, lane.address) for lane in configured
-        }
+        self._configured = {lane.client: _view(lane) for lane in configured}
         self._added = _read(path)
 
     def start(self, relayer: Relayer) -> None:
@@ -72,12 +72,13 @@ class Lanes:
             raise Unavailable(Reason.SHUTTING_DOWN, "the lanes of this relay do not run yet")
         return self._relayer.clear(client_id, now, sequences)
 
-    def add(self, client_id: str, adapter: str, address: str) -> None:
+    def add(self, lane: LaneView) -> None:
         """Serves one more chain from now on, also after a restart. The same again is a no-op.
 
         Raises Malformed, Refused(CONFIG_INVALID) where the configuration says otherwise.
         """
-        lane = LaneView(_checked(client_id, check_id), adapter, _checked(address, check_address))
+        lane = _checked(lane)
+        client_id = lane.client_id
         with self._lock:
             configured = self._configured.get(client_id)
             if configured == lane:
@@ -98,15 +99,33 @@ class Lanes:
 
 
 def _chain(lane: LaneView) -> Any:
-    return connect_chain(lane.adapter, {"address": lane.address})
+    return connect_chain(lane.adapter, {**dict(lane.settings), "address": lane.address})
 
 
-def _checked(value: str, check: Any) -> str:
+def _view(lane: LaneConfig) -> LaneView:
+    return LaneView(lane.client, lane.adapter, lane.address, settings=lane.ordered)
+
+
+def _as_config(lane: LaneView) -> dict[str, Any]:
+    """The lane as the configuration says it, in lanes.json as well."""
+    said: dict[str, Any] = {
+        "client": lane.client_id,
+        "adapter": lane.adapter,
+        "address": lane.address,
+    }
+    return {**said, "settings": dict(lane.settings)} if lane.settings else said
+
+
+def _checked(lane: LaneView) -> LaneView:
+    """The lane by the rules of the configuration. Raises Malformed."""
     try:
-        checked: str = check(value)
-    except ValueError as error:
-        raise Malformed(f"lane: {error}") from None
-    return checked
+        return _view(LaneConfig(**_as_config(lane)))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise Malformed(
+            f"lane: {name[:64]}: {first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 def _read(path: Path) -> dict[str, LaneView]:
@@ -125,14 +144,11 @@ def _read(path: Path) -> dict[str, LaneView]:
             reason=Reason.CONFIG_INVALID,
             hint="move it away and run lianqiao connect again; nothing else is lost with it",
         ) from None
-    return {lane.client: LaneView(lane.client, lane.adapter, lane.address) for lane in lanes}
+    return {lane.client: _view(lane) for lane in lanes}
 
 
 def _write(path: Path, lanes: dict[str, LaneView]) -> None:
-    listed = [
-        {"client": lane.client_id, "adapter": lane.adapter, "address": lane.address}
-        for _, lane in sorted(lanes.items())
-    ]
+    listed = [_as_config(lane) for _, lane in sorted(lanes.items())]
     temporary = path.with_suffix(".new")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump({"lanes": listed}, file, indent=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 from lianqiao.relay.v1 import operator_service_pb2 as opb
@@ -47,12 +47,19 @@ class OperatorCalls(Calls):
         request = opb.ListPoliciesRequest(kind=kind)
         return self._pages(self._operator.ListPolicies, request, "policies", policy_from_pb)
 
-    def register_lane(self, client_id: str, address: str, adapter: str = "lianqiao") -> None:
+    def register_lane(
+        self,
+        client_id: str,
+        address: str,
+        adapter: str = "lianqiao",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Tells a relay where to reach the chain of one of its clients, for good.
 
         Raises Denied(NOT_PERMITTED) where the node runs no lanes.
         """
-        lane = lane_to_pb(LaneView(client_id, adapter, address))
+        ordered = tuple(sorted((settings or {}).items()))
+        lane = lane_to_pb(LaneView(client_id, adapter, address, settings=ordered))
         self._connection.call(self._operator.RegisterLane, opb.RegisterLaneRequest(lane=lane))
 
     def lanes(self) -> Iterator[LaneView]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from lianqiao.relay.v1 import client_pb2 as pb
 from relay.codec.fields import blob, digest, each, integer, malformed, member, name, present, text
 from relay.light.types import (
+    MAX_ROOT_BYTES,
     MAX_VALIDATORS,
+    NANOS,
     ClientState,
     ConsensusState,
     Threshold,
@@ -106,18 +108,20 @@ def consensus_to_pb(state: ConsensusState) -> pb.ConsensusState:
         set_hash=state.set_hash,
         next_set_hash=state.next_set_hash,
         header_hash=state.header_hash,
+        time_nanos=state.nanos,
     )
 
 
 def consensus_from_pb(message: pb.ConsensusState, where: str = "latest") -> ConsensusState:
-    """ConsensusState with hashes of 32 bytes."""
+    """ConsensusState with hashes of 32 bytes, and a root of as many or what its chain has."""
     return ConsensusState(
         integer(message.height, f"{where}.height"),
         integer(message.time_seconds, f"{where}.time_seconds"),
-        digest(message.root, f"{where}.root"),
+        blob(message.root, f"{where}.root", MAX_ROOT_BYTES),
         digest(message.set_hash, f"{where}.set_hash"),
         digest(message.next_set_hash, f"{where}.next_set_hash"),
         digest(message.header_hash, f"{where}.header_hash"),
+        integer(message.time_nanos, f"{where}.time_nanos", 0, NANOS - 1),
     )
 
 

@@ -11,6 +11,8 @@ from relay.views import HeadView, LaneView, PolicyView, StatusView, WitnessView
 
 MAX_NOTE_BYTES = 256 * 1024
 MAX_PORTS = 100
+MAX_SETTINGS = 16
+MAX_VALUE = 1024
 ROLES = {opb.NODE_ROLE_LEDGER: "ledger", opb.NODE_ROLE_RELAY: "relay"}
 _ROLES = {value: key for key, value in ROLES.items()}
 
@@ -143,6 +145,7 @@ def lane_to_pb(view: LaneView) -> opb.Lane:
         address=view.address,
         reason=view.reason,
         detail=view.detail,
+        settings=[opb.LaneSetting(name=key, value=value) for key, value in view.settings],
     )
 
 
@@ -154,7 +157,12 @@ def lane_from_pb(message: opb.Lane, where: str = "lane") -> LaneView:
         name(message.address, f"{where}.address"),
         text(message.reason, f"{where}.reason", MAX_NAME),
         text(message.detail, f"{where}.detail"),
+        each(message.settings, f"{where}.settings", MAX_SETTINGS, _setting_from_pb),
     )
+
+
+def _setting_from_pb(message: opb.LaneSetting, where: str) -> tuple[str, str]:
+    return name(message.name, f"{where}.name"), text(message.value, f"{where}.value", MAX_VALUE)
 
 
 def anchor_from_pb(message: pb.Anchor, where: str = "anchor") -> tuple[str, int]:

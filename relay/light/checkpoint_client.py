@@ -29,6 +29,7 @@ from relay.errors import Invalid, Malformed, Reason
 from relay.light.checkpoint import cosign_bytes, parse_body, sign_bytes
 from relay.light.membership import verify_membership
 from relay.light.merkle import verify_consistency
+from relay.light.narrow import narrow_membership
 from relay.light.note import (
     MAX_NOTE_BYTES,
     Note,
@@ -139,6 +140,16 @@ class CheckpointClient:
         if (state.tree_hash, state.proof_kind) != ("sha256", "rfc6962"):
             raise Invalid(Reason.INVALID_PROOF, "the client pins another kind of tree or proof")
         verify_membership(consensus.root, consensus.height, proof, claims)
+
+    def narrow_membership(
+        self,
+        consensus: ConsensusState,
+        proof: bytes,
+        claims: Sequence[Claim],
+        wanted: Sequence[int],
+    ) -> bytes:
+        """See ClientType and `relay.light.narrow`."""
+        return narrow_membership(consensus.height, proof, claims, wanted)
 
 
 def make_header(

@@ -55,6 +55,7 @@ def consensus_of(header: Header) -> ConsensusState:
         set_hash=header.set_hash,
         next_set_hash=header.next_set_hash,
         header_hash=header.hash,
+        nanos=header.nanos,
     )
 
 
@@ -114,13 +115,16 @@ def verify_header(
     6. not further than the clock drift ahead of `now`: HEADER_FROM_FUTURE
     7. lineage: the set is that which `trusted` announced. At the next height any other is wrong
        (VALIDATOR_SET_MISMATCH). Further ahead a type that skips asks that enough of `trusted_set`
-       signed (trust level), else NOT_ENOUGH_TRUST; a type that does not skip: NOT_ENOUGH_TRUST
+       signed (trust level), else NOT_ENOUGH_TRUST; a type that does not skip: NOT_ENOUGH_TRUST.
+       A set that the header itself brings along as the trusted one must be that which `trusted`
+       announced, needed or not (NOT_ENOUGH_TRUST: it may fit another trusted header)
     8. keys of a set that is new may be pinned: WEAK_KEY
     9. link (consistency proof): INVALID_CONSISTENCY
     10. enough of the set signed: `relay.light.quorum.verify_commit`, last, since all before it is
         cheap and the attacker chose the set
 
-    `trusted_set` is the preimage of `trusted.next_set_hash`; only types that skip need it. Heights
+    `trusted_set` is the preimage of `trusted.next_set_hash`; only types that skip need it, and
+    only where the header brings none (`Header.trusted_validators`). Heights
     below the client's greatest are the caller's to refuse: he chooses `trusted`.
     """
     header = untrusted_header
@@ -134,7 +138,8 @@ def verify_header(
             height=header.height,
             trusted=trusted.height,
         )
-    if header.time < trusted.time or (header.time == trusted.time and not client_type.equal_time):
+    new, old = (header.time, header.nanos), (trusted.time, trusted.nanos)
+    if new < old or (new == old and not client_type.equal_time):
         raise Invalid(  # 4
             Reason.TIME_NOT_MONOTONIC,
             f"time {header.time} goes back behind the trusted {trusted.time}",
@@ -231,8 +236,17 @@ def _check_lineage(
     header: Header,
     trusted_set: ValidatorSet | None,
 ) -> None:
+    shown = header.trusted_validators
+    if shown is not None and client_type.hash_validators(shown) != trusted.next_set_hash:
+        raise NotEnoughTrust(
+            f"the header of height {header.height} is built on another one than is trusted",
+            hint="present it with the set that the trusted header announced",
+            height=header.height,
+            trusted=trusted.height,
+        )
     if header.set_hash == trusted.next_set_hash:
         return
+    trusted_set = trusted_set if shown is None else shown
     if header.height == trusted.height + 1:
         raise Invalid(
             Reason.VALIDATOR_SET_MISMATCH, "the next height is signed by a set never announced"

@@ -13,6 +13,8 @@ from relay.light.keys import MAX_KEY_BYTES, check_public_key
 from relay.light.types import (
     DAY,
     MAX_INT,
+    MAX_ROOT_BYTES,
+    NANOS,
     ClientState,
     ConsensusState,
     Threshold,
@@ -34,6 +36,8 @@ MAX_CLOCK_DRIFT = 3600
 MAX_THRESHOLD = 1_000_000
 
 _VERSION = 1
+_FOREIGN = 2
+"""Version of a consensus state of chains with nanoseconds or another root."""
 
 
 def encode_client_state(state: ClientState) -> bytes:
@@ -96,24 +100,41 @@ def check_client_state(state: ClientState) -> None:
 
 
 def encode_consensus_state(consensus: ConsensusState) -> bytes:
-    """The one encoding of a consensus state, 145 bytes. Raises Malformed."""
+    """The one encoding of a consensus state: 145 bytes, or the form of foreign chains.
+
+    That second form has the nanoseconds and a root of another length; where the first can say it,
+    it must. Raises Malformed.
+    """
     if consensus.height > MAX_INT or consensus.time > MAX_INT:
         raise Malformed("consensus state: height and time stay below 2^63")
-    writer = Writer().u8(_VERSION).u64(consensus.height).u64(consensus.time)
-    writer.fixed(consensus.root, 32).fixed(consensus.set_hash, 32)
+    if not 0 <= consensus.nanos < NANOS:
+        raise Malformed("consensus state: nanoseconds stay below one second")
+    plain = not consensus.nanos and len(consensus.root) == 32
+    writer = Writer().u8(_VERSION if plain else _FOREIGN)
+    writer.u64(consensus.height).u64(consensus.time)
+    if plain:
+        writer.fixed(consensus.root, 32)
+    else:
+        writer.u32(consensus.nanos).data(consensus.root, MAX_ROOT_BYTES)
+    writer.fixed(consensus.set_hash, 32)
     return writer.fixed(consensus.next_set_hash, 32).fixed(consensus.header_hash, 32).done()
 
 
 def decode_consensus_state(raw: bytes) -> ConsensusState:
     """The consensus state in `raw`. Raises Malformed."""
     reader = Reader(raw, "consensus state")
-    if reader.u8() != _VERSION:
+    version = reader.u8()
+    if version not in (_VERSION, _FOREIGN):
         raise Malformed("consensus state: unknown version")
     height, time = reader.u64(), reader.u64()
     if height > MAX_INT or time > MAX_INT:
         raise Malformed("consensus state: height and time stay below 2^63")
+    nanos = reader.u32() if version == _FOREIGN else 0
+    root = reader.data(MAX_ROOT_BYTES) if version == _FOREIGN else reader.fixed(32)
+    if nanos >= NANOS or (version == _FOREIGN and not nanos and len(root) == 32):
+        raise Malformed("consensus state: not in its one encoding")
     consensus = ConsensusState(
-        height, time, reader.fixed(32), reader.fixed(32), reader.fixed(32), reader.fixed(32)
+        height, time, root, reader.fixed(32), reader.fixed(32), reader.fixed(32), nanos
     )
     reader.end()
     return consensus

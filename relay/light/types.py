@@ -16,6 +16,10 @@ MAX_PROOF_BYTES = 4 * 1024 * 1024
 MAX_INT = 2**63 - 1
 """Sequences, heights, times and amounts stay below 2^63, so that every database can hold them."""
 
+MAX_ROOT_BYTES = 64
+"""Bytes of a root: 32, or what a foreign header holds in its place."""
+NANOS = 10**9
+
 DAY = 86_400
 DEFAULT_TRUSTING_PERIOD = 90 * DAY
 DEFAULT_CLOCK_DRIFT = 10
@@ -28,7 +32,7 @@ class Validator:
     name: str
     """Printable ASCII, 1-64 characters, unique in its set; also the key name on signed notes."""
     power: int
-    """Voting power, 1 to 2^32."""
+    """Voting power, 1 to 2^32; foreign types have the limit of their chain."""
     keys: tuple[tuple[str, bytes], ...]
     """(algorithm, public key) pairs sorted by algorithm, each algorithm once, at least one."""
 
@@ -39,7 +43,10 @@ class Validator:
 
 @dataclass(frozen=True, slots=True)
 class ValidatorSet:
-    """Validators in order of name. Its hash (relay.light.validators) covers every field."""
+    """Validators in order of name, or in that of their own chain, whose hash it then is.
+
+    The hash (relay.light.validators, or `ClientType.hash_validators`) covers every field.
+    """
 
     validators: tuple[Validator, ...]
 
@@ -61,6 +68,8 @@ class Signature:
     """Seconds; used by witness cosignatures (cosignature/v1) and by chains with a time per vote."""
     key_id: bytes = b""
     """The four bytes that stand before the signature on a signed note."""
+    nanos: int = 0
+    """Nanoseconds beside `time`, where the chain's votes tell them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +123,16 @@ class ConsensusState:
     height: int
     time: int
     root: bytes
+    """32 bytes; for foreign types what their headers hold, up to MAX_ROOT_BYTES."""
     set_hash: bytes
     """Hash of the validator set that signed this header."""
     next_set_hash: bytes
     """Hash of the set that signs what follows."""
     header_hash: bytes
     """Hash of the header (for `checkpoint`: SHA-256 of the note body)."""
+    nanos: int = 0
+    """Nanoseconds beside `time`, where the chain tells them: they count in the order of headers
+    alone. Periods, drifts and timeouts are judged by whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +157,11 @@ class Header:
     """For `checkpoint`: the consistency proof from the trusted height to this one."""
     link_height: int = 0
     """For `checkpoint`: the size that `link` starts from."""
+    nanos: int = 0
+    """Nanoseconds beside `time`, below 10^9."""
+    trusted_validators: ValidatorSet | None = None
+    """For types that skip: the set that the trusted header announced, where it is not the one that
+    signed this header. A header that skips brings it along, so that it is verified by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +170,10 @@ class Claim:
 
     path: bytes
     value: bytes | None
+
+
+LOG_PROOFS = frozenset({"rfc6962", "journal"})
+"""Kinds of proof that show what was written and never that something was not."""
 
 
 class ClientType(Protocol):
@@ -165,6 +187,7 @@ class ClientType(Protocol):
     skips: bool
     """True where headers of a later set verify by overlap (trust level); False: each set change."""
     proves_absence: bool
+    """True where a proof can show that nothing is written (unless the pinned kind is a log's)."""
     equal_time: bool
     """True where a higher header may carry the same time as the one before."""
     links: bool
@@ -210,3 +233,21 @@ class ClientType(Protocol):
         holds anything unused is refused.
         """
         ...
+
+    def narrow_membership(
+        self,
+        consensus: ConsensusState,
+        proof: bytes,
+        claims: Sequence[Claim],
+        wanted: Sequence[int],
+    ) -> bytes:
+        """The proof for the claims at positions `wanted`, out of a verified one for all of them.
+
+        Raises Malformed.
+        """
+        ...
+
+
+def absence_provable(client_type: ClientType, state: ClientState) -> bool:
+    """Whether a client of that state can be shown that nothing is written at a path."""
+    return client_type.proves_absence and state.proof_kind not in LOG_PROOFS

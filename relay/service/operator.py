@@ -104,7 +104,7 @@ class OperatorServicer(rpc.OperatorServiceServicer):
         present(request, "lane")
         lane = lane_from_pb(request.lane)
         query.get_client(self._parts.node.store, lane.client_id)
-        lanes.add(lane.client_id, lane.adapter, lane.address)
+        lanes.add(lane)
         return pb.RegisterLaneResponse()
 
     def ListLanes(

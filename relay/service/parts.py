@@ -28,7 +28,7 @@ MAX_WATCHERS = 8
 class Lanes(Protocol):
     """The lanes of a running relay; it remembers those that are added."""
 
-    def add(self, client_id: str, adapter: str, address: str) -> None:
+    def add(self, lane: LaneView) -> None:
         """Serves one more chain from now on. Raises Malformed, CONFIG_INVALID."""
         ...
 

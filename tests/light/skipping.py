@@ -117,6 +117,15 @@ class SkippingClient:
     ) -> None:
         raise Refused(Reason.INVALID_PROOF, "this type proves nothing")
 
+    def narrow_membership(
+        self,
+        consensus: ConsensusState,
+        proof: bytes,
+        claims: Sequence[Claim],
+        wanted: Sequence[int],
+    ) -> bytes:
+        raise Refused(Reason.INVALID_PROOF, "this type proves nothing")
+
 
 SKIPPING = SkippingClient()
 

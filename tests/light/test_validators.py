@@ -220,14 +220,19 @@ hashes = st.binary(min_size=32, max_size=32)
 numbers = st.integers(0, MAX_INT)
 
 
-@given(st.builds(ConsensusState, numbers, numbers, hashes, hashes, hashes, hashes))
+roots = st.binary(max_size=64)
+nanoseconds = st.integers(0, 10**9 - 1)
+
+
+@given(st.builds(ConsensusState, numbers, numbers, roots, hashes, hashes, hashes, nanoseconds))
 def test_consensus_states_round_trip(consensus: ConsensusState) -> None:
     assert decode_consensus_state(encode_consensus_state(consensus)) == consensus
 
 
 @given(st.binary(max_size=160))
 def test_any_bytes_are_a_consensus_state_or_malformed(raw: bytes) -> None:
-    for candidate in (raw, b"\x01" + raw.ljust(144, b"\0")[:144]):
+    foreign = b"\x02" + raw.ljust(20, b"\0")[:20] + b"\0\0\0\x20" + bytes(128)
+    for candidate in (raw, b"\x01" + raw.ljust(144, b"\0")[:144], foreign):
         try:
             decoded = decode_consensus_state(candidate)
         except Malformed:
@@ -237,11 +242,17 @@ def test_any_bytes_are_a_consensus_state_or_malformed(raw: bytes) -> None:
 
 def test_each_rule_of_a_consensus_state() -> None:
     good = ConsensusState(1, 2, bytes(32), bytes(32), bytes(32), bytes(32))
+    plain = encode_consensus_state(good)
+    twice = b"\x02" + plain[1:17] + bytes(4) + b"\0\0\0\x20" + plain[17:]
+    with pytest.raises(Malformed, match="one encoding"):
+        decode_consensus_state(twice)
     for bad in (
         replace(good, height=MAX_INT + 1),
         replace(good, time=MAX_INT + 1),
         replace(good, height=-1),
-        replace(good, root=bytes(31)),
+        replace(good, root=bytes(65)),
+        replace(good, nanos=10**9),
+        replace(good, nanos=-1),
         replace(good, header_hash=bytes(33)),
     ):
         with pytest.raises(Malformed) as err:

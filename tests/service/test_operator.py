@@ -115,8 +115,8 @@ class Remembered:
     def __init__(self) -> None:
         self.lanes: dict[str, LaneView] = {}
 
-    def add(self, client_id: str, adapter: str, address: str) -> None:
-        self.lanes[client_id] = LaneView(client_id, adapter, address)
+    def add(self, lane: LaneView) -> None:
+        self.lanes[lane.client_id] = lane
 
     def list(self) -> list[LaneView]:
         return [self.lanes[name] for name in sorted(self.lanes)]
@@ -174,7 +174,7 @@ def test_a_relay_is_told_its_lanes(tmp_path: Path) -> None:
 def test_lanes_come_in_pages(tmp_path: Path) -> None:
     lanes = Remembered()
     for number in range(600):
-        lanes.add(f"checkpoint-{number:03d}", "lianqiao", "127.0.0.1:1")
+        lanes.add(LaneView(f"checkpoint-{number:03d}", "lianqiao", "127.0.0.1:1"))
     relay = run(tmp_path / "relay", "east", "relay", lanes=lanes)
     try:
         assert list(relay.client.lanes()) == lanes.list()
