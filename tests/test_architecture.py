@@ -35,6 +35,7 @@ PURE_STDLIB = {
     "typing",
     "abc",
     "bisect",
+    "heapq",
     "contextlib",
     "operator",
     "string",
@@ -90,6 +91,7 @@ def _only(*allowed: str) -> object:
     return lambda name: name.split(".")[0] not in roots and not _below(name, *allowed)
 
 
+ERRORS = ("relay.errors",)
 BUNDLE = (
     "relay.packet",
     "relay.packet_bytes",
@@ -138,8 +140,13 @@ PURE = (
             lambda m: _below(m, "relay.contracts"),
             lambda n: (
                 n.split(".")[0] not in PURE_STDLIB | CRYPTO | {"rfc8785"}
-                and not _below(n, *PURE, "relay.contracts")
+                and not _below(n, *PURE, "relay.contracts", "relay.money")
             ),
+        ),
+        (
+            "money: stdlib, errors",
+            lambda m: _below(m, "relay.money"),
+            lambda n: n.split(".")[0] not in PURE_STDLIB and not _below(n, "relay.money", *ERRORS),
         ),
         (
             "relay never imports adapters",
@@ -268,6 +275,7 @@ def test_no_float_where_things_are_decided() -> None:
             _module(path),
             "relay.light",
             "relay.contracts",
+            "relay.money",
             "relay.packet",
             "relay.bundle",
             "relay.channel",
