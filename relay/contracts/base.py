@@ -17,7 +17,7 @@ from typing import Protocol
 
 from relay.canonical import Json, encode
 from relay.contract import State
-from relay.contracts.payloads import ENCODING, RECOGNITION_VERSION, REGISTRY_VERSION, fields
+from relay.contracts.payloads import ENCODING, VERSIONS, fields
 from relay.contracts.payloads.fields import Object
 from relay.errors import Invalid, NotFound, Reason, Refused
 from relay.light.keys import verify
@@ -116,9 +116,8 @@ def check_route(relay: str, origin: str, hops: int, packet: Packet, state: State
 
 
 def payload_for(port: str, source_port: str, value: bytes) -> Payload:
-    """A payload to `port` (`recognition` or `registry`) in the version that port speaks."""
-    version = RECOGNITION_VERSION if port == "recognition" else REGISTRY_VERSION
-    return Payload(source_port, port, version, ENCODING, value)
+    """A payload to one of our ports, in the version that it speaks."""
+    return Payload(source_port, port, VERSIONS[port], ENCODING, value)
 
 
 def post(state: State, chain: str, payload: Payload, now: int) -> tuple[str, int]:

@@ -18,24 +18,44 @@ from relay.canonical import decode
 from relay.contracts.base import payload_for
 from relay.contracts.codes import Reexamination
 from relay.contracts.payloads import (
+    ESCROW_PORT,
     RECOGNITION_PORT,
     REGISTRY_PORT,
+    SETTLEMENT_PORT,
     Answer,
     Attestation,
     AttestedItem,
     Consent,
+    Cosignature,
+    CutOff,
     Decision,
+    DecisionAnswer,
+    DecisionNotice,
+    Fee,
+    Instruction,
     ItemDecision,
     ItemOutcome,
+    Leg,
+    Lock,
+    LockAnswer,
+    Member,
+    Money,
+    NetLock,
     Notice,
     Outcome,
     OutcomeNotice,
     PublicKey,
+    Quote,
     RecognitionRequest,
     Result,
     Role,
+    SettlementDecision,
+    Signature,
+    SignedInstruction,
+    Withdrawal,
 )
 from relay.packet import payload_hash
+from tests.contracts.money_world import examples
 from tests.contracts.world import NOW, RECORD, World, attestation, digest, outcome, request
 
 README = Path(__file__).resolve().parents[2] / "proto" / "README.md"
@@ -48,6 +68,15 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "outcome": Outcome.decode,
     "outcome_notice": OutcomeNotice.decode,
     "answer": Answer.decode,
+    "instruction": Instruction.decode,
+    "lock": Lock.decode,
+    "net_lock": NetLock.decode,
+    "cut_off": CutOff.decode,
+    "lock_answer": LockAnswer.decode,
+    "settlement_decision": SettlementDecision.decode,
+    "decision_notice": DecisionNotice.decode,
+    "decision_answer": DecisionAnswer.decode,
+    "withdrawal": Withdrawal.decode,
 }
 
 
@@ -71,6 +100,7 @@ def made() -> dict[str, bytes]:
         "outcome": report.encode(),
         "outcome_notice": told,
         "answer": next(a for where, _, a in seen if where == "zj-medical"),
+        **{name: value.encode() for name, value in examples().items()},
     }
 
 
@@ -81,6 +111,8 @@ def block(name: str, raw: bytes) -> str:
         payload = payload_for(RECOGNITION_PORT, REGISTRY_PORT, raw)
     elif name in ("notice", "outcome_notice"):
         payload = payload_for(REGISTRY_PORT, RECOGNITION_PORT, raw)
+    elif name in ("lock", "net_lock", "decision_notice"):
+        payload = payload_for(ESCROW_PORT, SETTLEMENT_PORT, raw)
     else:
         return "\n".join(lines)
     return "\n".join([*lines[:-1], f"{lines[-1]}, payload hash `{payload_hash(payload).hex()}`"])
@@ -106,7 +138,9 @@ def test_the_vectors_are_read() -> None:
     "kind",
     [
         Attestation, AttestedItem, Consent, RecognitionRequest, Decision, ItemDecision, Notice,
-        PublicKey, Outcome, ItemOutcome, OutcomeNotice,
+        PublicKey, Outcome, ItemOutcome, OutcomeNotice, Instruction, Quote, Money, Leg, Fee,
+        Signature, Cosignature, SignedInstruction, Lock, NetLock, CutOff, Member, LockAnswer,
+        SettlementDecision, DecisionNotice, DecisionAnswer, Withdrawal,
     ],
 )  # fmt: skip
 def test_every_member_is_documented(kind: type) -> None:

@@ -57,6 +57,10 @@ class Person:
         value = replace(value, algorithm=self.algorithm, key=self.public, signature=b"")
         return replace(value, signature=self._key.sign(value.signing_bytes()))
 
+    def raw(self, message: bytes) -> bytes:
+        """This person's signature over bytes."""
+        return self._key.sign(message)
+
     def dated(self, start: int = 0, end: int = NOW + 3650 * DAY) -> dict[str, Any]:
         return {
             "algorithm": self.algorithm,

@@ -7,6 +7,8 @@ packet in a bundle has no clients: he holds it against the chains whose heads th
     attestation                 ledger
     request, outcome            origin     relay
     notice, outcome_notice      relay      target
+    lock, net_lock              relay      ledger
+    decision_notice             relay      ledger
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ _ENDS = {
     "outcome": ("origin", "relay"),
     "notice": ("relay", "target"),
     "outcome_notice": ("relay", "target"),
+    "lock": ("relay", "ledger"),
+    "net_lock": ("relay", "ledger"),
+    "decision_notice": ("relay", "ledger"),
 }
 
 
