@@ -68,6 +68,14 @@ class State(Protocol):
         """(key, value) pairs whose key starts with `prefix`, above `after`, in byte order."""
         ...
 
+    def last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
+        """The (key, value) pair of the greatest key that starts with `prefix`, or None.
+
+        How what changes is read where nothing is written twice: versions under ascending keys, of
+        which the last counts. It costs one look-up however many there are.
+        """
+        ...
+
     def put(self, key: bytes, value: bytes) -> None:
         """Writes once. Raises Refused(PATH_WRITTEN) where `key` holds another value; the same
         value again is a no-op."""

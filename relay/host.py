@@ -48,6 +48,12 @@ class HostState:
         """See relay.contract.State. At most MAX_SCAN pairs."""
         return scan_records(self._tx, self._port, prefix, after, min(limit, MAX_SCAN))
 
+    def last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
+        """See relay.contract.State."""
+        base = host_path(Kind.RECORD, self._port)
+        found = self._tx.last(base + prefix, _after_prefix(base + prefix))
+        return None if found is None else (found[0][len(base) :], found[1])
+
     def put(self, key: bytes, value: bytes) -> None:
         """See relay.contract.State."""
         path = self._path(key)

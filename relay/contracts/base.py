@@ -44,6 +44,10 @@ class Reader(Protocol):
         """(key, value) pairs under `prefix`, greater than `after`, in byte order."""
         ...
 
+    def last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
+        """The pair with the greatest key under `prefix`, or None."""
+        ...
+
 
 def key(*parts: str | bytes) -> bytes:
     """A readable key: parts joined by `/`, bytes as hex."""

@@ -83,6 +83,8 @@ class Transaction:
         self._ordered: list[bytes] = []
         """The staged paths in byte order, so that a scan need not look at all of them."""
         self._scanned: dict[tuple[bytes, bytes, int], list[tuple[bytes, bytes]]] = {}
+        self._lasts: dict[tuple[bytes, bytes], tuple[bytes, bytes] | None] = {}
+        """The stored part of `last`, which cannot change before this transaction ends."""
         self._kept = 0
         self._rows: dict[type[Any], dict[tuple[Any, ...], _Held]] = {kind: {} for kind in _TABLES}
         self._whole: set[type[Any]] = set()
@@ -196,6 +198,20 @@ class Transaction:
             self._scanned[(start, stop, limit)] = pairs
             self._kept += len(pairs) + 1
         return pairs
+
+    def last(self, start: bytes, stop: bytes) -> tuple[bytes, bytes] | None:
+        """The pair with the greatest path of start <= path < stop, staged ones included."""
+        high = bisect_left(self._ordered, stop)
+        staged = self._ordered[high - 1] if high and self._ordered[high - 1] >= start else None
+        if (start, stop) not in self._lasts:
+            asked = {"start": start, "stop": stop}
+            found = self.connection.execute(_SELECT_LAST, asked).one_or_none()
+            pair = None if found is None else (bytes(found[0]), bytes(found[1]))
+            self._lasts[(start, stop)] = pair
+        stored = self._lasts[(start, stop)]
+        if staged is None or (stored is not None and stored[0] > staged):
+            return stored
+        return staged, self._paths[staged]
 
     # --- rows
 
@@ -354,6 +370,12 @@ _SELECT_VALUES = select(_ENTRY.c.path, _ENTRY.c.value).where(
 _SELECT_VALUE = select(_ENTRY.c.value).where(_ENTRY.c.path == bindparam("path"))
 _DELIVERY = tables.table(tables.DeliveryTable)
 _LAST_NUMBER = select(func.coalesce(func.max(_DELIVERY.c.number), 0))
+_SELECT_LAST = (
+    select(_ENTRY.c.path, _ENTRY.c.value)
+    .where(_ENTRY.c.path >= bindparam("start"), _ENTRY.c.path < bindparam("stop"))
+    .order_by(_ENTRY.c.path.desc())
+    .limit(1)
+)
 _SELECT_RANGE = (
     select(_ENTRY.c.path, _ENTRY.c.value)
     .where(_ENTRY.c.path >= bindparam("start"), _ENTRY.c.path < bindparam("stop"))

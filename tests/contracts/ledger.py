@@ -49,6 +49,10 @@ class Ledger:
         keys = sorted(k for k in self.written if k.startswith(prefix) and k > after)
         return [(k, self.written[k]) for k in keys[:limit]]
 
+    def last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
+        key = max((k for k in self.written if k.startswith(prefix)), default=None)
+        return None if key is None else (key, self.written[key])
+
     def put(self, key: bytes, value: bytes) -> None:
         assert 1 <= len(key) <= 512
         assert isinstance(value, bytes)

@@ -76,6 +76,10 @@ class Window:
             state = HostState(self.node.channel, tx, self.port, 0)
             return list(state.scan(prefix, after=after, limit=limit))
 
+    def last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
+        with self.node.store.reading() as tx:
+            return HostState(self.node.channel, tx, self.port, 0).last(prefix)
+
 
 def test_recognised_granted_and_adopted_over_proofs(world: World) -> None:
     zj, sh = world.nodes[ZJ], world.nodes[SH]

@@ -103,6 +103,23 @@ def test_scan_merges_stored_and_staged_in_byte_order(store: Store) -> None:
         assert [path for path, _ in tx.scan(b"a", b"b", 2)] == [b"a\x01", b"a\x02"]
 
 
+def test_last_sees_stored_and_staged_and_what_is_undone(store: Store) -> None:
+    with store.transaction() as tx:
+        assert tx.last(b"a", b"b") is None
+        for path in (b"a\x01", b"a\x03", b"b"):
+            tx.append(path, path)
+    with store.transaction() as tx:
+        assert tx.last(b"a", b"b") == (b"a\x03", b"a\x03")
+        tx.append(b"a\x02", b"new")
+        assert tx.last(b"a", b"b") == (b"a\x03", b"a\x03")
+        mark = tx.mark()
+        tx.append(b"a\x04", b"new")
+        assert tx.last(b"a", b"b") == (b"a\x04", b"new")
+        tx.rollback(mark)
+        assert tx.last(b"a", b"b") == (b"a\x03", b"a\x03")
+        assert tx.last(b"c", b"d") is None
+
+
 def test_no_update_is_lost_between_threads(store: Store) -> None:
     with store.transaction() as tx:
         tx.add(_client("t-0", sequence=0))
