@@ -182,7 +182,7 @@ def examples() -> dict[str, Any]:
     netted = instruction("net", window="w-1", deadline=NOW + DAY // 2)
     approvals = ((OfficerRole.OFFICER, "hk-officer", OFFICER),)
     net = window_settlement(HUB, "w-1")
-    member = Member(netted.settlement, netted.digest, netted.ledgers)
+    member = Member(netted.settlement, netted.digest, netted.ledgers, NOW)
     ruled = decision(given=gross)
     return {
         "instruction": gross,

@@ -135,10 +135,13 @@ class Member:
     settlement: bytes
     digest: bytes
     ledgers: tuple[str, ...]
+    accepted: int
+    """Seconds, by the relay; its quote was good then."""
 
     def to_json(self) -> dict[str, Json]:
         """The members of the payload."""
         return {
+            "accepted": self.accepted,
             "digest": self.digest.hex(),
             "ledgers": list(self.ledgers),
             "settlement": self.settlement.hex(),
@@ -147,11 +150,12 @@ class Member:
     @classmethod
     def from_json(cls, value: Json) -> Member:
         """Raises Malformed."""
-        body = fields.members(value, ("settlement", "digest", "ledgers"), "member")
+        body = fields.members(value, fields.names("settlement digest ledgers accepted"), "member")
         return cls(
             fields.octets(body, "settlement"),
             fields.octets(body, "digest"),
             fields.ascending(body, "ledgers", fields.identifier, MAX_LEDGERS, low=1),
+            fields.integer(body, "accepted"),
         )
 
 
