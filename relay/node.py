@@ -20,6 +20,7 @@ from relay.channel import Channel
 from relay.clients import Clients
 from relay.contract import CONTRACT_FAILURES, Contract
 from relay.errors import Conflict, LianqiaoError, Reason, Refused
+from relay.heads import Heads
 from relay.journal import Kind, seal
 from relay.light.checkpoint import parse_body
 from relay.light.types import ClientType, ValidatorSet
@@ -27,13 +28,7 @@ from relay.light.validators import decode_set, set_hash
 from relay.signing import CheckpointSigner
 from relay.store import CheckpointRow, Store, Transaction
 from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, save_cosignature
-from relay.store.identity import (
-    last_checkpoint,
-    load_set,
-    save_note,
-    unsigned_checkpoints,
-    write_genesis,
-)
+from relay.store.identity import last_checkpoint, write_genesis
 from relay.tiles import TileCache, load_edge
 from relay.ways import Ways
 
@@ -76,11 +71,8 @@ class Node(Ways):
         self.clients = Clients(client_types)
         self.channel = Channel(chain_id, self.clients, contracts)
         self._clock = clock
-        self._signer = signer
         self._groups: Groups[Step] = Groups(self._run_group)
         self._changed = threading.Condition()
-        self._set: tuple[bytes, ValidatorSet] = (b"", ValidatorSet(()))
-        """The set that signed last, by its hash."""
         store.check(chain_id)
         with store.read() as connection:
             head = last_checkpoint(connection)
@@ -90,14 +82,9 @@ class Node(Ways):
                     "the database holds no journal",
                     hint="lianqiao init makes a node's directory",
                 )
-            self._edge = load_edge(connection, head.size)
+            edge = load_edge(connection, head.size)
         self._check_origin(head)
-        if head.note and head.body.startswith(f"{self.origin}\n".encode()):
-            signer.check_mark_kept(head.size)
-        signer.check_not_stale(head.size, head.body)
-        self._last = head
-        """The newest committed body; the same as the head but between commit and signature."""
-        self._head = self._last = head if head.note else self._sign_pending()
+        self._heads = Heads(store, signer, self.origin, head, edge)
         self._shown_size = self._newest_shown()
 
     def _check_origin(self, head: CheckpointRow) -> None:
@@ -114,7 +101,7 @@ class Node(Ways):
     @property
     def head(self) -> CheckpointRow:
         """The newest signed checkpoint."""
-        return self._head
+        return self._heads.head
 
     def run(self, action: Action) -> Any:
         """See relay.ways. Actions that arrive together share one transaction and one head."""
@@ -126,17 +113,26 @@ class Node(Ways):
 
     def now(self) -> int:
         """See relay.ways."""
-        return max(self._clock(), self._head.time)
+        return max(self._clock(), self.head.time)
 
     def tick(self) -> bool:
-        """Completes recoveries that are due, and appends a `tick` where the head has grown older
-        than `tick_seconds`; whether it did the latter."""
+        """Signs what is not signed, completes recoveries that are due, and appends a `tick` where
+        the head has grown older than `tick_seconds`; whether it did the latter."""
+        self._catch_up()
         self._complete_recoveries()
-        if self._clock() - self._head.time < self.tick_seconds:
+        if self._clock() - self.head.time < self.tick_seconds:
             return False
 
         done: bool = self.run(Tick())
         return done
+
+    def _catch_up(self) -> None:
+        """Signs what a failure has left unsigned, and takes up what another process on the same
+        database has committed, so that whoever waits here is told."""
+        with self.store.read() as connection:
+            last = last_checkpoint(connection)
+        if last is not None and (last.size > self.head.size or not last.note):
+            self._groups.submit(_nothing)
 
     def _complete_recoveries(self) -> None:
         with self.store.reading() as tx:
@@ -148,7 +144,7 @@ class Node(Ways):
     def wait(self, size: int, timeout: float) -> bool:
         """Waits until a head larger than `size` is signed; whether there is one."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._head.size > size, timeout)
+            return self._changed.wait_for(lambda: self.head.size > size, timeout)
 
     @property
     def shown_size(self) -> int:
@@ -167,7 +163,7 @@ class Node(Ways):
 
     def _newest_shown(self) -> int:
         if not self.shown.quorum:
-            return self._head.size
+            return self.head.size
         with self.store.read() as connection:
             return self.shown.newest(connection)
 
@@ -185,6 +181,15 @@ class Node(Ways):
     # --- batches
 
     def _run_group(self, steps: Sequence[Step]) -> list[Any]:
+        """Runs steps as one batch, committed once, then signed; a failure to sign is raised to
+        every caller, and what they asked for stays committed all the same."""
+        self._heads.sign()  # what a failure has left; no batch is built on it before
+        answers = self._commit_once(steps)
+        if self._heads.sign():
+            self._tell()
+        return answers
+
+    def _commit_once(self, steps: Sequence[Step]) -> list[Any]:
         for attempt in range(MAX_ATTEMPTS):
             try:
                 return self._commit(steps)
@@ -194,10 +199,11 @@ class Node(Ways):
         raise AssertionError("unreachable")
 
     def _commit(self, steps: Sequence[Step]) -> list[Any]:
+        heads = self._heads
         sealed: CheckpointRow | None = None
         with self.store.transaction() as tx:
-            self._follow(tx)
-            edge, last = self._edge, self._last
+            heads.follow(tx)
+            edge, last = heads.edge, heads.last
             now = max(self._clock(), last.time)
             answers: list[Any] = []
             for step in steps:
@@ -216,46 +222,12 @@ class Node(Ways):
                 announced = _announced(tx) or set_now
                 edge, sealed = seal(tx, edge, self.origin, now, set_now, announced)
         if sealed is not None:
-            behind = not last.note
-            self._edge, self._last = edge, sealed
-            self._head = self._last = self._sign_pending() if behind else self._sign(sealed)
-            self._tell()
+            heads.committed(edge, sealed)
         return answers
 
-    def _follow(self, tx: Transaction) -> None:
-        """Takes up what another process on the same database has committed meanwhile."""
-        if tx.size == self._edge.size:
-            return
-        last = last_checkpoint(tx.connection)
-        assert last is not None, "a journal has a head from its first entry on"
-        self._last, self._edge = last, load_edge(tx.connection, last.size)
 
-    def _sign(self, row: CheckpointRow) -> CheckpointRow:
-        note = self._signer.sign(row.size, row.body, self._set_of(row))
-        return save_note(self.store, row, note)
-
-    def _set_of(self, row: CheckpointRow) -> ValidatorSet:
-        """The set that signs a body; it changes seldom."""
-        known, validators = self._set
-        if known != row.set_hash:
-            with self.store.read() as connection:
-                encoded = load_set(connection, row.set_hash)
-            assert encoded is not None, "a set is stored with the entry that announces it"
-            validators = decode_set(encoded)
-            self._set = row.set_hash, validators
-        return validators
-
-    def _sign_pending(self) -> CheckpointRow:
-        """Signs what was committed and not signed, in order: after a crash, or a failure. The
-        newest of it."""
-        with self.store.read() as connection:
-            pending = unsigned_checkpoints(connection)
-            newest = last_checkpoint(connection)
-        assert newest is not None, "a journal has a head from its first entry on"
-        for row in pending:
-            signed = self._sign(row)
-            newest = signed if signed.size == newest.size else newest
-        return newest
+def _nothing(_tx: Transaction, _now: int) -> None:
+    """A batch without entries."""
 
 
 def _announced(tx: Transaction) -> bytes | None:

@@ -7,13 +7,15 @@ stopped, since it might sign a second history.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from relay.errors import Invalid, Reason, Refused
+from relay.errors import Exhausted, Invalid, Reason, Refused
 from relay.light.checkpoint import Signer, parse_body, sign_body, sign_bytes
 from relay.light.keys import verify
 from relay.light.note import (
@@ -28,7 +30,10 @@ from relay.light.validators import decode_set
 
 
 class HighWaterMark:
-    """The last signed size and body, in a file that only this node writes."""
+    """The last signed size and body, in a file that only processes with this node's keys write.
+
+    It is read again, under a lock, before it is raised: another process may have raised it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,34 +41,43 @@ class HighWaterMark:
         """`closed_at`: the last signed size of an epoch that has ended, else 0."""
 
     def _read(self) -> tuple[int, str, int]:
-        if not self._path.exists():
-            return 0, "", 0
         try:
             found = json.loads(self._path.read_text())
             return int(found["size"]), str(found["body"]), int(found.get("closed_at", 0))
-        except (ValueError, KeyError, TypeError) as err:
+        except FileNotFoundError:
+            return 0, "", 0
+        except (OSError, ValueError, KeyError, TypeError) as err:
             raise Refused(
                 Reason.STALE_RESTORE,
                 f"the high-water mark {self._path} cannot be read",
                 hint="restore that file from the signing machine; do not make a new one",
             ) from err
 
+    def refresh(self) -> None:
+        """Takes up what another process has raised it to. Raises Refused(STALE_RESTORE)."""
+        size, body_hash, closed_at = self._read()
+        if size > self.size:
+            self.size, self.body_hash, self.closed_at = size, body_hash, closed_at
+
     def raise_to(self, size: int, body: bytes) -> None:
         """Durable when it returns. Raises Refused(STALE_RESTORE) where another body of that size,
-        or a larger size, was signed before."""
+        or a larger size, was signed before, and Exhausted(LIMIT_EXCEEDED) where the file cannot be
+        written: then nothing may be signed."""
         digest = sha256(body).hexdigest()
         if (size, digest) == (self.size, self.body_hash):
             return
-        if size <= self.size:
-            raise Refused(
-                Reason.STALE_RESTORE,
-                f"a head of size {self.size} was signed before, and not this one of size {size}",
-                hint="this database is an old copy: fetch the missing entries, or stay stopped",
-                signed=self.size,
-                asked=size,
-            )
-        self._write({"size": size, "body": digest})
-        self.size, self.body_hash = size, digest
+        with self._alone():
+            self.refresh()
+            if size <= self.size and (size, digest) != (self.size, self.body_hash):
+                raise Refused(
+                    Reason.STALE_RESTORE,
+                    f"a head of size {self.size} was signed before, not this one of size {size}",
+                    hint="this database is an old copy: fetch the missing entries, or stay stopped",
+                    signed=self.size,
+                    asked=size,
+                )
+            self._write({"size": size, "body": digest})
+            self.size, self.body_hash = size, digest
 
     def is_beyond(self, size: int, body: bytes) -> bool:
         """Whether more, or something else, was signed than a journal that ends in this body."""
@@ -74,10 +88,27 @@ class HighWaterMark:
 
     def close(self) -> None:
         """Ends an epoch: no size is above this mark any more. Idempotent."""
-        if self.size < MAX_INT:
-            signed = self.size
-            self._write({"size": MAX_INT, "body": "", "closed_at": signed})
-            self.size, self.body_hash, self.closed_at = MAX_INT, "", signed
+        with self._alone():
+            self.refresh()
+            if self.size < MAX_INT:
+                signed = self.size
+                self._write({"size": MAX_INT, "body": "", "closed_at": signed})
+                self.size, self.body_hash, self.closed_at = MAX_INT, "", signed
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Holds the mark for one process, and tells of a disk that cannot be written."""
+        try:
+            with self._path.with_name(self._path.name + ".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as err:
+            raise Exhausted(
+                Reason.LIMIT_EXCEEDED,
+                f"the high-water mark {self._path} cannot be written: {err.strerror}",
+                hint="free disk space, or make its directory writable; what is committed stays, "
+                "and is signed then",
+            ) from err
 
     def _write(self, value: dict[str, int | str]) -> None:
         temporary = self._path.with_suffix(".new")
@@ -107,14 +138,19 @@ class CheckpointSigner:
 
     def check_mark_kept(self, stored: int) -> None:
         """For a journal whose head of size `stored` was signed. Raises Refused(STALE_RESTORE)
-        where the mark is gone: then nobody knows how much was signed."""
-        if not self._mark.size:
+        where the mark is gone or older: then nobody knows how much was signed."""
+        if self._mark.size < stored:
+            self._mark.refresh()
+        if self._mark.size < stored:
             raise Refused(
                 Reason.STALE_RESTORE,
-                "the journal has signed heads, and the high-water mark beside the key is missing",
-                hint="bring the mark from the machine that signed last; if it is lost for good, "
-                "the operators open the next epoch",
+                f"the journal has a signed head of size {stored}, and the high-water mark beside "
+                f"the key {f'says {self._mark.size}' if self._mark.size else 'is missing'}",
+                hint="bring the mark from the machine that signed last; processes that serve one "
+                "journal share one directory of keys; if the mark is lost for good, the operators "
+                "open the next epoch",
                 stored=stored,
+                signed=self._mark.size,
             )
 
     def check_not_stale(self, size: int, body: bytes) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import conflicts
 from tests.databases import EVERYDAY, KINDS, UrlOf, url_of
 
 MEMORY = Path("/dev/shm")
@@ -31,3 +32,7 @@ def urls(request: pytest.FixtureRequest) -> UrlOf:
 def all_urls(request: pytest.FixtureRequest) -> UrlOf:
     """A test that takes this runs on every kind of database in every run."""
     return url_of(request.param)
+
+
+if conflicts.ENABLED:
+    conflicts.install()

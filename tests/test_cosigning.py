@@ -180,7 +180,7 @@ def test_announcements_are_cosigned_too(world: World, hub: Witnessed) -> None:
     keys = keys_of("hub-next")
     hub.node.announce_set(set_of(keys, "hub-next"))
     change = hub.node.head.size
-    hub.node._signer._signers += [(f"hub-next-{i}", key) for i, key in enumerate(keys)]
+    hub.node._heads.signer._signers += [(f"hub-next-{i}", key) for i, key in enumerate(keys)]
     put(hub.node, "a")
     put(hub.node, "b")
     hub.tick()

@@ -173,7 +173,7 @@ def test_a_body_that_was_never_signed_is_dropped(world: World) -> None:
     """Its size belongs to the old epoch; its entries stay."""
     hub = world.nodes[HUB]
     signed = hub.head.size
-    hub._signer._signers.clear()
+    hub._heads.signer._signers.clear()
     assert _reason(lambda: put(hub, "unsigned")) is Reason.CONFIG_INVALID
     hub.close()
     mark = _mark(world)

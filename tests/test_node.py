@@ -85,7 +85,7 @@ def test_a_body_committed_and_not_signed_is_signed_after_the_restart(
     def crash(*_: object) -> str:
         raise SystemExit("killed between commit and signature")
 
-    monkeypatch.setattr(node._signer, "sign", crash)
+    monkeypatch.setattr(node._heads.signer, "sign", crash)
     with pytest.raises(SystemExit):
         _put(world, "a")
     shown = head(node.store)
@@ -284,7 +284,7 @@ def test_signatures_that_fail_one_by_one_leave_no_head_unsigned(
 ) -> None:
     """The signature of one head fails; the next time it succeeds and that of the next one fails."""
     node = world.nodes["zj"]
-    sign = node._signer.sign
+    sign = node._heads.signer.sign
     fails = iter((True, False, True))
 
     def failing(*arguments: object) -> str:
@@ -292,7 +292,7 @@ def test_signatures_that_fail_one_by_one_leave_no_head_unsigned(
             raise Unavailable(Reason.DATABASE_UNREACHABLE, "planned")
         return sign(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(node._signer, "sign", failing)
+    monkeypatch.setattr(node._heads.signer, "sign", failing)
     for key in ("a", "b"):
         assert _reason(world, lambda key=key: _put(world, key)) is Reason.DATABASE_UNREACHABLE
     world.clock.now -= 50
@@ -306,7 +306,7 @@ def test_keys_retired_long_ago_cannot_freeze_a_client(
 ) -> None:
     """Whoever got hold of them signs two heads of today under the set of old."""
     node, client_id, hub = world.nodes["zj"], world.clients[("zj", "hub")], world.nodes["hub"]
-    old_set, signers = hub._set_of(hub.head), hub._signer._signers[:]
+    old_set, signers = hub._heads.set_of(hub.head), hub._heads.signer._signers[:]
     period = get_client(node.store, client_id).state.trusting_period
     new_keys = keys_of("hub-next")
     hub.announce_set(set_of(new_keys, "hub-next"))
@@ -339,7 +339,7 @@ def test_keys_retired_long_ago_cannot_freeze_a_client(
 def _hold(world: World, new_keys: list[SigningKey]) -> None:
     """The relay holds the keys of the set in force and of the announced one side by side."""
     new = [(f"hub-next-{i}", key) for i, key in enumerate(new_keys)]
-    world.nodes["hub"]._signer._signers += new
+    world.nodes["hub"]._heads.signer._signers += new
 
 
 def test_an_announced_set_signs_every_later_size(world: World) -> None:

@@ -40,6 +40,7 @@ from relay.query import get_client, get_packet, get_record, list_packets
 from relay.relayer import IN, OUT, Relayer
 from relay.steps import item_of
 from relay.store import Direction, PacketState, Store, Transaction, tables
+from tests.conflicts import counts_attempts
 from tests.echo import ECHO, Echo
 from tests.world import TYPES, Clock, World
 
@@ -140,6 +141,7 @@ def test_packets_go_from_ledger_to_ledger_over_two_lanes(world: World) -> None:
 # --- what it costs
 
 
+@counts_attempts
 def test_a_batch_is_one_header_one_proof_and_few_commits(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -227,7 +227,7 @@ def test_sets_are_followed_in_their_order(world: World, witness: Witness) -> Non
     keys = keys_of("hub-next")
     hub.announce_set(set_of(keys, "hub-next"))
     change = hub.head
-    hub._signer._signers += [(f"hub-next-{i}", key) for i, key in enumerate(keys)]
+    hub._heads.signer._signers += [(f"hub-next-{i}", key) for i, key in enumerate(keys)]
     put(hub, "a")
     assert _reason(lambda: ask(witness, hub, now, old=base)) is Reason.NOT_ENOUGH_TRUST
     assert ask(witness, hub, now, old=base, row=change).lines

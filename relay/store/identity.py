@@ -20,7 +20,7 @@ _META = tables.table(tables.Meta)
 _SET = tables.table(tables.SetRow)
 _SAVE_NOTE = (
     update(_CHECKPOINT)
-    .where(_CHECKPOINT.c.size == bindparam("b_size"))
+    .where(_CHECKPOINT.c.size == bindparam("b_size"), _CHECKPOINT.c.note == "")
     .values(note=bindparam("b_note"))
 )
 _LOAD_SET = select(_SET.c.encoded).where(_SET.c.hash == bindparam("hash"))
@@ -32,10 +32,13 @@ def write_genesis(
 ) -> None:
     """Entry 0: the chain id and the first validator set, under a body of size 1."""
     encoded, digest = encode_set(validators), set_hash(validators)
-    with store.transaction() as tx:
+
+    def write(tx: Transaction) -> None:
         tx.append(host_path(Kind.GENESIS, chain_id), encoded)
         save_set(tx, digest, encoded)
         seal(tx, Edge(), f"{chain_id}/{epoch}", now, digest, digest)
+
+    store.run(write)
     store.set_meta("chain_id", chain_id)
     store.set_meta("role", role)
     store.set_meta("epoch", str(epoch))
@@ -97,6 +100,15 @@ def unsigned_checkpoints(connection: Connection) -> list[CheckpointRow]:
 
 
 def save_note(store: Store, row: CheckpointRow, note: str) -> CheckpointRow:
-    """Adds the signatures to a body that is committed already."""
-    store.run(lambda tx: tx.connection.execute(_SAVE_NOTE, {"b_size": row.size, "b_note": note}))
-    return replace(row, note=note)
+    """Adds the signatures to a body that is committed already, as long as it has none: those that
+    another process has added are as good. The row as it is stored then."""
+
+    def write(tx: Transaction) -> CheckpointRow:
+        asked = {"b_size": row.size, "b_note": note}
+        if tx.connection.execute(_SAVE_NOTE, asked).rowcount == 1:
+            return replace(row, note=note)
+        found = tx.load(CheckpointRow, row.size)
+        assert found is not None, "a body that was committed stays"
+        return found
+
+    return store.run(write)

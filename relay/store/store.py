@@ -159,8 +159,13 @@ class Store:
     def read(self) -> Iterator[Connection]:
         """A consistent snapshot for queries. Raises Unavailable(DATABASE_UNREACHABLE)."""
         try:
-            with self.engine.connect() as connection, connection.begin():
-                yield connection
+            with self.engine.connect() as connection:
+                if connection.dialect.name == "postgresql":
+                    # A snapshot is a prefix of the journal, whoever writes meanwhile. Read under
+                    # SERIALIZABLE it could lose to writers, and a question has nobody to repeat it.
+                    connection = connection.execution_options(**_SNAPSHOT)
+                with connection.begin():
+                    yield connection
         except DBAPIError as err:
             raise _storage_error(err) from err
 
@@ -193,6 +198,7 @@ class Store:
         self.engine.dispose()
 
 
+_SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _NEXT_INDEX = select(func.coalesce(func.max(_ENTRY.c.index) + 1, 0))
 
 

@@ -33,9 +33,10 @@ def test_every_key_of_init_is_its_owners_alone(tmp_path: Path) -> None:
         "witness.ed25519.pem",
         *(f"zj-{n}.ed25519.pem" for n in range(1, 5)),
         "zj.0.mark",
+        "zj.0.mark.lock",
     ]
     for path in keys:
-        if path.suffix != ".mark":
+        if path.suffix not in (".mark", ".lock"):
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 

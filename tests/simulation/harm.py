@@ -156,7 +156,7 @@ def _signing_node(self: Node, steps: Sequence[Any]) -> list[Any]:
 
     def sealed(tx: Transaction, *arguments: Any) -> Any:
         edge, row = _seal(tx, *arguments)
-        self._signer.sign(row.size, row.body, self._set_of(row))
+        self._heads.signer.sign(row.size, row.body, self._heads.set_of(row))
         return edge, row
 
     relay.node.seal = sealed

@@ -21,6 +21,7 @@ from typing import Any
 import relay.actions
 from relay.channel import Channel
 from relay.clients import Client, Clients
+from relay.heads import Heads
 from relay.lane import Side
 from relay.node import Node
 from relay.signing import CheckpointSigner
@@ -232,7 +233,7 @@ BUGS = (
         "an old copy starts",
         ("stale restore",),
         40,
-        (Edit(Node, "__init__", "signer.check_not_stale(head.size, head.body)", "pass"),),
+        (Edit(Heads, "__init__", "signer.check_not_stale(last.size, last.body)", "pass"),),
     ),
     Bug(
         "time goes back with the clock",
@@ -244,13 +245,16 @@ BUGS = (
         "what a failed signature left is not signed",
         ("liveness", "reasons"),
         40,
-        (Edit(Node, "_commit", "behind = not last.note", "behind = False"),),
+        (
+            Edit(Heads, "committed", "bool(self.last.note)", "True"),
+            Edit(Node, "_run_group", "self._heads.sign()  #", "pass  #"),
+        ),
     ),
     Bug(
         "a conflict is taken for an answer",
         ("reasons", "liveness", "no fault of ours", "users"),
         20,
-        (Edit(Node, "_run_group", "except Conflict:", "except KeyError:"),),
+        (Edit(Node, "_commit_once", "except Conflict:", "except KeyError:"),),
     ),
     Bug(
         "an announced set signs too early",

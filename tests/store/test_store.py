@@ -29,11 +29,16 @@ def _client(client_id: str, sequence: int = 1) -> ClientRow:
 
 
 def test_durable_settings(store: Store) -> None:
-    with store.read() as connection:
-        if store.engine.dialect.name == "postgresql":
-            assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
-            level = connection.execute(text("SHOW transaction_isolation")).scalar_one()
+    postgresql = store.engine.dialect.name == "postgresql"
+    with store.transaction() as tx:
+        if postgresql:
+            assert tx.connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
+            level = tx.connection.execute(text("SHOW transaction_isolation")).scalar_one()
             assert level == "serializable"
+    with store.read() as connection:
+        if postgresql:
+            level = connection.execute(text("SHOW transaction_isolation")).scalar_one()
+            assert level == "repeatable read"
             return
         assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
