@@ -24,9 +24,7 @@ from relay.chain import Chain
 from relay.clients import decode_creation
 from relay.entries import distinct, entries_beside
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
-from relay.evidence import Evidence
 from relay.journal import Kind, host_path
-from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.client import consensus_of
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.light.types import Claim, ClientState
@@ -73,13 +71,14 @@ class BundleWriter:
         """`remote` gives the chain behind a client where it can be asked."""
         self._node = node
         self._remote = remote
-        self._evidence = Evidence(node.store, node.tiles, node.shown)
+        self._evidence = node.evidence()
 
     def trust(self) -> Trust:
         """What this node itself trusts: each client as it was pinned, and its own first head."""
+        first = self._evidence.headers(0, self._first())[-1]
         own = TrustedChain(
-            ClientState("checkpoint", self._node.origin),
-            consensus_of(CHECKPOINT.decode_header(self._evidence.headers(0, self._first())[-1])),
+            self._evidence.client_state(self._node.origin),
+            consensus_of(self._evidence.client_type.decode_header(first)),
         )
         with self._node.store.reading() as tx:
             others = {row.chain_id: self._pinned(tx, row.lineage) for row in all_clients(tx)}

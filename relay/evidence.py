@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, select
 
 from relay.epoch import opening_path
 from relay.errors import Malformed, NotFound, Reason
-from relay.light.checkpoint_client import encode_header
+from relay.light.checkpoint_client import CHECKPOINT, encode_header
 from relay.light.membership import encode_membership_proof
 from relay.light.merkle import consistency_proof, multi_proof
 from relay.light.note import (
@@ -21,10 +21,11 @@ from relay.light.note import (
     encode_note,
     sort_signatures,
 )
-from relay.light.types import ValidatorSet, Witness
+from relay.light.types import ClientState, ClientType, ValidatorSet, Witness
 from relay.light.validators import decode_set
 from relay.store import CheckpointRow, Store, tables
-from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, cosignatures
+from relay.store.cosignatures import AT_ONCE, Cosignature, cosignatures
+from relay.store.heads import Heads
 from relay.store.identity import load_set
 from relay.store.transaction import columns
 from relay.tiles import TileCache
@@ -66,10 +67,19 @@ class _Counted:
 class Evidence:
     """What a node shows of its journal: heads, inclusion, consistency."""
 
-    def __init__(self, store: Store, tiles: TileCache, shown: Shown = AT_ONCE) -> None:
+    def __init__(self, store: Store, tiles: TileCache, shown: Heads = AT_ONCE) -> None:
         self._store = store
         self._tiles = tiles
         self._shown = shown
+
+    @property
+    def client_type(self) -> ClientType:
+        """The type by which others follow this node."""
+        return CHECKPOINT
+
+    def client_state(self, origin: str) -> ClientState:
+        """What a reader of this node's own evidence pins, but for its anchor."""
+        return ClientState("checkpoint", origin)
 
     def latest_height(self) -> int:
         """The greatest size that is signed, and co-signed as this node's operator demands."""
@@ -138,12 +148,12 @@ class Evidence:
         if not 1 <= len(paths) <= MAX_PATHS:
             raise Malformed(f"a proof is for 1 to {MAX_PATHS} paths", reason=Reason.LIMIT_EXCEEDED)
         with self._store.read() as connection:
-            _checkpoint(connection, height)
+            size = self._shown.size_at(connection, height)
             indexes = _indexes(connection, paths)
-            if any(index >= height for index in indexes):
+            if any(index >= size for index in indexes):
                 raise NotFound(Reason.PATH_NOT_FOUND, "a path is written after that height")
             ordered = sorted(set(indexes))
-            hashes = multi_proof(ordered, height, self._tiles.getter(connection))
+            hashes = multi_proof(ordered, size, self._tiles.getter(connection))
         return encode_membership_proof(indexes, hashes)
 
     def consistency(self, old: int, new: int) -> list[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from relay.chain import ClientStatus, Delivery, DeliveryResult, PacketStep
-from relay.evidence import Evidence
 from relay.light.types import Witness
 from relay.node import Node
 from relay.query import get_client
@@ -23,7 +22,7 @@ class LocalChain:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.chain_id = node.chain_id
-        self._evidence = Evidence(node.store, node.tiles, node.shown)
+        self._evidence = node.evidence()
 
     def latest_height(self) -> int:
         """See relay.chain.Chain."""

@@ -20,6 +20,7 @@ from relay.channel import Channel
 from relay.clients import Clients
 from relay.contract import CONTRACT_FAILURES, Contract
 from relay.errors import Conflict, LianqiaoError, Reason, Refused
+from relay.evidence import Evidence
 from relay.heads import Heads
 from relay.journal import Kind, seal
 from relay.light.checkpoint import parse_body
@@ -140,6 +141,10 @@ class Node(Ways):
                 return
         for client_id, reason in self.run(CompleteDue()):
             _log.error("recovery_refused", client_id=client_id, reason=reason)
+
+    def evidence(self) -> Evidence:
+        """What this node proves of its journal."""
+        return Evidence(self.store, self.tiles, self.shown)
 
     def wait(self, size: int, timeout: float) -> bool:
         """Waits until a head larger than `size` is signed; whether there is one."""

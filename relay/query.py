@@ -5,7 +5,6 @@ Lists take `after` (the key of the last item seen, exclusive) and `limit` (at mo
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, bindparam, func, select
@@ -14,12 +13,12 @@ from relay.chain import PacketStep, Step
 from relay.errors import NotFound, Reason
 from relay.host import scan_records
 from relay.journal import Kind, host_path
-from relay.light.checkpoint import parse_body
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.packet_bytes import decode_acknowledgements, decode_packet
 from relay.recovery import decode_proposal
-from relay.store import CheckpointRow, ClientRow, DeliveryRow, PacketRow, Store, tables
-from relay.store.cosignatures import AT_ONCE, Shown
+from relay.store import ClientRow, DeliveryRow, PacketRow, Store, tables
+from relay.store.cosignatures import AT_ONCE
+from relay.store.heads import Heads
 from relay.store.transaction import columns, make_row
 from relay.views import (
     ClientView,
@@ -36,7 +35,6 @@ MAX_PAGE = 1000
 _CLIENT = tables.table(tables.Client)
 _CONSENSUS = tables.table(tables.Consensus)
 _PACKET = tables.table(tables.Packet)
-_CHECKPOINT = tables.table(tables.Checkpoint)
 _ENTRY = tables.table(tables.Entry)
 _DELIVERY = tables.table(tables.DeliveryTable)
 _OUTBOX = tables.table(tables.Outbox)
@@ -51,12 +49,6 @@ _STEPS = (
     .where(_PACKET.c.client_id == bindparam("client_id"), _PACKET.c.index > bindparam("after"))
     .order_by(_PACKET.c.index)
     .limit(bindparam("limit"))
-)
-_AFTER = select(func.min(_CHECKPOINT.c.size)).where(_CHECKPOINT.c.size > bindparam("high"))
-_SIZES = (
-    select(_CHECKPOINT.c.size)
-    .where(_CHECKPOINT.c.size > bindparam("low"), _CHECKPOINT.c.size <= _AFTER.scalar_subquery())
-    .order_by(_CHECKPOINT.c.size)
 )
 
 
@@ -130,9 +122,8 @@ def _recovery(connection: Connection, row: ClientRow) -> RecoveryView | None:
 def get_packet(store: Store, client_id: str, sequence: int, direction: Direction) -> PacketView:
     """Raises NotFound(PACKET_NOT_FOUND)."""
     with store.read() as connection:
-        return _packet_views(connection, [packet_row(connection, client_id, sequence, direction)])[
-            0
-        ]
+        row = packet_row(connection, client_id, sequence, direction)
+        return _packet_views(connection, store.heads, [row])[0]
 
 
 def packet_row(
@@ -180,13 +171,15 @@ def list_packets(
     query = query.order_by(_PACKET.c.index).limit(min(limit, MAX_PAGE))
     with store.read() as connection:
         rows = [make_row(PacketRow, row) for row in connection.execute(query)]
-        views = _packet_views(connection, rows)
+        views = _packet_views(connection, store.heads, rows)
     return [(row.index, view) for row, view in zip(rows, views, strict=True)]
 
 
-def _packet_views(connection: Connection, rows: Sequence[PacketRow]) -> list[PacketView]:
+def _packet_views(
+    connection: Connection, heads: Heads, rows: Sequence[PacketRow]
+) -> list[PacketView]:
     last = [_last_step(row) for row in rows]
-    heights = heights_of(connection, [index for index, _ in last])
+    heights = heads.heights(connection, [index for index, _ in last])
     return [
         PacketView(
             direction=row.direction,
@@ -206,17 +199,8 @@ def _last_step(row: PacketRow) -> tuple[int, int]:
     return row.index, row.time
 
 
-def heights_of(connection: Connection, indexes: Sequence[int]) -> list[int]:
-    """For each journal index the lowest height whose body covers it."""
-    if not indexes:
-        return []
-    asked = {"low": min(indexes), "high": max(indexes)}
-    sizes = list(connection.execute(_SIZES, asked).scalars())
-    return [sizes[bisect_right(sizes, index)] for index in indexes]
-
-
 def packet_steps(
-    store: Store, client_id: str, after: int, limit: int, shown: Shown = AT_ONCE
+    store: Store, client_id: str, after: int, limit: int, shown: Heads = AT_ONCE
 ) -> list[PacketStep]:
     """What a relayer carries on: sends, acknowledgements and sentinels with cursor > `after`.
 
@@ -225,7 +209,8 @@ def packet_steps(
     asked = {"client_id": client_id, "after": after, "limit": min(limit, MAX_PAGE)}
     with store.read() as connection:
         rows = [make_row(PacketRow, row) for row in connection.execute(_STEPS, asked)]
-        heights = shown.cover(connection, heights_of(connection, [row.index for row in rows]))
+        indexes = [row.index for row in rows]
+        heights = shown.cover(connection, store.heads.heights(connection, indexes))
     return [_packet_step(row, height) for row, height in zip(rows, heights, strict=True)]
 
 
@@ -254,7 +239,7 @@ def trace_packet(
     with store.read() as connection:
         row = packet_row(connection, client_id, sequence, direction)
         steps = _trace_out(row) if direction is Direction.OUT else _trace_in(row)
-        heights = heights_of(connection, [step[1] for step in steps])
+        heights = store.heads.heights(connection, [step[1] for step in steps])
         proofs = {number: _delivery_height(connection, number) for _, _, _, number, _ in steps}
     return [
         TraceStep(
@@ -336,21 +321,10 @@ def get_record(store: Store, port: str, key: bytes) -> bytes | None:
 # --- the node
 
 
-def head(store: Store, shown: Shown = AT_ONCE) -> HeadView | None:
+def head(store: Store, shown: Heads = AT_ONCE) -> HeadView | None:
     """The newest head that is shown, or None while there is none."""
     with store.read() as connection:
-        return _head(connection, shown)
-
-
-def _head(connection: Connection, shown: Shown) -> HeadView | None:
-    # A body is committed before it is signed: the newest row may be on its way to its signatures.
-    query = select(*columns(CheckpointRow)).where(_CHECKPOINT.c.size == shown.newest(connection))
-    found = connection.execute(query).one_or_none()
-    if found is None:
-        return None
-    row = make_row(CheckpointRow, found)
-    body = parse_body(bytes(row.body))
-    return HeadView(body.origin, row.size, body.root, row.time, row.note.encode())
+        return shown.view(connection)
 
 
 def status(
@@ -360,7 +334,7 @@ def status(
     role: str,
     version: str,
     ports: Sequence[str],
-    shown: Shown = AT_ONCE,
+    shown: Heads = AT_ONCE,
 ) -> StatusView:
     """A node in one glance."""
     with store.read() as connection:
@@ -371,8 +345,8 @@ def status(
             chain_id=chain_id,
             role=role,
             version=version,
-            head=_head(connection, shown),
-            signed_size=AT_ONCE.newest(connection),
+            head=shown.view(connection),
+            signed_size=store.heads.newest(connection),
             witness_quorum=shown.quorum,
             clients=int(connection.execute(select(func.count()).select_from(_CLIENT)).scalar_one()),
             packets_open=int(connection.execute(open_packets).scalar_one()),

@@ -102,10 +102,11 @@ class HeadView:
 
     origin: str
     size: int
+    """For a replicated chain, the height of the header."""
     root: bytes
     time: int
     note: bytes
-    """The C2SP signed note, exactly as signed."""
+    """The C2SP signed note, exactly as signed; empty for a replicated chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,10 @@ class StatusView:
     """Who is asked to co-sign this node's heads."""
     own_witness: Witness | None = None
     """By which key this node itself co-signs the heads of others."""
+    client_type: str = "checkpoint"
+    """Entry point in the group `lianqiao.clients` by which others follow this node."""
+    proof_kind: str = "rfc6962"
+    """Kind of the proofs under its heads, to be pinned with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from relay.light.types import ClientState, Header
     from relay.views import ClientView, HeadView
 
-CLIENT_TYPE = "checkpoint"
 ADAPTER = "lianqiao"
 
 
@@ -145,16 +144,17 @@ def end_of(
         )
     pinned = required(status, witnesses or [])
     state = ClientState(
-        client_type=CLIENT_TYPE,
+        client_type=status.client_type,
         chain_id=status.head.origin,
         algorithm=algorithm,
+        proof_kind=status.proof_kind,
         trusting_period=trusting_days * DAY,
         assurance=f"signed by more than 2/3 of the validators of {status.chain_id}",
         witnesses=pinned,
         witness_quorum=len(pinned),
     )
     raw = node.headers(0, status.head.size, algorithm, pinned)[-1]
-    _, header = anchor(client_types()[CLIENT_TYPE], state, raw, int(time.time()))
+    _, header = anchor(client_types().named(status.client_type), state, raw, int(time.time()))
     return End(node, status.chain_id, status.role, status.head, state, raw, header)
 
 

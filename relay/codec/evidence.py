@@ -35,7 +35,7 @@ def head_from_pb(message: pb.GetHeadResponse, where: str = "head") -> HeadView:
         integer(message.size, f"{where}.size"),
         digest(message.root, f"{where}.root"),
         integer(message.time_seconds, f"{where}.time_seconds"),
-        blob(message.note, f"{where}.note", MAX_NOTE_BYTES, least=1),
+        blob(message.note, f"{where}.note", MAX_NOTE_BYTES),
     )
 
 
@@ -52,6 +52,8 @@ def status_to_pb(view: StatusView) -> opb.GetStatusResponse:
         signed_size=view.signed_size,
         witness_quorum=view.witness_quorum,
         witnesses=[_progress_to_pb(witness) for witness in view.witnesses],
+        client_type=view.client_type,
+        proof_kind=view.proof_kind,
     )
     if view.own_witness is not None:
         message.own_witness.CopyFrom(witness_to_pb(view.own_witness))
@@ -71,7 +73,7 @@ def status_from_pb(message: opb.GetStatusResponse) -> StatusView:
             integer(message.head_size, "head_size"),
             digest(message.head_root, "head_root"),
             integer(message.head_time_seconds, "head_time_seconds"),
-            blob(message.head_note, "head_note", MAX_NOTE_BYTES, least=1),
+            blob(message.head_note, "head_note", MAX_NOTE_BYTES),
         )
     return StatusView(
         chain_id=name(message.chain_id, "chain_id"),
@@ -90,6 +92,8 @@ def status_from_pb(message: opb.GetStatusResponse) -> StatusView:
             if message.HasField("own_witness")
             else None
         ),
+        client_type=name(message.client_type or "checkpoint", "client_type"),
+        proof_kind=name(message.proof_kind or "rfc6962", "proof_kind"),
     )
 
 

@@ -20,8 +20,6 @@ from relay.trust import MAX_CHAINS, encode_trust
 MAX_PATHS = 2000
 MAX_PATH_BYTES = 1024
 DEFAULT_ALGORITHM = "ed25519"
-CLIENT_TYPE = "checkpoint"
-"""The type by which others follow a node of ours."""
 
 
 class EvidenceServicer(rpc.EvidenceServiceServicer):
@@ -35,7 +33,7 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
     ) -> pb.GetHeadResponse:
         """query.head."""
         view = query.head(self._parts.node.store, self._parts.node.shown)
-        if view is None or not view.note:
+        if view is None:
             raise NotFound(Reason.HEIGHT_NOT_FOUND, "no head is signed yet", hint="ask again")
         return head_to_pb(view)
 
@@ -47,8 +45,9 @@ class EvidenceServicer(rpc.EvidenceServiceServicer):
         height = integer(request.height, "height", low=1)
         algorithm = name(request.algorithm or DEFAULT_ALGORITHM, "algorithm", MAX_ALGORITHM)
         witnesses = each(request.witnesses, "witnesses", MAX_WITNESSES, witness_from_pb)
-        headers = self._parts.evidence.headers(trusted, height, algorithm, witnesses)
-        return pb.GetHeadersResponse(client_type=CLIENT_TYPE, headers=headers)
+        evidence = self._parts.evidence
+        headers = evidence.headers(trusted, height, algorithm, witnesses)
+        return pb.GetHeadersResponse(client_type=evidence.client_type.name, headers=headers)
 
     def Prove(self, request: pb.ProveRequest, context: grpc.ServicerContext) -> pb.ProveResponse:
         """Evidence.prove."""

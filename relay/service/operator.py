@@ -57,8 +57,15 @@ class OperatorServicer(rpc.OperatorServiceServicer):
         )
         own = self._parts.witness
         witnesses = tuple(self._parts.witnesses())
+        pinned = self._parts.evidence.client_state(node.origin)
         return status_to_pb(
-            replace(view, witnesses=witnesses, own_witness=own.pinned if own else None)
+            replace(
+                view,
+                witnesses=witnesses,
+                own_witness=own.pinned if own else None,
+                client_type=pinned.client_type,
+                proof_kind=pinned.proof_kind,
+            )
         )
 
     def LoadPolicy(

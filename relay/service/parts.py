@@ -87,7 +87,7 @@ class Parts:
     @property
     def evidence(self) -> Evidence:
         """What this node proves of its journal."""
-        return Evidence(self.node.store, self.node.tiles, self.node.shown)
+        return self.node.evidence()
 
     @property
     def bundles(self) -> BundleWriter:

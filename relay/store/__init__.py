@@ -1,6 +1,7 @@
 """The one place that writes: `with store.transaction() as tx:`; nothing below it commits."""
 
 from relay.store.rows import (
+    BlockRow,
     CheckpointRow,
     ClientRow,
     ConsensusRow,
@@ -16,6 +17,7 @@ from relay.store.store import Store
 from relay.store.transaction import Transaction
 
 __all__ = [
+    "BlockRow",
     "CheckpointRow",
     "ClientRow",
     "ConsensusRow",

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, false, func, ins
 
 from relay.light.types import Witness
 from relay.store import tables
+from relay.store.heads import SignedHeads
 from relay.store.store import Store
 from relay.store.transaction import Transaction
 
@@ -37,7 +38,7 @@ class Cosignature:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(SignedHeads):
     """Which signed heads are shown to others: those that enough witnesses have co-signed."""
 
     witnesses: tuple[Witness, ...] = ()
@@ -47,10 +48,8 @@ class Shown:
     def newest(self, connection: Connection) -> int:
         """The greatest size that is shown; 0 while there is none."""
         if not self.quorum:
-            signed = select(_CHECKPOINT.c.size).where(_CHECKPOINT.c.note != "")
-            last = signed.order_by(_CHECKPOINT.c.size.desc())
-        else:
-            last = self._enough().order_by(_COSIGNATURE.c.size.desc())
+            return SignedHeads.newest(self, connection)
+        last = self._enough().order_by(_COSIGNATURE.c.size.desc())
         return int(connection.execute(last.limit(1)).scalar_one_or_none() or 0)
 
     def cover(self, connection: Connection, heights: Sequence[int]) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from relay.views import Direction, PacketState
 
 __all__ = [
+    "BlockRow",
     "CheckpointRow",
     "ClientRow",
     "ConsensusRow",
@@ -143,3 +144,16 @@ class RequestRow:
     response: bytes
     index: int
     """Journal size when it was answered: which batch it was in."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """The journal after one block of a replicated engine; key: height. The same on all replicas."""
+
+    height: int
+    time: int
+    """Of the block, seconds; never decreasing."""
+    size: int
+    """Entries in the journal once the block was executed."""
+    root: bytes
+    """RFC 9162 root of that size."""

@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relay.errors import Conflict, Exhausted, Malformed, Reason, Refused, Unavailable
 from relay.store import tables
+from relay.store.heads import Heads, SignedHeads
 from relay.store.migrate import SCHEMA, current_schema
 from relay.store.transaction import Transaction
 
@@ -97,6 +98,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = open_engine(url)
+        self.heads: Heads = SignedHeads()
+        """How heights cover entries; an engine that has no checkpoints sets its own."""
         self._writer = threading.RLock()
 
     @classmethod

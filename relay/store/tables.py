@@ -58,6 +58,17 @@ class Checkpoint(SQLModel, table=True):
     next_set_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
+class Block(SQLModel, table=True):
+    """relay.store.rows.BlockRow."""
+
+    __tablename__ = "block"
+    __table_args__ = (Index("block_by_size", "size"),)
+    height: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    time: int = Field(sa_column=Column(BigInteger, nullable=False))
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    root: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
 class Cosignature(SQLModel, table=True):
     """relay.store.cosignatures.Cosignature."""
 

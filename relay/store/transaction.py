@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Dialect, Table, bindparam, func, insert, sele
 from relay.errors import Reason, Refused
 from relay.store import tables
 from relay.store.rows import (
+    BlockRow,
     CheckpointRow,
     ClientRow,
     ConsensusRow,
@@ -37,6 +38,7 @@ _TABLES: dict[type[Any], tuple[Table, tuple[str, ...]]] = {
     DeliveryRow: (tables.table(tables.DeliveryTable), ("number",)),
     CheckpointRow: (tables.table(tables.Checkpoint), ("size",)),
     RequestRow: (tables.table(tables.Request), ("request_id",)),
+    BlockRow: (tables.table(tables.Block), ("height",)),
 }
 _ENTRY = tables.table(tables.Entry)
 _BULK = 500
