@@ -52,6 +52,7 @@ _VERSION = 1
 _MAX_STATE = 1 << 18
 _MAX_PACKET = 2 * MAX_PAYLOAD_BYTES
 _MAX_ENTRIES = 2 * 1024 * 1024
+_MAX_SENT = 8 * 1024 * 1024
 _STEPS = (Step.RECEIVE, Step.ACKNOWLEDGE, Step.TIMEOUT, Step.EXPIRE)
 
 
@@ -96,6 +97,7 @@ def _write_delivery(writer: Writer, delivery: Delivery) -> None:
         writer.u8(_STEPS.index(item.step)).data(encode_packet(item.packet), _MAX_PACKET)
         writer.data(encode_acknowledgements(item.acknowledgements), _MAX_PACKET)
         writer.data(encode_claims(item.entries), _MAX_ENTRIES)
+    writer.data(encode_claims(delivery.sent), _MAX_SENT)
 
 
 def _read_delivery(reader: Reader) -> Delivery:
@@ -103,7 +105,8 @@ def _read_delivery(reader: Reader) -> Delivery:
     headers = tuple(reader.data(MAX_HEADER_BYTES) for _ in range(reader.count(MAX_HEADERS)))
     height, proof = reader.u64(), reader.data(MAX_PROOF_BYTES)
     items = tuple(_read_item(reader) for _ in range(reader.count(MAX_BATCH)))
-    return Delivery(client_id, headers, height, proof, items)
+    sent = decode_claims(reader.data(_MAX_SENT))
+    return Delivery(client_id, headers, height, proof, items, sent)
 
 
 def _read_item(reader: Reader) -> Item:

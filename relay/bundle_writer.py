@@ -166,7 +166,7 @@ class BundleWriter:
         origin = pinned.state.chain_id
         anchor = anchors.get(origin, pinned.anchor.height)
         kept = decode_claims(delivery.claims)
-        covered, claims = distinct(kept), list[BundleClaim]()
+        covered, claims = distinct([*decode_claims(delivery.sent), *kept]), list[BundleClaim]()
         for one in shown:
             about = claim_of(one.claim, packets)
             claims += [one.claim, *map(_entry, entries_beside(kept, about))]

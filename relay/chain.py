@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from relay.light.types import Claim, Witness
 from relay.packet import Packet
@@ -20,6 +20,8 @@ MAX_ENTRIES = 16
 """Entries that travel with one packet."""
 MAX_ENTRY_BYTES = 64 * 1024
 """Values of the entries of one packet, together."""
+MAX_SENT_CLAIMS = 64
+"""Of one statement of what was sent: a foreign chain may need several."""
 
 
 class Step(StrEnum):
@@ -77,6 +79,9 @@ class Delivery:
     height: int = 0
     proof: bytes = b""
     items: tuple[Item, ...] = ()
+    sent: tuple[Claim, ...] = ()
+    """What the chain states that it had sent by when (`StatingChain.sent`), claimed in the same
+    proof before the items'; taken after them."""
 
 
 class Outcome(StrEnum):
@@ -102,6 +107,8 @@ class DeliveryResult:
 
     headers: Submission
     items: tuple[Submission, ...]
+    sent: Submission = Submission(Outcome.NOOP)
+    """Of the statement; NOOP where there was none, or none that is younger than what is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,21 @@ class ClientStatus:
     frozen: bool
     witnesses: tuple[Witness, ...] = ()
     """Whose co-signatures the client counts."""
+    complete_time: int = 0
+    """Seconds: everything that was sent to it before then is there; 0 while that is not known."""
+
+
+@runtime_checkable
+class StatingChain(Protocol):
+    """A chain that states what its clients have sent (relay.light.types.TellsSent)."""
+
+    def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
+        """The youngest statement about packets of `client_id` that can be proven under `height`
+        and whose next sequence is at most `before`; empty where there is none.
+
+        Raises NotFound(CLIENT_NOT_FOUND).
+        """
+        ...
 
 
 class Chain(Protocol):

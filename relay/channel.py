@@ -40,6 +40,7 @@ from relay.packet_bytes import (
     encode_packet,
 )
 from relay.proven import Proven
+from relay.sent import read_sent, take_sent
 from relay.store import Direction, PacketRow, PacketState, Transaction
 
 CLOSED_BY_ACKNOWLEDGEMENT, CLOSED_BY_TIMEOUT = b"\x01", b"\x02"
@@ -96,7 +97,8 @@ class Channel:
     # --- deliveries
 
     def deliver(self, tx: Transaction, delivery: Delivery, now: int) -> DeliveryResult:
-        """Updates the client, then runs each item; what is refused leaves no trace.
+        """Updates the client, runs each item, takes the statement of what was sent; what is
+        refused leaves no trace.
 
         Raises NotFound(CLIENT_NOT_FOUND); everything else is in the result.
         """
@@ -124,9 +126,30 @@ class Channel:
             except LianqiaoError as err:
                 tx.rollback(mark)
                 items.append(_refusal(err))
-        if kept:
+        stated = self._take_sent(tx, delivery, proven)
+        if kept or stated.outcome is Outcome.DONE:
             proven.keep()
-        return DeliveryResult(headers, tuple(items))
+        return DeliveryResult(headers, tuple(items), stated)
+
+    def _take_sent(self, tx: Transaction, delivery: Delivery, proven: Proven) -> Submission:
+        """The statement of a delivery, after its items: as of when everything is here."""
+        if not delivery.sent:
+            return Submission(Outcome.NOOP)
+        mark = tx.mark()
+        try:
+            client = self.clients.load(tx, delivery.client_id)
+            consensus = self.clients.consensus(tx, client, delivery.height)
+            sent = read_sent(client, consensus, delivery.sent)
+            if sent.time <= client.row.complete_time:
+                return Submission(Outcome.NOOP)
+            proven.require()
+            take_sent(tx, client, sent)
+        except (Conflict, Unavailable):
+            raise
+        except LianqiaoError as err:
+            tx.rollback(mark)
+            return _refusal(err)
+        return Submission(Outcome.DONE)
 
     def _run(self, tx: Transaction, item: Item, proven: Proven, now: int) -> bool:
         check_packet(item.packet)

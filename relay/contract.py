@@ -36,7 +36,8 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class HeadNeed:
-    """A delivery wants the head of `client_id` to be at least as young as `time`, seconds."""
+    """A delivery wants all that the chain of `client_id` had sent before `time`, seconds, to be
+    here, and this known (`Head.complete_time`)."""
 
     client_id: str
     time: int
@@ -44,12 +45,17 @@ class HeadNeed:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The youngest verified header of a client: source height h and source time t."""
+    """What is known of a client's chain: its youngest verified header, and what is here of it."""
 
     client_id: str
     chain_id: str
     height: int
     time: int
+    """Seconds, of that header. It says nothing of the packets below it: whoever brought the header
+    may have left some out."""
+    complete_time: int = 0
+    """Seconds: everything that the chain had sent before then is here; 0 while that is not known.
+    What was not revoked as of then is known not to have been."""
 
 
 class State(Protocol):

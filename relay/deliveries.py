@@ -14,7 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from relay.chain import Chain, ClientStatus, Delivery, DeliveryResult, Outcome, Submission
+from relay.chain import (
+    Chain,
+    ClientStatus,
+    Delivery,
+    DeliveryResult,
+    Outcome,
+    StatingChain,
+    Submission,
+)
 from relay.errors import (
     Conflict,
     Exhausted,
@@ -158,6 +166,29 @@ class Deliveries:
             self._bridge(ends, status, height, report)
         else:
             self._status_after(ends, status, result)
+
+    def complete(self, ends: Ends, height: int, before: int, report: SideReport) -> None:
+        """Gives the destination's client the youngest statement of what the source had sent, under
+        the head of `height` at least, about sequences up to `before`; nothing where it knows that
+        much already, or where the source states nothing."""
+        source = self.source
+        if not isinstance(source, StatingChain):
+            self.update(ends, height, report)
+            return
+        known = self.status(ends).latest_height
+        sent = tuple(source.sent(ends.source, max(height, known), before))
+        if not sent:
+            return
+        if height > known and sent != tuple(source.sent(ends.source, known, before)):
+            self.update(ends, height, report)
+            known = self.status(ends).latest_height
+        proof = source.prove([claim.path for claim in sent], known)
+        delivery = Delivery(ends.destination, (), known, proof, (), sent)
+        answer = self._result(delivery, self.destination.submit([delivery])).sent
+        report.deliveries += 1
+        if answer.outcome is Outcome.REFUSED:
+            reason = reason_of(answer.reason).value
+            report.refused[reason] = report.refused.get(reason, 0) + 1
 
     def _bridge(self, ends: Ends, status: ClientStatus, height: int, report: SideReport) -> None:
         """Leads the client to `height` in steps that it can verify: half the way, and so on.

@@ -12,10 +12,12 @@ from relay.clients import decode_creation
 from relay.epoch import Opening, decode_opening
 from relay.errors import Malformed
 from relay.journal import Kind, parse_host_path
+from relay.light.sent import decode_sent
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.light.validators import decode_set, set_hash
 from relay.packet import ABSENT
 from relay.recovery import decode_proposal
+from relay.sent import decode_complete
 from relay.store import Direction, PacketState, client_of_lineage, lineage_of
 
 _COMMITMENT, _RECEIPT, _ACKNOWLEDGEMENT = 1, 2, 3
@@ -37,6 +39,9 @@ class FoldedClient:
     next_sequence: int = 1
     recovery: int = 0
     recovered: int = 0
+    stated: int = 0
+    complete_time: int = 0
+    complete_sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,12 @@ class Fold:
     """index -> hash of the set announced there."""
     epochs: dict[int, Opening] = field(default_factory=dict)
     """index -> the epoch that is opened there."""
+    stated: dict[int, int] = field(default_factory=dict)
+    """index of a statement of what was sent -> its time."""
+    complete: list[tuple[str, int, int]] = field(default_factory=list)
+    """(lineage, time, sequence) of every statement of another chain that was taken."""
+    _open: dict[str, int] = field(default_factory=dict)
+    """client id -> the lowest open sequence in its last statement."""
     _proposals: dict[int, int] = field(default_factory=dict)
     """index of a proposed recovery -> when it is due."""
 
@@ -96,6 +107,10 @@ class Fold:
             self.epochs[index] = decode_opening(value)
         elif kind is Kind.SKIPPED:
             self._skipped(owner, int.from_bytes(value, "big"))
+        elif kind is Kind.SENT:
+            self._stated(index, owner, value)
+        elif kind is Kind.COMPLETE:
+            self._complete(owner, value)
 
     def _client(self, index: int, client_id: str, value: bytes) -> None:
         encoded, anchor = decode_creation(value)
@@ -131,13 +146,43 @@ class Fold:
         self.pinned[lineage] = encoded
         self.not_before[index] = self._proposals[proposal]
         chain_id = decode_client_state(encoded).chain_id
-        self._change(client_id, state=encoded, chain_id=chain_id, frozen=0, recovered=proposal + 1)
+        self._change(
+            client_id,
+            state=encoded,
+            chain_id=chain_id,
+            frozen=0,
+            recovered=proposal + 1,
+            complete_time=0,
+            complete_sequence=0,
+        )
         self._header(index, lineage, decode_consensus_state(anchor).height, anchor)
 
     def _skipped(self, client_id: str, sequence: int) -> None:
         if sequence <= self._client_of(client_id).next_sequence:
             raise Malformed("sequences are skipped backwards")
         self._change(client_id, next_sequence=sequence)
+
+    def _stated(self, index: int, client_id: str, value: bytes) -> None:
+        client, (sent, open_) = self._client_of(client_id), decode_sent(value)
+        if sent.next_sequence != client.next_sequence:
+            raise Malformed("a statement names another next sequence than its client has")
+        if any(
+            self.packets[client_id, Direction.OUT, sequence].state is PacketState.SENT
+            for sequence in range(self._open.get(client_id, 1), open_)
+            if (client_id, Direction.OUT, sequence) in self.packets
+        ):
+            raise Malformed("a statement passes over a packet that is open")
+        self._open[client_id] = open_
+        self.stated[index] = sent.time
+        self._change(client_id, stated=index + 1)
+
+    def _complete(self, client_id: str, value: bytes) -> None:
+        client, (time, sequence) = self._client_of(client_id), decode_complete(value)
+        if time <= client.complete_time or sequence < client.complete_sequence:
+            raise Malformed("what is here becomes less")
+        lineage = lineage_of(client_id, client.recovered)
+        self.complete.append((lineage, time, sequence))
+        self._change(client_id, complete_time=time, complete_sequence=sequence)
 
     def _client_of(self, client_id: str) -> FoldedClient:
         client = self.clients.get(client_id)

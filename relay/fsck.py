@@ -29,7 +29,7 @@ from relay.light.client import check_same
 from relay.light.membership import entry_hash
 from relay.light.quorum import verify_commit
 from relay.light.states import decode_client_state, decode_consensus_state
-from relay.light.types import Claim, ClientState, ClientType
+from relay.light.types import Claim, ClientState, ClientType, TellsSent
 from relay.packet import (
     acknowledgement_commitment,
     acknowledgement_path,
@@ -47,6 +47,7 @@ from relay.store import (
     PacketRow,
     PacketState,
     Store,
+    client_of_lineage,
     tables,
 )
 from relay.store.cosignatures import all_cosignatures
@@ -102,7 +103,7 @@ def fsck(
     with store.read() as connection:
         run = _Run(connection, client_types, origin, progress, contracts)
         findings = [*run.tree(), *run.epochs(), *run.cosignatures(), *run.clients(), *run.headers()]
-        findings += [*run.deliveries(), *run.packets()]
+        findings += [*run.deliveries(), *run.complete(), *run.packets()]
         return run.checked(), findings
 
 
@@ -127,6 +128,8 @@ class _Run:
         self._epochs: list[tuple[int, Opening]] = []
         """(index of the entry, what it opens), ascending."""
         self._load_epochs()
+        self._said: set[tuple[str, int, int]] = set()
+        """(lineage, time, next sequence) of every proven statement."""
         self._claims: dict[int, frozenset[Claim]] = {}
         self._beside: dict[int, tuple[Claim, ...]] = {}
         """The claims in their order, where there are entries among them."""
@@ -165,6 +168,7 @@ class _Run:
                 leaves = []
                 yield from self._body(body, edge, previous)
                 yield from self._recoveries(body)
+                yield from self._statements(body)
                 previous, at = body, at + 1
             if index % _CHUNK == 0:
                 self._progress("entries", index, total)
@@ -233,6 +237,12 @@ class _Run:
         for index in list(self._fold.not_before):
             if body.time < self._fold.not_before.pop(index):
                 yield Finding(f"entry {index}", "a client was recovered before it was due")
+
+    def _statements(self, body: CheckpointRow) -> Iterator[Finding]:
+        """Every statement of what was sent is of the time of its body."""
+        for index in list(self._fold.stated):
+            if body.time != self._fold.stated.pop(index):
+                yield Finding(f"entry {index}", "a statement of another time than its head's")
 
     def _tiles(self, expected: Mapping[tuple[int, int], bytes]) -> Iterator[Finding]:
         found = {
@@ -319,18 +329,26 @@ class _Run:
                 continue
             state, client_type = self._states[row.client_id]
             try:
-                claims = decode_claims(bytes(row.claims))
+                claims, sent = decode_claims(bytes(row.claims)), decode_claims(bytes(row.sent))
+                consensus = decode_consensus_state(kept[0])
                 client_type.verify_membership(
-                    state,
-                    decode_consensus_state(kept[0]),
-                    bytes(row.proof),
-                    distinct(claims),
+                    state, consensus, bytes(row.proof), distinct([*sent, *claims])
                 )
+                if sent and isinstance(client_type, TellsSent):
+                    counterparty = self._fold.clients[client_of_lineage(row.client_id)[0]]
+                    said = client_type.read_sent(consensus, counterparty.counterparty, sent)
+                    self._said.add((row.client_id, said.time, said.next_sequence))
                 self._claims[row.number] = frozenset(claims)
                 if any(claim.path[:1] == b"\0" for claim in claims):
                     self._beside[row.number] = claims
             except LianqiaoError as err:
                 yield Finding(where, str(err))
+
+    def complete(self) -> Iterator[Finding]:
+        """All that was taken to be complete was stated and proven to be."""
+        for found in self._fold.complete:
+            if found not in self._said:
+                yield Finding(f"client {found[0]}", f"no proof says it is complete at {found[1]}")
 
     # --- 5
 
@@ -395,6 +413,9 @@ _CLIENT_FIELDS = (
     "next_sequence",
     "recovery",
     "recovered",
+    "stated",
+    "complete_time",
+    "complete_sequence",
 )
 
 

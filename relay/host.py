@@ -79,7 +79,8 @@ class HostState:
         """See relay.contract.State."""
         client = self._channel.clients.load(self._tx, client_id)
         chain_id = client.row.chain_id.rpartition("/")[0]
-        return Head(client_id, chain_id, client.row.latest_height, client.row.latest_time)
+        row = client.row
+        return Head(client_id, chain_id, row.latest_height, row.latest_time, row.complete_time)
 
     def client_of(self, chain_id: str) -> str:
         """See relay.contract.State."""

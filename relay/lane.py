@@ -9,10 +9,11 @@ A client is updated for a packet, for a refresh that is due (a third of its trus
 because a contract or the proof of a timeout needs a younger head, and for nothing else. An update
 is an entry on the destination: two chains that answered updates with updates would never rest.
 
-A head is only made younger together with every packet below it: "no revocation as of height h" is
-read from what was delivered, so h must not run ahead of the deliveries. A batch therefore ends
-where a height ends. Where one height alone is too much for one batch, the side is not *whole* until
-all of it was carried, and a contract that needs a young head waits for that.
+A contract that asks as of when nothing was revoked needs more than a young head: that everything
+its chain had sent by then is there. The side then carries all up to the newest head, and after it
+the chain's own statement of what it has sent (relay.sent). What waits on this side, for a younger
+head of another chain perhaps, is not there yet: the youngest statement that says nothing of it is
+taken, so that two chains that need each other do not wait for each other.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ from relay.steps import (
     fitting,
     item_of,
     wants_young_proof,
-    whole_heights,
 )
 
 MAX_PAGES = 16
@@ -70,6 +70,8 @@ class _Turn:
     report: SideReport
     young: bool
     """Whether the client gets the newest head at the end, needed for a packet or not."""
+    complete: bool = False
+    """Whether it gets the statement of what the source has sent, too."""
 
 
 class Side:
@@ -87,8 +89,6 @@ class Side:
         the items that wait for a younger head of some chain."""
         self.lane = lane
         self.name = name
-        self.whole = False
-        """Whether all packets below the head of the destination's client have been carried."""
         self._deliveries = deliveries
         self._outbox = outbox
         self._set_aside = set_aside
@@ -124,16 +124,15 @@ class Side:
                 aside = self._run(turn)
         return report, aside
 
-    def bring_young(self, ends: Ends, now: int) -> SideReport:
-        """Carries everything up to the source's newest head, then gives the client that head.
-
-        Items that themselves wait for a younger head stay aside, so that two chains that need
-        each other's do not wait for each other.
-        """
+    def bring_complete(self, ends: Ends, now: int) -> SideReport:
+        """Carries everything up to the source's newest head, then its statement of what it has
+        sent. Items that themselves wait for another chain stay aside."""
         report = SideReport()
         with self._stopping(report, now) as awake:
             if awake:
-                self._run(self._turn(ends, now, report, young=True))
+                turn = self._turn(ends, now, report)
+                turn.complete = True
+                self._run(turn)
         return report
 
     def deliver(self, ends: Ends, waiting: Sequence[Waiting], now: int) -> SideReport:
@@ -144,8 +143,8 @@ class Side:
                 self._finish(self._turn(ends, now, report), waiting)
         return report
 
-    def _turn(self, ends: Ends, now: int, report: SideReport, young: bool = False) -> _Turn:
-        return _Turn(ends, now, cache(self.source.latest_height), report, young)
+    def _turn(self, ends: Ends, now: int, report: SideReport) -> _Turn:
+        return _Turn(ends, now, cache(self.source.latest_height), report, False)
 
     @contextmanager
     def _stopping(self, report: SideReport, now: int) -> Iterator[bool]:
@@ -168,7 +167,7 @@ class Side:
     def _run(self, turn: _Turn) -> list[Waiting]:
         """Where the client gets a young head, it is the head as it was before the listing, so
         that every step below it has been seen."""
-        if turn.young:
+        if turn.young or turn.complete:
             turn.head()
         aside = self._retry(turn, BACKLOG)
         young, before = turn.young, turn.report.deliveries
@@ -178,6 +177,9 @@ class Side:
         self._reread(turn)
         if young and not turn.report.more:
             self._deliveries.update(turn.ends, turn.head(), turn.report)
+        if turn.complete and not turn.report.more:
+            before = self._outbox.lowest_waiting(self.lane, self.name)
+            self._deliveries.complete(turn.ends, turn.head(), before, turn.report)
         # What was set aside is due still when what waits is looked at a second time.
         return list({waiting.cursor: waiting for waiting in aside}.values())
 
@@ -228,8 +230,7 @@ class Side:
         for _ in range(MAX_PAGES):
             complete = complete or self._read(turn, read, cursor)
             if read:
-                count, whole = whole_heights(read)
-                self.whole = self.whole and whole
+                count = fitting(read)
                 batch = read[:count]
                 del read[:count]
                 cursor = batch[-1].cursor
@@ -240,7 +241,6 @@ class Side:
                 self._finish(turn, ready, cursor=cursor, held=held)
                 aside += held
             if complete and not read:
-                self.whole = True
                 return aside
         turn.report.more = True
         return aside

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from relay.chain import ClientStatus, Delivery, DeliveryResult, PacketStep
-from relay.light.types import Witness
+from relay.light.types import Claim, Witness
 from relay.node import Node
-from relay.query import get_client
+from relay.query import get_client, sent_statement
 from relay.store import ConsensusRow
 from relay.store.lookups import all_clients
 from relay.travelling import steps_of
@@ -50,6 +50,10 @@ class LocalChain:
         """See relay.chain.Chain."""
         return self._evidence.prove(paths, height)
 
+    def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
+        """See relay.chain.StatingChain."""
+        return sent_statement(self.node.store, client_id, height, before)
+
     def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain."""
         with self.node.store.reading() as tx:
@@ -83,4 +87,5 @@ def client_status(view: ClientView) -> ClientStatus:
         trusting_period=view.state.trusting_period,
         frozen=view.frozen,
         witnesses=view.state.witnesses,
+        complete_time=view.complete_time,
     )

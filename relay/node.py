@@ -26,6 +26,7 @@ from relay.journal import Kind, seal
 from relay.light.checkpoint import parse_body
 from relay.light.types import ClientType, ValidatorSet
 from relay.light.validators import decode_set, set_hash
+from relay.sent import next_due, state_sent
 from relay.signing import CheckpointSigner
 from relay.store import CheckpointRow, Store, Transaction
 from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, save_cosignature
@@ -87,6 +88,10 @@ class Node(Ways):
         self._check_origin(head)
         self._heads = Heads(store, signer, self.origin, head, edge)
         self._shown_size = self._newest_shown()
+        self._due = 0
+        """When a client must state what it has sent, at the latest."""
+        with store.reading() as tx:
+            self._due = next_due(tx, tick_seconds)
 
     def _check_origin(self, head: CheckpointRow) -> None:
         found = parse_body(head.body).origin
@@ -118,10 +123,11 @@ class Node(Ways):
 
     def tick(self) -> bool:
         """Signs what is not signed, completes recoveries that are due, and appends a `tick` where
-        the head has grown older than `tick_seconds`; whether it did the latter."""
+        the head, or a statement of what was sent, has grown older than `tick_seconds`; whether it
+        did the latter."""
         self._catch_up()
         self._complete_recoveries()
-        if self._clock() - self.head.time < self.tick_seconds:
+        if self._clock() < min(self._due, self.head.time + self.tick_seconds):
             return False
 
         done: bool = self.run(Tick())
@@ -222,10 +228,15 @@ class Node(Ways):
                     if not isinstance(err, LianqiaoError):
                         _log.error("step_failed", kind=type(err).__name__, exc_info=err)
                     answers.append(err)
+            due = None
             if tx.entries:
+                if now >= self._due or _may_state(tx):
+                    due = state_sent(self.clients, tx, now, self.tick_seconds)
                 set_now = last.next_set_hash
                 announced = _announced(tx) or set_now
                 edge, sealed = seal(tx, edge, self.origin, now, set_now, announced)
+        if due is not None:
+            self._due = due
         if sealed is not None:
             heads.committed(edge, sealed)
         return answers
@@ -233,6 +244,12 @@ class Node(Ways):
 
 def _nothing(_tx: Transaction, _now: int) -> None:
     """A batch without entries."""
+
+
+def _may_state(tx: Transaction) -> bool:
+    """Whether a client may have something to state from now on."""
+    prefixes = tuple(bytes((0, kind)) for kind in (Kind.COUNTERPARTY, Kind.RECOVERED))
+    return any(path.startswith(prefixes) for path, _ in tx.entries)
 
 
 def _announced(tx: Transaction) -> bytes | None:

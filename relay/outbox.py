@@ -268,6 +268,17 @@ class Outbox:
         with self._store.read() as connection:
             return [int(i) for i in connection.execute(query).scalars()]
 
+    def lowest_waiting(self, client_id: str, side: str) -> int:
+        """The lowest sequence of a packet that waits to be received, or to expire; MAX_INT where
+        none does."""
+        query = select(func.min(_OUTBOX.c.sequence)).where(
+            _side(client_id, side),
+            _OUTBOX.c.step.in_([Step.RECEIVE.value, Step.EXPIRE.value]),
+        )
+        with self._store.read() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+        return MAX_INT if found is None else int(found)
+
     def missing_receipts(self, client_id: str, side: str) -> int:
         """How many sequences below the greatest received one are neither here nor waiting.
 
@@ -363,6 +374,7 @@ def _row(client_id: str, side: str, waiting: Waiting) -> dict[str, Any]:
         "side": side,
         "cursor": waiting.cursor,
         "step": waiting.item.step.value,
+        "sequence": waiting.item.packet.sequence,
         "packet": encode_packet(waiting.item.packet),
         "acknowledgements": encode_acknowledgements(waiting.item.acknowledgements),
         "entries": encode_claims(waiting.item.entries),

@@ -48,6 +48,11 @@ class Kind(IntEnum):
     """owner: client id; key and value: BE64(the next sequence), after others were passed over."""
     EPOCH = 13
     """owner: chain id; key: BE64(epoch); value: which head the epoch continues (relay.epoch)."""
+    SENT = 14
+    """owner: client id; key: BE64(index); value: what it had sent by then (relay.light.sent)."""
+    COMPLETE = 15
+    """owner: client id; key: BE64(index); value: BE64(time) || BE64(sequence): everything that the
+    chain of the client had sent before is here (relay.sent)."""
 
 
 def host_path(kind: Kind, owner: str, key: bytes = b"") -> bytes:

@@ -76,7 +76,8 @@ class Proven:
         client.check_active(self._clients.latest(self._tx, client), self._now)
         consensus = self._clients.consensus(self._tx, client, delivery.height)
         claims = self._claims(delivery.items)
-        client.type.verify_membership(client.state, consensus, delivery.proof, distinct(claims))
+        every = distinct([*delivery.sent, *claims])
+        client.type.verify_membership(client.state, consensus, delivery.proof, every)
         self._row = DeliveryRow(
             number=self._tx.next_number(),
             client_id=client.row.lineage,
@@ -84,6 +85,7 @@ class Proven:
             proof=delivery.proof,
             claims=encode_claims(claims),
             time=self._now,
+            sent=encode_claims(delivery.sent),
         )
         return consensus, self._row.number
 

@@ -13,7 +13,10 @@ from relay.chain import PacketStep, Step
 from relay.errors import NotFound, Reason
 from relay.host import scan_records
 from relay.journal import Kind, host_path
+from relay.light.sent import decode_sent, sent_path
 from relay.light.states import decode_client_state, decode_consensus_state
+from relay.light.types import Claim
+from relay.packet import MAX_INT
 from relay.packet_bytes import decode_acknowledgements, decode_packet
 from relay.recovery import decode_proposal
 from relay.store import ClientRow, DeliveryRow, PacketRow, Store, tables
@@ -32,6 +35,8 @@ from relay.views import (
 )
 
 MAX_PAGE = 1000
+MAX_STATEMENTS = 120
+"""Of one client, looked at for one that says nothing of what is not delivered yet."""
 _CLIENT = tables.table(tables.Client)
 _CONSENSUS = tables.table(tables.Consensus)
 _PACKET = tables.table(tables.Packet)
@@ -104,6 +109,7 @@ def _client_view(connection: Connection, row: ClientRow) -> ClientView:
         frozen=row.frozen != 0,
         expires=latest.time + state.trusting_period,
         recovery=_recovery(connection, row),
+        complete_time=row.complete_time,
     )
 
 
@@ -212,6 +218,26 @@ def packet_steps(
         indexes = [row.index for row in rows]
         heights = shown.cover(connection, store.heads.heights(connection, indexes))
     return [_packet_step(row, height) for row, height in zip(rows, heights, strict=True)]
+
+
+def sent_statement(store: Store, client_id: str, height: int, before: int) -> tuple[Claim, ...]:
+    """The youngest statement of a client below `height` that is about sequences below `before`.
+
+    Empty where none of the last MAX_STATEMENTS is. Raises NotFound(CLIENT_NOT_FOUND).
+    """
+    get_client(store, client_id)
+    low, high = sent_path(client_id, 0), sent_path(client_id, min(height, MAX_INT))
+    query = (
+        select(_ENTRY.c.path, _ENTRY.c.value)
+        .where(_ENTRY.c.path >= low, _ENTRY.c.path < high)
+        .order_by(_ENTRY.c.path.desc())
+        .limit(MAX_STATEMENTS)
+    )
+    with store.read() as connection:
+        for path, value in connection.execute(query):
+            if decode_sent(bytes(value))[0].next_sequence <= before:
+                return (Claim(bytes(path), bytes(value)),)
+    return ()
 
 
 def written(store: Store, paths: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:

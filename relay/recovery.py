@@ -174,6 +174,8 @@ def complete(clients: Clients, tx: Transaction, client_id: str, now: int) -> Non
         latest_time=consensus.time,
         recovered=client.row.recovery,
         recovery=0,
+        complete_time=0,  # what was known of another history says nothing of this one
+        complete_sequence=0,
     )
     tx.save(row)
     tx.add(ConsensusRow(row.lineage, consensus.height, first, proposal.header, index))

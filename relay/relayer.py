@@ -14,10 +14,10 @@ from its beginning, beside what is new (which costs no-ops). So has an own packe
 after it must have timed out: its answer was read and lost. An operator asks for all of this, for
 some sequences or all, by `lianqiao packets clear`.
 
-A contract that judges by the freshness of a chain's head says so before it is asked
+A contract that judges by what a chain had sent until a short while ago says so before it is asked
 (`heads_needed`). Then the lane of that chain is run first, with all its packets up to its newest
-head, its client is updated, and the packet is delivered after that; also where no younger head was
-to be had, since the contract has a reason of its own for that.
+head and its statement of what it has sent, and the packet is delivered after that; also where none
+was to be had, since the contract has a reason of its own for that.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class Lane:
         self.inward.wake()
         self.outward.wake()
 
-    def bring_young(self, now: int) -> bool:
-        """Carries the remote chain's packets up to its newest head, then updates its client.
+    def bring_complete(self, now: int) -> bool:
+        """Carries the remote chain's packets up to its newest head, then what it says it has sent.
 
         Whether that is done, or cannot be done now; False while there is more to carry.
         """
@@ -139,7 +139,7 @@ class Lane:
             _, theirs = self._ends()
         except LianqiaoError:
             return True
-        report = self.inward.bring_young(theirs, now)
+        report = self.inward.bring_complete(theirs, now)
         log_turn(LaneReport(self.client_id, inward=report))
         return not report.more
 
@@ -286,11 +286,11 @@ class Relayer:
     # --- younger heads
 
     def set_aside(self, waiting: Sequence[Waiting]) -> set[int]:
-        """Cursors of those whose contracts want a head younger than this node has verified."""
+        """Cursors of those whose contracts want more of a chain than is known to be here."""
         return {cursor for cursor, clients in self._unmet(waiting).items() if clients}
 
     def meet(self, aside: Sequence[Waiting], now: int) -> set[int]:
-        """Runs the lane of each chain whose head is wanted younger, once.
+        """Runs the lane of each chain of which more is wanted, once.
 
         Returns the cursors of those that wait for a lane with more to carry.
         """
@@ -298,12 +298,12 @@ class Relayer:
         behind: set[str] = set()
         for client_id in sorted(set().union(*unmet.values())):
             lane = self._lanes.get(client_id)
-            if lane is not None and not lane.bring_young(now):
+            if lane is not None and not lane.bring_complete(now):
                 behind.add(client_id)
         return {cursor for cursor, clients in unmet.items() if clients & behind}
 
     def _unmet(self, waiting: Sequence[Waiting]) -> dict[int, set[str]]:
-        """By cursor, the clients whose head is older than a packet's contracts want it."""
+        """By cursor, the clients that are not known to be complete up to when contracts want."""
         received = [w for w in waiting if w.item.step is Step.RECEIVE]
         needs = self._heads_needed([w.item.packet for w in received])
         met = {need: self._is_met(need) for need in {need for of in needs for need in of}}
@@ -313,11 +313,8 @@ class Relayer:
         }
 
     def _is_met(self, need: HeadNeed) -> bool:
-        lane = self._lanes.get(need.client_id)
-        if lane is not None and not lane.inward.whole:
-            return False
         try:
-            return self.local.client(need.client_id).latest_time >= need.time
+            return self.local.client(need.client_id).complete_time >= need.time
         except NotFound:
             return True  # nothing can be fetched for it: the contract says what that means
 

@@ -131,21 +131,6 @@ def fitting(waiting: Sequence[Waiting]) -> int:
     return len(waiting)
 
 
-def whole_heights(waiting: Sequence[Waiting]) -> tuple[int, bool]:
-    """(how many from the start make one delivery, whether that ends where a height ends).
-
-    What is given is more than one delivery, or all there is. A delivery is cut at the end of a
-    height, so that its header covers nothing that it does not bring; where one height is too much
-    for one delivery, that cannot be.
-    """
-    count = fitting(waiting)
-    last = waiting[count - 1].height
-    if count == len(waiting) or waiting[count].height > last:
-        return count, True
-    below = next(i for i, one in enumerate(waiting) if one.height == last)
-    return (below, True) if below else (count, False)
-
-
 def item_bytes(item: Item) -> int:
     """About how long an item is on the wire."""
     values = sum(len(p.value) for p in item.packet.payloads)

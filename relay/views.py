@@ -59,6 +59,8 @@ class ClientView:
     """When the trusting period of the latest header ends."""
     recovery: RecoveryView | None = None
     """The recovery that waits for its delay."""
+    complete_time: int = 0
+    """Seconds: everything that its chain had sent before then is here; 0 while unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from relay.errors import Invalid, Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
 from relay.paths import record_path
 
+YOUNG = 60
+"""Seconds: of which time `fresh:CLIENT` wants to know everything."""
+
 
 class Echo(Contract):
     """Answers with what it was sent. The value is a command:
@@ -79,7 +82,7 @@ class Echo(Contract):
     ) -> Iterable[HeadNeed]:
         if payload.value.startswith(b"fresh:"):
             client_id = payload.value.removeprefix(b"fresh:").decode()
-            return [HeadNeed(client_id, now)]
+            return [HeadNeed(client_id, now - YOUNG)]
         return []
 
 

@@ -41,7 +41,12 @@ ITEMS = (
     Item(Step.EXPIRE, PACKET),
 )
 EVERY: list[Action] = [
-    Deliver((Delivery("a-0", (b"h1", b"h2"), 9, b"proof", ITEMS), Delivery("b-0"))),
+    Deliver(
+        (
+            Delivery("a-0", (b"h1", b"h2"), 9, b"proof", ITEMS),
+            Delivery("b-0", sent=(Claim(b"\0x", b"y"),)),
+        )
+    ),
     Call("port", "method", b"body", "id"),
     CallEach("port", "method", (b"one", b"", b"two")),
     CreateClient(STATE, b"header", "id"),

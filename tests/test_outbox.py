@@ -29,7 +29,6 @@ from relay.steps import (
     item_of,
     later,
     proven_path,
-    whole_heights,
 )
 from tests.databases import new_store, sqlite_url
 
@@ -279,24 +278,3 @@ def test_a_delivery_is_bounded_in_bytes_but_never_empty() -> None:
     assert fitting([_waiting(i) for i in range(MAX_BATCH)]) == MAX_BATCH
     assert fitting([_waiting(i) for i in range(MAX_BATCH + 1)]) == MAX_BATCH
     assert fitting([]) == 0
-
-
-@pytest.mark.parametrize(
-    ("heights", "cut"),
-    [
-        ([5], (1, True)),
-        ([5, 5, 5], (3, True)),
-        ([5, 6, 7], (3, True)),
-        ([5, 6, 7, 8], (3, True)),
-        ([5, 6, 7, 7], (2, True)),
-        ([5, 6, 6, 6], (1, True)),
-        ([5, 5, 5, 5], (3, False)),
-        ([5, 5, 5, 6], (3, True)),
-    ],
-)
-def test_a_delivery_is_cut_where_a_height_ends(
-    monkeypatch: pytest.MonkeyPatch, heights: list[int], cut: tuple[int, bool]
-) -> None:
-    monkeypatch.setattr("relay.steps.MAX_BATCH", 3)
-    waiting = [replace(_waiting(i), height=height) for i, height in enumerate(heights)]
-    assert whole_heights(waiting) == cut

@@ -25,7 +25,7 @@ from relay.errors import (
     Refused,
     Unavailable,
 )
-from relay.light.types import Witness
+from relay.light.types import Claim, Witness
 from relay.local import client_status
 from relay.watch import MAX_HEADS, VerifiedHead
 
@@ -97,6 +97,10 @@ class LianqiaoChain:
         for part in _parts(deliveries):
             results += self._typed(self._node.deliver, part)
         return results
+
+    def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
+        """See relay.chain.StatingChain."""
+        return self._typed(self._node.sent, client_id, height, before)
 
     def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain."""

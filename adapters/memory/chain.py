@@ -19,9 +19,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from relay.chain import Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
+from relay.chain import (
+    Chain,
+    ClientStatus,
+    Delivery,
+    DeliveryResult,
+    PacketStep,
+    StatingChain,
+)
 from relay.errors import Malformed, NotFound, Reason, Unavailable
-from relay.light.types import Witness
+from relay.light.types import Claim, Witness
 from relay.watch import KnowingChain, VerifiedHead
 
 MAX_LATE = 100
@@ -95,6 +102,13 @@ class MemoryChain:
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""
         return self._call("prove", lambda: self.inner.prove(paths, height))
+
+    def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
+        """See relay.chain.StatingChain; nothing where the chain behind this one is none."""
+        inner = self.inner
+        if not isinstance(inner, StatingChain):
+            return ()
+        return self._call("sent", lambda: inner.sent(client_id, height, before))
 
     def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain; nothing where the chain behind this one is none."""

@@ -92,6 +92,10 @@ def show(
             ("signed by set", latest.set_hash.hex()),
             ("next set", latest.next_set_hash.hex()),
             ("expires", output.moment(view.expires)),
+            (
+                "complete as of",
+                output.moment(view.complete_time) if view.complete_time else "not known yet",
+            ),
         ]
     )
     if view.recovery is not None:

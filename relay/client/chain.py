@@ -11,14 +11,14 @@ from lianqiao.relay.v1 import evidence_service_pb2 as epb
 from lianqiao.relay.v1 import evidence_service_pb2_grpc as erpc
 from lianqiao.relay.v1 import packet_service_pb2 as ppb
 from lianqiao.relay.v1 import packet_service_pb2_grpc as prpc
-from relay.chain import Delivery, DeliveryResult, PacketStep
+from relay.chain import MAX_SENT_CLAIMS, Delivery, DeliveryResult, PacketStep
 from relay.client.base import Calls
 from relay.client.connection import Connection
 from relay.codec import packets as codec
 from relay.codec.clients import client_from_pb, client_state_to_pb, witness_to_pb
 from relay.codec.evidence import head_from_pb
 from relay.codec.fields import blob, blobs, integer, malformed
-from relay.light.types import MAX_HEADER_BYTES, ClientState, Witness
+from relay.light.types import MAX_HEADER_BYTES, Claim, ClientState, Witness
 from relay.views import (
     ClientView,
     Direction,
@@ -124,6 +124,12 @@ class PacketCalls(Calls):
         request = ppb.ListStepsRequest(client_id=client_id, after_cursor=after, page_size=limit)
         response = self._connection.call(self._packets.ListSteps, request)
         return [codec.step_from_pb(s, f"steps[{i}]") for i, s in enumerate(response.steps)]
+
+    def sent(self, client_id: str, height: int, before: int) -> tuple[Claim, ...]:
+        """What a client had sent by when, as claims to be proven under `height`; empty for none."""
+        request = ppb.GetSentRequest(client_id=client_id, height=height, before_sequence=before)
+        response = self._connection.call(self._packets.GetSent, request)
+        return codec.entries_from_pb(response.claims, "claims", MAX_SENT_CLAIMS)
 
     def packet(self, client_id: str, sequence: int, direction: Direction) -> PacketView:
         """One packet. Raises NotFound(PACKET_NOT_FOUND)."""

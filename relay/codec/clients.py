@@ -140,6 +140,7 @@ def client_to_pb(view: ClientView, now: int) -> pb.Client:
         activity=activity,
         expire_time_seconds=view.expires,
         recovery=recovery_to_pb(view.recovery) if view.recovery else None,
+        complete_time_seconds=view.complete_time,
     )
 
 
@@ -188,4 +189,5 @@ def client_from_pb(message: pb.Client, where: str = "client") -> ClientView:
             if message.HasField("recovery")
             else None
         ),
+        complete_time=integer(message.complete_time_seconds, f"{where}.complete_time_seconds"),
     )

@@ -14,6 +14,7 @@ from relay.chain import (
     MAX_BATCH,
     MAX_ENTRIES,
     MAX_ENTRY_BYTES,
+    MAX_SENT_CLAIMS,
     Delivery,
     DeliveryResult,
     Item,
@@ -151,20 +152,27 @@ def step_to_pb(step: PacketStep) -> pb.PacketStep:
 
 
 def _write_entries(entries: Sequence[Claim], message: pb.PacketStep | pb.Item) -> None:
-    for entry in entries:
-        message.entries.add(path=entry.path, value=entry.value or b"")
+    message.entries.extend(entries_to_pb(entries))
 
 
-def entries_from_pb(messages: Sequence[pb.Entry], where: str) -> tuple[Claim, ...]:
-    """Entries of bounded number and size; relay.entries judges the rest."""
-    return each(messages, where, MAX_ENTRIES, _entry_from_pb) if messages else ()
+def entries_to_pb(entries: Sequence[Claim]) -> list[pb.Entry]:
+    """Claims beside packets as messages."""
+    return [pb.Entry(path=e.path, value=e.value or b"", absent=e.value is None) for e in entries]
+
+
+def entries_from_pb(
+    messages: Sequence[pb.Entry], where: str, limit: int = MAX_ENTRIES
+) -> tuple[Claim, ...]:
+    """Claims of bounded number and size; relay.entries and relay.sent judge the rest."""
+    return each(messages, where, limit, _entry_from_pb) if messages else ()
 
 
 def _entry_from_pb(message: pb.Entry, where: str = "entry") -> Claim:
-    return Claim(
-        blob(message.path, f"{where}.path", MAX_PATH_BYTES, least=1),
-        blob(message.value, f"{where}.value", MAX_ENTRY_BYTES),
-    )
+    value = blob(message.value, f"{where}.value", MAX_ENTRY_BYTES)
+    if message.absent and value:
+        raise malformed(f"{where}.value", "must be empty where nothing is written")
+    path = blob(message.path, f"{where}.path", MAX_PATH_BYTES, least=1)
+    return Claim(path, None if message.absent else value)
 
 
 def step_from_pb(message: pb.PacketStep, where: str = "step") -> PacketStep:
@@ -213,6 +221,7 @@ def delivery_to_pb(delivery: Delivery) -> pb.Delivery:
         headers=delivery.headers,
         height=delivery.height,
         proof=delivery.proof,
+        sent=entries_to_pb(delivery.sent),
     )
     for item in delivery.items:
         _write_item(item, message.items.add())
@@ -227,6 +236,7 @@ def delivery_from_pb(message: pb.Delivery, where: str = "delivery") -> Delivery:
         integer(message.height, f"{where}.height"),
         blob(message.proof, f"{where}.proof", MAX_PROOF_BYTES),
         each(message.items, f"{where}.items", MAX_BATCH, item_from_pb),
+        entries_from_pb(message.sent, f"{where}.sent", MAX_SENT_CLAIMS),
     )
 
 
@@ -260,6 +270,7 @@ def result_to_pb(result: DeliveryResult) -> pb.DeliveryResult:
     return pb.DeliveryResult(
         headers=submission_to_pb(result.headers),
         items=[submission_to_pb(s) for s in result.items],
+        sent=submission_to_pb(result.sent),
     )
 
 
@@ -268,6 +279,7 @@ def result_from_pb(message: pb.DeliveryResult, where: str = "result") -> Deliver
     return DeliveryResult(
         submission_from_pb(message.headers, f"{where}.headers"),
         each(message.items, f"{where}.items", MAX_BATCH, submission_from_pb),
+        submission_from_pb(message.sent, f"{where}.sent"),
     )
 
 

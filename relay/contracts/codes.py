@@ -148,8 +148,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "NOT_ELIGIBLE": ("not eligible for recognition", "不符合互认条件"),
     "POLICY": ("no rule is in force for the receiving region", "接诊地区没有生效的互认规则"),
     "HEAD_STALE": (
-        "the youngest verified head of the source ledger is too old to know of a revocation",
-        "来源账本的最新已验证区块过旧,无法确认是否已撤回",
+        "it is not known whether the source ledger has sent a revocation lately",
+        "无法确认来源账本近期是否已发出撤回",
     ),
     "SRC_AUTH": (
         "the source is not authentic, or the record is not current",

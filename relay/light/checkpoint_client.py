@@ -40,6 +40,7 @@ from relay.light.note import (
     encode_note,
     sort_signatures,
 )
+from relay.light.sent import read_sent
 from relay.light.types import (
     MAX_HEADER_BYTES,
     MAX_INT,
@@ -47,6 +48,7 @@ from relay.light.types import (
     ClientState,
     ConsensusState,
     Header,
+    Sent,
     Signature,
     Validator,
     ValidatorSet,
@@ -150,6 +152,10 @@ class CheckpointClient:
     ) -> bytes:
         """See ClientType and `relay.light.narrow`."""
         return narrow_membership(consensus.height, proof, claims, wanted)
+
+    def read_sent(self, consensus: ConsensusState, client_id: str, claims: Sequence[Claim]) -> Sent:
+        """See TellsSent and `relay.light.sent`: one entry, under any later head."""
+        return read_sent(client_id, claims)
 
 
 def make_header(

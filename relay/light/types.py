@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 MAX_VALIDATORS = 200
 MAX_HEADER_BYTES = 256 * 1024
@@ -174,6 +174,41 @@ class Claim:
 
 LOG_PROOFS = frozenset({"rfc6962", "journal"})
 """Kinds of proof that show what was written and never that something was not."""
+
+
+Range = tuple[int, int]
+"""Numbers from the first, included, to the second, excluded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a chain states of the packets that one of its clients has sent."""
+
+    time: int
+    """Seconds: every packet that was sent before then has a sequence below `next_sequence`."""
+    next_sequence: int
+    closed: tuple[Range, ...] = ()
+    """Sequences that were acknowledged or had timed out by then."""
+    skipped: tuple[Range, ...] = ()
+    """Sequences that were passed over and never sent, ascending, apart from each other."""
+
+
+@runtime_checkable
+class TellsSent(Protocol):
+    """A ClientType whose chains state what they have sent: it says how such a claim looks.
+
+    Of chains of other types it is never known that nothing is missing, and contracts that ask
+    whether something was revoked refuse with HEAD_STALE.
+    """
+
+    def read_sent(self, consensus: ConsensusState, client_id: str, claims: Sequence[Claim]) -> Sent:
+        """What `claims` state of the packets sent by `client_id` of that chain. They are verified
+        by the caller, under `consensus`, in their order.
+
+        Raises Malformed for what is no statement, Invalid(COUNTERPARTY_MISMATCH) for one of
+        another client.
+        """
+        ...
 
 
 class ClientType(Protocol):

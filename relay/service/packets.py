@@ -61,6 +61,18 @@ class PacketServicer(rpc.PacketServiceServicer):
         )
         return pb.ListStepsResponse(steps=found, next_page_token=token)
 
+    def GetSent(
+        self, request: pb.GetSentRequest, context: grpc.ServicerContext
+    ) -> pb.GetSentResponse:
+        """query.sent_statement."""
+        claims = query.sent_statement(
+            self._parts.node.store,
+            name(request.client_id, "client_id"),
+            integer(request.height, "height"),
+            integer(request.before_sequence, "before_sequence"),
+        )
+        return pb.GetSentResponse(claims=codec.entries_to_pb(claims))
+
     def GetPacket(
         self, request: pb.GetPacketRequest, context: grpc.ServicerContext
     ) -> pb.GetPacketResponse:

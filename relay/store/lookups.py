@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
 from relay.store import tables
-from relay.store.rows import ClientRow, ConsensusRow
+from relay.store.rows import ClientRow, ConsensusRow, Direction, PacketRow, PacketState
 from relay.store.transaction import Transaction, columns
 
 _CONSENSUS = tables.table(tables.Consensus)
@@ -15,6 +15,7 @@ _STATES = (
     .order_by(_CONSENSUS.c.height.desc())
     .limit(bindparam("limit"))
 )
+_PACKET = tables.table(tables.Packet)
 
 
 def all_clients(tx: Transaction) -> list[ClientRow]:
@@ -48,3 +49,71 @@ def header_rows(tx: Transaction, lineage: str, low: int, high: int) -> list[Cons
         .order_by(_CONSENSUS.c.height)
     )
     return [ConsensusRow(*row) for row in tx.connection.execute(query)]
+
+
+def count_received(
+    tx: Transaction, client_id: str, first: int, end: int, *, expired: bool = False
+) -> int:
+    """How many packets with sequences from `first` to `end`, excluded, a client has received; or
+    how many expired instead."""
+
+    def counts(row: PacketRow) -> bool:
+        mine = row.client_id == client_id and row.direction is Direction.IN
+        return (
+            mine and first <= row.sequence < end and (row.state is PacketState.EXPIRED) is expired
+        )
+
+    state = _PACKET.c.state
+    query = select(func.count()).where(
+        _PACKET.c.client_id == client_id,
+        _PACKET.c.direction == Direction.IN.value,
+        _PACKET.c.sequence >= first,
+        _PACKET.c.sequence < end,
+        (state == PacketState.EXPIRED.value) if expired else (state != PacketState.EXPIRED.value),
+    )
+    stored = int(tx.connection.execute(query).scalar_one())
+    return stored + sum(map(counts, tx.added(PacketRow)))
+
+
+def highest_sent(tx: Transaction, client_id: str, below: int) -> int:
+    """The greatest sequence below `below` that a client has sent; 0 where there is none."""
+    query = select(func.max(_PACKET.c.sequence)).where(
+        _PACKET.c.client_id == client_id,
+        _PACKET.c.direction == Direction.OUT.value,
+        _PACKET.c.sequence < below,
+    )
+    stored = tx.connection.execute(query).scalar_one_or_none() or 0
+    added = [
+        row.sequence
+        for row in tx.added(PacketRow)
+        if (row.client_id, row.direction) == (client_id, Direction.OUT) and row.sequence < below
+    ]
+    return max([int(stored), *added])
+
+
+def lowest_open(tx: Transaction, client_id: str, first: int, default: int) -> int:
+    """The lowest sequence from `first` on that a client has sent and that is open still."""
+    query = (
+        select(_PACKET.c.sequence)
+        .where(
+            _PACKET.c.client_id == client_id,
+            _PACKET.c.direction == Direction.OUT.value,
+            _PACKET.c.sequence >= first,
+            _PACKET.c.state == PacketState.SENT.value,
+        )
+        .order_by(_PACKET.c.sequence)
+        .limit(1 + len(tx.staged(PacketRow)))
+    )
+    open_ = [
+        row.sequence
+        for row in tx.staged(PacketRow)
+        if (row.client_id, row.direction) == (client_id, Direction.OUT)
+        and row.state is PacketState.SENT
+        and row.sequence >= first
+    ]
+    for sequence in tx.connection.execute(query).scalars():
+        row = tx.load(PacketRow, client_id, Direction.OUT, int(sequence))
+        if row is not None and row.state is PacketState.SENT:
+            open_.append(row.sequence)
+            break
+    return min(open_, default=default)

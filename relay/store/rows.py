@@ -59,6 +59,12 @@ class ClientRow:
     """Journal index of the pending proposal to recover it, plus one; 0 while there is none."""
     recovered: int = 0
     """Journal index of the proposal that gave it its present anchor, plus one; 0: its creation."""
+    stated: int = 0
+    """Journal index of the last statement of what it had sent, plus one; 0 while there is none."""
+    complete_time: int = 0
+    """Seconds: everything that was sent to it before then is here; 0 while that is not known."""
+    complete_sequence: int = 0
+    """Every sequence below it is here, as of the last statement that was taken."""
 
     @property
     def lineage(self) -> str:
@@ -119,8 +125,10 @@ class DeliveryRow:
     height: int
     proof: bytes
     claims: bytes
-    """relay.packet_bytes encoding of the (path, value) pairs the proof covers."""
+    """relay.packet_bytes encoding of the (path, value) pairs the proof covers, after `sent`."""
     time: int
+    sent: bytes = b""
+    """The same, of the statement of what the chain had sent; empty where none came with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,9 @@ class Client(SQLModel, table=True):
     floor: int = Field(sa_column=Column(BigInteger, nullable=False))
     recovery: int = Field(sa_column=Column(BigInteger, nullable=False))
     recovered: int = Field(sa_column=Column(BigInteger, nullable=False))
+    stated: int = Field(sa_column=Column(BigInteger, nullable=False))
+    complete_time: int = Field(sa_column=Column(BigInteger, nullable=False))
+    complete_sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
 class Consensus(SQLModel, table=True):
@@ -151,6 +154,7 @@ class DeliveryTable(SQLModel, table=True):
     proof: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     claims: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     time: int = Field(sa_column=Column(BigInteger, nullable=False))
+    sent: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
 class Request(SQLModel, table=True):
@@ -181,6 +185,7 @@ class Outbox(SQLModel, table=True):
     side: str = Field(primary_key=True)
     cursor: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     step: str
+    sequence: int = Field(sa_column=Column(BigInteger, nullable=False))
     packet: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     acknowledgements: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     entries: bytes = Field(sa_column=Column(LargeBinary, nullable=False))

@@ -290,6 +290,10 @@ class Transaction:
         """Rows of one kind that this transaction has loaded or written."""
         return [held.row for held in self._rows[kind].values()]
 
+    def added(self, kind: type[Row]) -> list[Row]:
+        """Rows of one kind that this transaction has written and that are not stored yet."""
+        return [held.row for held in self._rows[kind].values() if not held.stored]
+
     def at_commit(self, effect: Callable[[Connection], None]) -> None:
         """Stages a write that no row above describes. It must not be read in this transaction."""
         self._effects.append(effect)

@@ -121,6 +121,8 @@ class Flow:
         """Where a node is served, with `grpc`."""
         self.chains = {name: Watched(self._chain(name, remote)) for name in NODES}
         self.relayer = self._relayer()
+        for lane in self.relayer.lanes:  # as in a network that has run for a minute
+            lane.bring_complete(self.now)
 
     # --- the network
 

@@ -18,7 +18,7 @@ from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload, check_packet
 
 @dataclass
 class Peer:
-    """One client of a ledger: whom it follows, and the youngest head it has verified."""
+    """One client of a ledger: whom it follows, its youngest head, as of when all is here."""
 
     chain_id: str
     counterparty: str
@@ -77,7 +77,7 @@ class Ledger:
 
     def head(self, client_id: str) -> Head:
         peer = self._peer(client_id)
-        return Head(client_id, peer.chain_id, peer.height, peer.time)
+        return Head(client_id, peer.chain_id, peer.height, peer.time, peer.time)
 
     def client_of(self, chain_id: str) -> str:
         for name, peer in self.peers.items():

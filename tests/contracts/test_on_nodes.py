@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from relay.canonical import Json, encode
-from relay.contracts.payloads import Notice
+from relay.chain import Delivery, DeliveryResult, Outcome, Step
+from relay.contracts.payloads import Action, Notice
 from relay.contracts.recognition import CONTRACT as RECOGNITION
 from relay.contracts.registry import CONTRACT as REGISTRY
 from relay.contracts.registry import RequestStatus, find_grant, find_request, standing
@@ -16,6 +18,8 @@ from relay.errors import Denied, Reason
 from relay.fsck import fsck
 from relay.host import HostState
 from relay.node import Node
+from relay.packet import MAX_INT
+from relay.steps import item_of
 from tests.contracts.world import (
     ASKING,
     HOSPITAL,
@@ -129,3 +133,86 @@ def test_nothing_is_half_written(world: World) -> None:
     assert err.value.reason is Reason.NOT_PERMITTED
     assert zj.head.size == size
     assert Window(zj, "registry").scan(b"attestation/") == []
+
+
+# --- a retraction that is kept back
+
+
+@pytest.fixture
+def recognised(world: World) -> World:
+    """A record is attested and recognised; then its ledger retracts it, and nobody brings that."""
+    body: Json = {"attestations": [attestation().to_json()], "relays": [RELAY]}
+    world.nodes[ZJ].call("registry", "attest", encode(body))
+    world.settle(RELAY)
+    _bring_all(world)
+    assert _ask(world, "first") == ("", ["RECOGNISED_WITH_FLAG"])
+    retraction = HOSPITAL.sign(replace(attestation(), action=Action.RETRACT, items=()))
+    body = {"attestations": [retraction.to_json()], "relays": [RELAY]}
+    world.nodes[ZJ].call("registry", "retract", encode(body))
+    return world
+
+
+def _ask(world: World, name: str) -> tuple[str, list[str]]:
+    """(why a request made now is refused as a whole, the verdicts on its items)."""
+    now = world.clock.now = world.clock.now + 1
+    asked = request(request=digest(name), time=now)
+    world.nodes[SH].call("registry", "request", encode({"request": asked.to_json()}))
+    world.relay_once(SH, RELAY)
+    world.relay_once(RELAY, SH)
+    decision = find_request(Window(world.nodes[SH], "registry"), digest(name)).decision
+    assert decision is not None
+    return str(decision.reason) if decision.reason else "", [str(i.verdict) for i in decision.items]
+
+
+def _bring_head(world: World, *, sent: bool) -> DeliveryResult:
+    """What anybody may give the relay: the newest head of the source and not one packet; with its
+    statement of what it has sent, or without."""
+    chain, client_id = world.chain(ZJ), world.clients[RELAY, ZJ]
+    known, height = world.chain(RELAY).client(client_id).latest_height, chain.latest_height()
+    headers = tuple(chain.headers(known, height)) if known < height else ()
+    claims = tuple(chain.sent(world.clients[ZJ, RELAY], height, MAX_INT)) if sent else ()
+    proof = chain.prove([claim.path for claim in claims], height) if sent else b""
+    delivery = Delivery(client_id, headers, height if sent else 0, proof, (), claims)
+    (result,) = world.nodes[RELAY].deliver([delivery])
+    assert result.headers.outcome is not Outcome.REFUSED
+    assert world.chain(RELAY).client(client_id).latest_time == chain.node.head.time
+    return result
+
+
+def _bring_all(world: World) -> None:
+    """The honest relayer: every packet, then the statement."""
+    world.settle(RELAY)
+    for lane in world.relayer(RELAY).lanes:
+        assert lane.bring_complete(world.clock())
+
+
+def test_a_head_without_the_retraction_below_it_makes_nothing_current(recognised: World) -> None:
+    world = recognised
+    world.clock.advance(601)
+    world.nodes[ZJ].tick()
+    _bring_head(world, sent=False)
+    assert _ask(world, "a young head") == ("HEAD_STALE", ["NOT_ELIGIBLE"])
+    assert _bring_head(world, sent=True).sent.reason == Reason.PACKETS_MISSING
+    assert _ask(world, "and its statement") == ("HEAD_STALE", ["NOT_ELIGIBLE"])
+    _bring_all(world)
+    assert _ask(world, "and its packets") == ("", ["NOT_ELIGIBLE"])
+
+
+def test_a_retraction_kept_back_until_it_expires_makes_nothing_current(recognised: World) -> None:
+    """Its ledger sends it again as soon as it knows, so whoever hides that it expired hides
+    everything."""
+    world = recognised
+    world.clock.advance(3601)
+    world.nodes[ZJ].tick()
+    _bring_head(world, sent=False)
+    late = world.chain(ZJ).packets(world.clients[ZJ, RELAY], -1, 9)[-1]
+    (expired,) = world.deliver(ZJ, RELAY, [replace(item_of(late), step=Step.EXPIRE)])
+    assert expired.outcome is Outcome.DONE
+    assert _bring_head(world, sent=True).sent.reason == Reason.PACKETS_MISSING
+    assert _ask(world, "expired") == ("HEAD_STALE", ["NOT_ELIGIBLE"])
+    world.relay_once(RELAY, ZJ)
+    world.clock.advance(61)
+    world.nodes[ZJ].tick()
+    assert _bring_head(world, sent=True).sent.reason == Reason.PACKETS_MISSING
+    _bring_all(world)
+    assert _ask(world, "sent again") == ("", ["NOT_ELIGIBLE"])

@@ -53,6 +53,7 @@ REASONS = {
     "narrow-consent": "CONSENT/SCOPE",
     "forged-statement": "PERSON/CLINICIAN",
     "stale-head": "HEAD_STALE",
+    "kept-back": "HEAD_STALE",
     "no-grant": "NO_GRANT",
     "others-grant": "NO_GRANT",
     "others-key": "UNAUTHENTICATED",

@@ -39,6 +39,22 @@ def test_a_packet_there_and_back(pair) -> None:
     assert ledger.client.status().packets_open == 0
 
 
+def test_what_was_sent_is_told_and_taken(pair) -> None:
+    ledger, relay, here, there = pair
+    height = ledger.client.head().size
+    claims = ledger.client.sent(here, height, 2**63 - 1)
+    assert ledger.client.sent(here, height, 0) == ledger.client.sent(here, 1, 1) == ()
+    known = relay.client.client(there).latest.height
+    headers = tuple(ledger.client.headers(known, height)) if known < height else ()
+    proof = ledger.client.prove([claim.path for claim in claims], height)
+    told = Delivery(there, headers, height, proof, (), claims)
+    (result,) = relay.client.deliver([told])
+    assert result.sent.outcome is Outcome.DONE
+    assert relay.client.client(there).complete_time > 0
+    (again,) = relay.client.deliver([told])
+    assert again.sent.outcome is Outcome.NOOP
+
+
 def test_a_refused_item_tells_its_reason(pair) -> None:
     ledger, relay, here, _ = pair
     send(ledger, here, "hello")

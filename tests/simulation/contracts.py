@@ -20,7 +20,7 @@ RAN, ACKED, TIMED = b"ran", b"acked", b"timed"
 ONWARD = b"onward-"
 """Before the kind of the run that sent on."""
 YOUNG = 60
-"""Seconds: how young a head `fresh` asks for."""
+"""Seconds: of which time `fresh` wants to know everything."""
 
 
 def key(kind: bytes, client_id: str, sequence: int, count: int = 0) -> bytes:
@@ -63,7 +63,7 @@ class Tally(Contract):
         if command == b"defer":
             return Deferred()
         if command == b"fresh":
-            young = state.head(packet.destination_client).time >= now - YOUNG
+            young = state.head(packet.destination_client).complete_time >= now - YOUNG
             return b"young" if young else b"stale"
         return b"done:" + payload.value
 
@@ -92,7 +92,7 @@ class Tally(Contract):
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int
     ) -> Iterable[HeadNeed]:
-        """`fresh` wants a young head of the chain that it comes from."""
+        """`fresh` wants all that its chain had sent until lately."""
         if payload.value.startswith(b"fresh"):
             return [HeadNeed(packet.destination_client, now - YOUNG)]
         return []

@@ -108,7 +108,7 @@ class Decision:
     head_height: int
     """Height of the source head by which "not revised, not retracted" is known."""
     head_time: int
-    """Seconds, time of that head by the source's own clock."""
+    """Seconds, by the source's own clock: everything that it had sent before then was known."""
     grant: bytes
     """Id of the grant; empty where nothing was recognised."""
     expires: int

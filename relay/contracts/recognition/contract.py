@@ -211,7 +211,7 @@ class Recognition(Contract):
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int
     ) -> Iterable[HeadNeed]:
-        """A request wants a young head of its source; half the limit, so that delivery fits in."""
+        """A request wants all of its source until lately; half the limit, so that delivery fits."""
         body = base.read_payload(payload, RECOGNITION_VERSION)
         if body.get("type") != "request":
             return ()

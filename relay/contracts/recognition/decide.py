@@ -1,10 +1,11 @@
 """From a request to its one decision: what is looked up, and what refuses the whole request.
 
 Before any item is judged: the requester must be accredited on the ledger that asks (PERSON), its
-region must have a rule (POLICY), the source ledger must be connected (SRC_AUTH), and the youngest
-verified head of the source must be young enough to say "not revoked" (HEAD_STALE). The first that
-fails refuses the request as a whole, and stands with every item. Such a decision too is written
-once: who asks again, asks under a new id.
+region must have a rule (POLICY), the source ledger must be connected (SRC_AUTH), and everything
+that it had sent until shortly before must be here, so that "not revoked" can be said (HEAD_STALE).
+That its newest head is young shows nothing: whoever brought it may have left out a retraction. The
+first that fails refuses the request as a whole, and stands with every item. Such a decision too is
+written once: who asks again, asks under a new id.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def decide(
         items=items,
         policy=current.versions,
         head_height=head.height if head else 0,
-        head_time=head.time if head else 0,
+        head_time=head.complete_time if head else 0,
         grant=grant_id(request.relay, request.origin, request.request) if granted else b"",
         expires=(
             min(request.consent.end, now + rule.grant_seconds)
@@ -112,7 +113,7 @@ def _refusal(
         return Finding(Code.POLICY, Detail.NO_RULE)
     if head is None:
         return Finding(Code.SRC_AUTH, Detail.NOT_CONNECTED)
-    if now - head.time > rule.head_seconds:
+    if now - head.complete_time > rule.head_seconds:
         return Finding(Code.HEAD_STALE)
     return None
 

@@ -203,6 +203,13 @@ PLANS: tuple[Plan, ...] = (
         records.stale_head,
     ),
     Plan(
+        "kept-back",
+        "a retraction kept back, a younger head brought alone in its place",
+        "扣住撤回通知,只送来更新的账本头",
+        "HEAD_STALE",
+        records.kept_back,
+    ),
+    Plan(
         "no-grant",
         "a fetch without a grant",
         "无授权调阅",

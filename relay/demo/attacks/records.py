@@ -24,12 +24,16 @@ from relay.demo.story import (
 from relay.errors import Reason, Unavailable
 from relay.keys import SigningKey
 from relay.ledger_views import RecognitionState
+from relay.record.attest import retraction
 from relay.record.parts import Opened, encode_record, verify_record
 
 OTHER = RECEIVERS[1]
 """The hospital of the asking ledger that was granted nothing, and that lies in STRICT_REGION."""
 STRICT_REGION, STRICT_SECONDS = OTHER.regions[0], 1
+STRICT = "strict"
 WAIT_SECONDS = 60
+NOWHERE = "127.0.0.1:9"
+"""An address at which no node answers."""
 NOBODY = "zj-h0"
 NOT_AGREED = "http://loinc.org|0000-0"
 
@@ -111,7 +115,7 @@ def forged_statement(attacker: Attacker) -> tuple[str, str]:
 
 
 def stale_head(attacker: Attacker) -> tuple[str, str]:
-    """A request while the newest head of the source is older than the rule of the district allows:
+    """A request while nothing young is known of the source, by the rule of the district: within
     one second, a rule made for this attack, so that nobody has to wait ten minutes."""
     case = attacker.record
     _load_strict_rule(attacker)
@@ -122,6 +126,46 @@ def stale_head(attacker: Attacker) -> tuple[str, str]:
         if attacker.source.head().size == before:  # else it ticked meanwhile, and was not stale
             break
     return answer
+
+
+def kept_back(attacker: Attacker) -> tuple[str, str]:
+    """A retraction that nobody brings, and a head above it that somebody does: the lane leads
+    nowhere for a while, and the attacker gives the relay the source's newest head himself."""
+    case, relay, client_id = attacker.fresh(), attacker.relay, attacker.client_id
+    _load_strict_rule(attacker)
+    case.attested = attacker.sign(case, case.hospital, attacker.stage.key(case.hospital), SOURCE)
+    (view,) = attacker.source.attest([deposit_of(case.attested)], [RELAY])
+    case.packets += view.packets
+    wait_announced(attacker.stage, [case], silent)
+    attacker.wait_quiet()
+    lane = next(lane for lane in relay.lanes() if lane.client_id == client_id)
+    relay.register_lane(client_id, NOWHERE, lane.adapter)
+    try:
+        _retract(attacker, case)
+        while time.time() < attacker.trusted().complete_time + STRICT_SECONDS + 1:
+            time.sleep(0.1)
+        attacker.grow()
+        given = attacker.give_header(attacker.next_header())
+        if given[0] != "DONE":
+            return given
+        return _answer(attacker, case, _request_by(attacker, case, OTHER))
+    finally:
+        relay.register_lane(client_id, lane.address, lane.adapter, dict(lane.settings))
+        attacker.wait_quiet()
+
+
+def _retract(attacker: Attacker, case: Case) -> None:
+    assert case.attested is not None
+    attested = case.attested.attestation
+    ended = retraction(
+        ledger=SOURCE,
+        institution=case.hospital,
+        signer=attacker.stage.key(case.hospital),
+        issued=int(time.time()),
+        commitment=attested.commitment,
+        patient=attested.patient,
+    )
+    attacker.source.retract([ended], [RELAY])
 
 
 def _answer(attacker: Attacker, case: Case, request: RecognitionRequest) -> tuple[str, str]:
@@ -168,12 +212,14 @@ def _signed(request: RecognitionRequest, key: SigningKey) -> RecognitionRequest:
 
 
 def _load_strict_rule(attacker: Attacker) -> None:
-    """A rule of one district, narrower than the province's, with its own freshness."""
+    """A rule of one district, narrower than the province's, with its own freshness; once."""
+    if any(policy.name == STRICT for policy in attacker.relay.policies(Kind.RULES.value)):
+        return
     name = parse_document(shipped()).name
     documents = policy_documents(int(time.time()), {}, (), name)
     rules = next(document for document in documents if document["kind"] == Kind.RULES.value)
     rule = {**rules["regions"][0], "region": STRICT_REGION, "head_seconds": STRICT_SECONDS}
-    strict = {**rules, "name": "strict", "agreements": [], "regions": [rule]}
+    strict = {**rules, "name": STRICT, "agreements": [], "regions": [rule]}
     attacker.relay.load_policy(encode(strict))
 
 
