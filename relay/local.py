@@ -52,7 +52,7 @@ class LocalChain:
 
     def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
         """See relay.chain.StatingChain."""
-        return sent_statement(self.node.store, client_id, height, before)
+        return sent_statement(self.node.store, client_id, height, before, self.node.shown)
 
     def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain."""

@@ -220,32 +220,41 @@ def packet_steps(
     return [_packet_step(row, height) for row, height in zip(rows, heights, strict=True)]
 
 
-def sent_statement(store: Store, client_id: str, height: int, before: int) -> tuple[Claim, ...]:
-    """The youngest statement of a client below `height` that is about sequences below `before`.
+def sent_statement(
+    store: Store, client_id: str, height: int, before: int, shown: Heads = AT_ONCE
+) -> tuple[Claim, ...]:
+    """The youngest statement of a client that is under `height` and about sequences below `before`.
 
     Empty where none of the last MAX_STATEMENTS is. Raises NotFound(CLIENT_NOT_FOUND).
     """
     get_client(store, client_id)
-    low, high = sent_path(client_id, 0), sent_path(client_id, min(height, MAX_INT))
     query = (
-        select(_ENTRY.c.path, _ENTRY.c.value)
-        .where(_ENTRY.c.path >= low, _ENTRY.c.path < high)
+        select(_ENTRY.c.index, _ENTRY.c.path, _ENTRY.c.value)
+        .where(_ENTRY.c.path >= sent_path(client_id, 0))
+        .where(_ENTRY.c.path <= sent_path(client_id, MAX_INT))
         .order_by(_ENTRY.c.path.desc())
         .limit(MAX_STATEMENTS)
     )
     with store.read() as connection:
-        for path, value in connection.execute(query):
-            if decode_sent(bytes(value))[0].next_sequence <= before:
+        for index, path, value in connection.execute(query).all():
+            if decode_sent(bytes(value))[0].next_sequence > before:
+                continue
+            if shown.heights(connection, [index])[0] <= height:
                 return (Claim(bytes(path), bytes(value)),)
     return ()
 
 
-def written(store: Store, paths: Sequence[bytes]) -> dict[bytes, tuple[int, bytes]]:
-    """(journal index, value) of each of a few paths that is written."""
+def written(
+    store: Store, paths: Sequence[bytes], height: int, shown: Heads = AT_ONCE
+) -> dict[bytes, bytes]:
+    """The value of each of a few paths that is written under a height."""
     query = select(_ENTRY.c.path, _ENTRY.c.index, _ENTRY.c.value).where(_ENTRY.c.path.in_(paths))
     with store.read() as connection:
-        found = connection.execute(query)
-        return {bytes(path): (index, bytes(value)) for path, index, value in found}
+        return {
+            bytes(path): bytes(value)
+            for path, index, value in connection.execute(query).all()
+            if shown.heights(connection, [index])[0] <= height
+        }
 
 
 def _packet_step(row: PacketRow, height: int) -> PacketStep:

@@ -37,7 +37,7 @@ def steps_of(node: Node, client_id: str, after: int, limit: int) -> list[PacketS
 
 
 def travelling(node: Node, packet: Packet, height: int) -> tuple[Claim, ...]:
-    """The entries below `height` that travel with a packet that this node sent."""
+    """The entries under `height` that travel with a packet that this node sent."""
     naming = [p for p in packet.payloads if _names(node.contracts.get(p.source_port))]
     if not naming:
         return ()
@@ -51,7 +51,7 @@ def travelling(node: Node, packet: Packet, height: int) -> tuple[Claim, ...]:
                 paths += [record_path(contract.port, key) for key in keys]
             except CONTRACT_FAILURES as err:
                 _log.error("contract_failed", kind=type(err).__name__, exc_info=err)
-    return _below(written(node.store, paths), paths, height)
+    return _in_order(written(node.store, paths, height, node.shown), paths)
 
 
 def _names(contract: Contract | None) -> bool:
@@ -61,16 +61,10 @@ def _names(contract: Contract | None) -> bool:
     )
 
 
-def _below(
-    found: dict[bytes, tuple[int, bytes]], paths: Sequence[bytes], height: int
-) -> tuple[Claim, ...]:
+def _in_order(found: dict[bytes, bytes], paths: Sequence[bytes]) -> tuple[Claim, ...]:
     """In the order in which they were named. What is too much is left behind: the packet then
     lacks something where it is received, which its operators are told."""
-    entries = tuple(
-        Claim(path, found[path][1])
-        for path in dict.fromkeys(paths)
-        if path in found and found[path][0] < height
-    )
+    entries = tuple(Claim(path, found[path]) for path in dict.fromkeys(paths) if path in found)
     try:
         check_entries(entries)
     except Malformed as err:

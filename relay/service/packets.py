@@ -70,6 +70,7 @@ class PacketServicer(rpc.PacketServiceServicer):
             name(request.client_id, "client_id"),
             integer(request.height, "height"),
             integer(request.before_sequence, "before_sequence"),
+            self._parts.node.shown,
         )
         return pb.GetSentResponse(claims=codec.entries_to_pb(claims))
 
