@@ -1,0 +1,131 @@
+"""`python -m tests.mutation`: see README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.mutation.cover import measure
+from tests.mutation.mutants import Mutant, mutants_of, targets
+from tests.mutation.run import Verdict, judge
+from tests.mutation.survivors import explained
+
+SUITES = ("tests",)
+NOT_SHOWN = (
+    "tests/e2e",
+    "tests/bench",
+    "tests/mutation",
+    "tests/fuzz",
+    "tests/test_architecture.py",
+    "tests/test_proto_style.py",
+)
+"""Tests in processes of their own, which the mutant is not in, and tests of the source's form."""
+
+
+class Collector:
+    """Takes what pytest collected and runs the mutants instead of the tests."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.survivors = 0
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """In place of the tests."""
+        items = {item.nodeid: item for item in session.items}
+        mutants = chosen(self.options)
+        print(f"{len(items)} tests, {len(mutants)} mutants", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            covered = measure(list(session.items), Path(folder, "map.json"))
+        for test in covered.failed:
+            print(f"fails without a mutant, so it shows nothing: {test}")
+        verdicts = []
+        started = time.monotonic()
+        for verdict in judge(items, covered, mutants, self.options.children, self.options.seconds):
+            verdicts.append(verdict)
+            self.show(verdict, len(verdicts), len(mutants))
+        self.summary(verdicts, time.monotonic() - started)
+        return True
+
+    def show(self, verdict: Verdict, done: int, of: int) -> None:
+        """One line a mutant: who noticed it."""
+        if verdict.noticed_by:
+            if self.options.all:
+                print(f"{verdict.mutant.name}\n    {verdict.noticed_by}", flush=True)
+        else:
+            why = explained(verdict.mutant)
+            if why is None or self.options.all:
+                word = "SURVIVES" if why is None else "explained"
+                print(
+                    f"{word} ({verdict.tests} tests) line {verdict.mutant.line}: "
+                    f"{verdict.mutant.name}",
+                    flush=True,
+                )
+        if done % 100 == 0:
+            print(f"  {done} of {of}", flush=True)
+
+    def summary(self, verdicts: list[Verdict], seconds: float) -> None:
+        """The closing lines."""
+        lost = [v for v in verdicts if not v.noticed_by]
+        unexplained = [v for v in lost if explained(v.mutant) is None]
+        self.survivors = len(unexplained)
+        by = Counter(v.noticed_by.split("::")[0] for v in verdicts if v.noticed_by)
+        for file, count in by.most_common(12):
+            print(f"  {count:5} first noticed by {file}")
+        print(
+            f"{len(verdicts)} mutants in {seconds:.0f} s: {len(verdicts) - len(lost)} noticed, "
+            f"{len(lost) - len(unexplained)} explained, {len(unexplained)} survive"
+        )
+
+
+def chosen(options: argparse.Namespace) -> list[Mutant]:
+    """The mutants of this run: all, those of some files, or every n-th."""
+    found = [m for path in targets() for m in mutants_of(path)]
+    if options.only:
+        found = [m for m in found if any(part in m.name for part in options.only)]
+    return found[options.seed % options.every :: options.every]
+
+
+def main() -> int:
+    """Exit 0 where every mutant was noticed or is explained."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation",
+        description="Takes out, inverts and weakens each check of the core, one at a time, and "
+        "shows which tests notice.",
+        epilog="example: python -m tests.mutation --only relay/light/merkle",
+    )
+    parser.add_argument("--only", nargs="*", help="mutants whose name holds one of these")
+    parser.add_argument("--every", type=int, default=1, help="every n-th mutant (a sample)")
+    parser.add_argument("--seed", type=int, default=0, help="where the sample starts")
+    parser.add_argument("--children", type=int, default=2, help="mutants at once")
+    parser.add_argument("--seconds", type=float, default=60, help="of tests for one mutant")
+    parser.add_argument("--all", action="store_true", help="show who noticed each")
+    parser.add_argument("--tests", nargs="*", default=SUITES, help="where the tests are")
+    options = parser.parse_args()
+    collector = Collector(options)
+    arguments = [
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:timeout",
+        "-o",
+        "addopts=",
+        "-m",
+        "not slow",
+        "-q",
+        "--no-header",
+    ]
+    arguments += [f"--ignore={path}" for path in NOT_SHOWN]
+    code = pytest.main([*arguments, *options.tests], plugins=[collector])
+    return 1 if collector.survivors or code not in (0, 5) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
