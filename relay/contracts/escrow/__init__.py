@@ -1,0 +1,31 @@
+"""Accounts, locks and their one way to end; runs on a money ledger (see contract.py)."""
+
+from relay.contracts.escrow.books import Entry, Line, last_line, nostro, read_line, suspense
+from relay.contracts.escrow.contract import CONTRACT, Escrow
+from relay.contracts.escrow.keys import (
+    End,
+    Held,
+    Hold,
+    Movement,
+    find_end,
+    find_held,
+)
+from relay.contracts.escrow.locks import obligations
+
+__all__ = [
+    "CONTRACT",
+    "End",
+    "Entry",
+    "Escrow",
+    "Held",
+    "Hold",
+    "Line",
+    "Movement",
+    "find_end",
+    "find_held",
+    "last_line",
+    "nostro",
+    "obligations",
+    "read_line",
+    "suspense",
+]

@@ -1,0 +1,72 @@
+"""What an instruction must satisfy whoever looks at it: amounts, sides, maker, expiry.
+
+Pure arithmetic over the instruction alone, done by the relay and by each ledger again, so that no
+ledger takes a relay's word for an amount.
+"""
+
+from __future__ import annotations
+
+from relay.contracts.payloads import Instruction, Leg, Side
+from relay.errors import Invalid, Reason, Refused
+from relay.money import Converted, check_conversion, check_rounding
+
+
+def check_amounts(instruction: Instruction) -> None:
+    """Checks that both amounts follow from the rate by the rounding rule, and legs from both.
+
+    Raises Invalid: UNSUPPORTED_VERSION for another rounding rule, RATE_INVALID, AMOUNT_INVALID,
+    CURRENCY_MISMATCH.
+    """
+    quote = instruction.quote
+    check_rounding(instruction.rounding)
+    check_conversion(
+        quote.bill.amount,
+        quote.bill.currency,
+        quote.payable.currency,
+        quote.rate,
+        Converted(quote.payable.amount, quote.residue),
+    )
+    for side, due in ((Side.BILL, quote.bill), (Side.PAY, quote.payable)):
+        legs = [leg for leg in instruction.legs if leg.side is side]
+        if any(leg.currency != due.currency for leg in legs):
+            raise Invalid(
+                Reason.CURRENCY_MISMATCH, f"a {side} leg is not in {due.currency}", side=side
+            )
+        if sum(leg.amount for leg in legs) != due.amount:
+            raise Invalid(
+                Reason.AMOUNT_INVALID,
+                f"the {side} legs do not add up to the quote's amount",
+                side=side,
+                due=due.amount,
+            )
+
+
+def check_unexpired(instruction: Instruction, now: int) -> None:
+    """Raises Refused(QUOTE_EXPIRED) where now is the quote's expiry or later."""
+    if now >= instruction.quote.expires:
+        raise Refused(
+            Reason.QUOTE_EXPIRED,
+            "the quote has expired",
+            now=now,
+            expires=instruction.quote.expires,
+        )
+
+
+def maker_account(instruction: Instruction, leg: Leg) -> str:
+    """Which account of a leg is the maker's: who is paid on the pay side, who pays the bill.
+
+    In a return it is the other way round.
+    """
+    pays = (leg.side is Side.BILL) is (instruction.returns == "")
+    return leg.debtor if pays else leg.creditor
+
+
+def check_maker(instruction: Instruction, leg: Leg, owner: str) -> None:
+    """Checks the owner of `maker_account`. Raises Refused(QUOTE_FOREIGN)."""
+    if owner != instruction.quote.maker:
+        raise Refused(
+            Reason.QUOTE_FOREIGN,
+            "the quote is of a maker who owns no account of this leg",
+            maker=instruction.quote.maker,
+            owner=owner,
+        )
