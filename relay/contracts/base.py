@@ -130,15 +130,20 @@ def post(state: State, chain: str, payload: Payload, now: int) -> tuple[str, int
         client = state.client_of(chain)
         return client, state.send(client, payload, now + ROW_TIMEOUT)
     except (NotFound, Refused):
-        held: Json = {
-            "chain": chain,
-            "payload": payload.value.hex(),
-            "port": payload.destination_port,
-            "source_port": payload.source_port,
-        }
-        name = (sha256(payload.value).digest(), f"{now:012d}")
-        state.put(key("undelivered", *name), encode(held))
+        set_aside(state, chain, payload, now)
         return "", 0
+
+
+def set_aside(state: State, chain: str, payload: Payload, now: int) -> None:
+    """Writes down what must arrive at `chain` and cannot be sent now; `resend` takes it up."""
+    held: Json = {
+        "chain": chain,
+        "payload": payload.value.hex(),
+        "port": payload.destination_port,
+        "source_port": payload.source_port,
+    }
+    name = (sha256(payload.value).digest(), f"{now:012d}")
+    state.put(key("undelivered", *name), encode(held))
 
 
 def resend(body: bytes, state: State, now: int) -> bytes:

@@ -1,0 +1,172 @@
+"""The contract `settlement` on a relay: both sides of a conversion, or neither.
+
+Calls (bodies are RFC 8785 JSON; each is documented where it is implemented):
+
+    account.register          terms of an account on a ledger, by this relay's operator
+    rates.policy rates.load   the rules for a pair, and what its source publishes
+    lane.pause lane.resume    whether anything new is taken for a ledger; never stops a decision
+    window.open window.cut_off
+    instruct                  a signed instruction, by anyone who holds one
+    resend                    takes up again what could not be sent (relay.contracts.base)
+
+Packets: rows 6 to 8 to the escrows of the ledgers concerned. The rules: README.md beside this file;
+keys: relay.contracts.settlement.keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from relay.canonical import Json, encode
+from relay.contract import HeadNeed, State
+from relay.contracts import accounts, base
+from relay.contracts.base import key
+from relay.contracts.payloads import (
+    SETTLEMENT_PORT,
+    DecisionNotice,
+    Lock,
+    NetLock,
+    cut_off_key,
+    decision_key,
+    fields,
+    window_settlement,
+)
+from relay.contracts.settlement import rates, windows
+from relay.contracts.settlement.accept import instruct
+from relay.contracts.settlement.audit import audit
+from relay.contracts.settlement.decide import Asked, answered, done, read_answer, read_done
+from relay.contracts.settlement.sending import send_decision
+from relay.errors import Reason, Refused
+from relay.packet import Packet, Payload
+
+
+def register_account(body: bytes, state: State, now: int) -> bytes:
+    """`account.register`: {ledger, and the terms as for `account.open` of an escrow}.
+
+    Raises what accounts.register raises.
+    """
+    asked = base.read_call(
+        body, "account closed cosigners currency keys ledger limits owner version"
+    )
+    return accounts.register(asked, state, now, fields.identifier(asked, "ledger"))
+
+
+def _lane(paused: bool) -> Callable[[bytes, State, int], bytes]:
+    def run(body: bytes, state: State, now: int) -> bytes:
+        """`lane.pause`, `lane.resume`: {ledger}."""
+        ledger = fields.identifier(base.read_call(body, "ledger"), "ledger")
+        found = state.last(key("lane", ledger, ""))
+        number = 1 if found is None else int(found[0].rpartition(b"/")[2]) + 1
+        value: Json = {"paused": paused, "time": now}
+        state.put(key("lane", ledger, f"{number:08d}"), encode(value))
+        return encode(value)
+
+    return run
+
+
+_CALLS: dict[str, Callable[[bytes, State, int], bytes]] = {
+    "account.register": register_account,
+    "rates.policy": rates.load_policy,
+    "rates.load": rates.load_rate,
+    "lane.pause": _lane(True),
+    "lane.resume": _lane(False),
+    "window.open": windows.open_window,
+    "window.cut_off": windows.cut_off,
+    "instruct": instruct,
+    "resend": base.resend,
+}
+
+
+class Settlement:
+    """See the module. Stateless: everything it knows is in `state`."""
+
+    port = SETTLEMENT_PORT
+
+    def call(self, method: str, body: bytes, state: State, now: int) -> bytes:
+        """One of the calls above. Raises NotFound(NOT_FOUND) for another."""
+        run = _CALLS.get(method)
+        if run is None:
+            raise base.unknown_method(self.port, method)
+        return run(body, state, now)
+
+    def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes:
+        """Nothing is received here: what ledgers say, they say in acknowledgements."""
+        raise Refused(Reason.NOT_PERMITTED, "no packets are received on this port")
+
+    def acknowledge(
+        self, packet: Packet, payload: Payload, acknowledgement: bytes, state: State, now: int
+    ) -> None:
+        """A ledger's proven answer to a lock, or to the decision."""
+        body = fields.document(payload.value)
+        if body.get("type") == "decision_notice":
+            self._done(DecisionNotice.from_json(body), acknowledgement, payload, state, now)
+            return
+        asked = _asked(body)
+        answered(asked, read_answer(asked, acknowledgement, now), state, now)
+
+    def timeout(self, packet: Packet, payload: Payload, state: State, now: int) -> None:
+        """A lock proven never to have been received is a refusal; a decision is sent again."""
+        body = fields.document(payload.value)
+        if body.get("type") == "decision_notice":
+            notice = DecisionNotice.from_json(body)
+            send_decision(state, notice.ledger, notice.decision, now)
+            return
+        asked = _asked(body)
+        answered(asked, read_answer(asked, None, now), state, now)
+
+    def _done(
+        self,
+        notice: DecisionNotice,
+        acknowledgement: bytes,
+        payload: Payload,
+        state: State,
+        now: int,
+    ) -> None:
+        """What a ledger has not done is set aside: `resend` sends it again when that is mended."""
+        answer = read_done(notice.ledger, notice.decision, acknowledgement)
+        if answer is None:
+            base.set_aside(state, notice.ledger, payload, now)
+            return
+        done(answer, _window_of(notice.decision.settlement, state), state, now)
+
+    def heads_needed(
+        self, packet: Packet, payload: Payload, state: State, now: int
+    ) -> Iterable[HeadNeed]:
+        """Nothing is received here."""
+        return ()
+
+    def entries(self, packet: Packet, payload: Payload, state: State) -> Sequence[bytes]:
+        """A decision travels with its record, a net lock with the cut-off of its window."""
+        body = fields.document(payload.value)
+        if body.get("type") == "decision_notice":
+            return (decision_key(DecisionNotice.from_json(body).decision.settlement),)
+        if body.get("type") == "net_lock":
+            return (cut_off_key(fields.name(body, "window")),)
+        return ()
+
+    def entries_needed(self, packet: Packet, payload: Payload) -> Sequence[bytes]:
+        """Nothing is received here."""
+        return ()
+
+    def audit(self, state: base.Reader, chain_id: str) -> Iterator[str]:
+        """See relay.contract.Audited."""
+        return audit(state, chain_id)
+
+
+def _asked(body: fields.Object) -> Asked:
+    """What a lock packet of ours asked for."""
+    if body.get("type") == "net_lock":
+        netted = NetLock.from_json(body)
+        under = window_settlement(netted.relay, netted.window)
+        return Asked(netted.ledger, under, netted.window)
+    lock = Lock.from_json(body)
+    return Asked(lock.ledger, lock.signed.instruction.settlement, "")
+
+
+def _window_of(settlement: bytes, state: State) -> str:
+    """The window that settles under an id; empty for a settlement by itself."""
+    held = state.get(key("locking", settlement))
+    return "" if held is None else fields.name(fields.document(held), "window")
+
+
+CONTRACT = Settlement()
