@@ -33,7 +33,7 @@ MAX_FILE_BYTES = 1024 * 1024
 MAX_LANES = 64
 MAX_SETTINGS = 16
 ENVIRONMENT_PREFIX = "LIANQIAO_"
-ROLE_CONTRACTS = {"ledger": ("registry",), "relay": ("recognition",)}
+ROLE_CONTRACTS = {"ledger": ("registry", "escrow"), "relay": ("recognition", "settlement")}
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID_RULE = "must be 1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit"

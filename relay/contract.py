@@ -8,9 +8,9 @@ float. Third parties supply one by an entry point `lianqiao.contracts`, named by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from relay.errors import LianqiaoError
 from relay.packet import Packet, Payload
@@ -56,6 +56,24 @@ class Head:
     complete_time: int = 0
     """Seconds: everything that the chain had sent before then is here; 0 while that is not known.
     What was not revoked as of then is known not to have been."""
+
+
+class Reader(Protocol):
+    """The part of State that only reads; what services hand to the readers of a contract."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value written at `key`, or None."""
+        ...
+
+    def scan(
+        self, prefix: bytes, *, after: bytes = b"", limit: int = 1000
+    ) -> Sequence[tuple[bytes, bytes]]:
+        """(key, value) pairs under `prefix`, greater than `after`, in byte order."""
+        ...
+
+    def last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
+        """The pair with the greatest key under `prefix`, or None."""
+        ...
 
 
 class State(Protocol):
@@ -121,6 +139,18 @@ class State(Protocol):
         self, client_id: str, height: int, path: bytes, value: bytes, proof: bytes
     ) -> None:
         """Verifies an inclusion proof under a stored consensus state. Raises as a receive does."""
+        ...
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """A contract whose own records can be held against each other: what `fsck` asks of it."""
+
+    def audit(self, state: Reader, chain_id: str) -> Iterator[str]:
+        """One sentence for each thing that is wrong; nothing where all is as it should be.
+
+        `chain_id` is that of the node, without the epoch. Reads in pages; raises nothing.
+        """
         ...
 
 

@@ -7,7 +7,8 @@
    and co-signatures are over the bodies of their sizes;
 3. the tables of clients and packets equal the fold over the entries;
 4. every stored header is signed, and every stored proof proves its claims under that header;
-5. every stored packet and acknowledgement is what its commitment on the journal says.
+5. every stored packet and acknowledgement is what its commitment on the journal says;
+6. the books of each contract that can be asked add up (relay.audit).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
+from relay.audit import audit
 from relay.contract import Contract
 from relay.entries import distinct, entries_beside, needed
 from relay.epoch import Opening, decode_opening
@@ -47,6 +49,7 @@ from relay.store import (
     PacketRow,
     PacketState,
     Store,
+    Transaction,
     client_of_lineage,
     tables,
 )
@@ -103,7 +106,7 @@ def fsck(
     with store.read() as connection:
         run = _Run(connection, client_types, origin, progress, contracts)
         findings = [*run.tree(), *run.epochs(), *run.cosignatures(), *run.clients(), *run.headers()]
-        findings += [*run.deliveries(), *run.complete(), *run.packets()]
+        findings += [*run.deliveries(), *run.complete(), *run.packets(), *run.books()]
         return run.checked(), findings
 
 
@@ -349,6 +352,17 @@ class _Run:
         for found in self._fold.complete:
             if found not in self._said:
                 yield Finding(f"client {found[0]}", f"no proof says it is complete at {found[1]}")
+
+    # --- 6
+
+    def books(self) -> Iterator[Finding]:
+        chain_id = self._origin.rpartition("/")[0]
+
+        def reading() -> Transaction:
+            return Transaction(self._connection, 0)
+
+        for port, detail in audit(reading, self._contracts, chain_id):
+            yield Finding(f"contract {port}", detail)
 
     # --- 5
 

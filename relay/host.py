@@ -50,9 +50,7 @@ class HostState:
 
     def last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
         """See relay.contract.State."""
-        base = host_path(Kind.RECORD, self._port)
-        found = self._tx.last(base + prefix, _after_prefix(base + prefix))
-        return None if found is None else (found[0][len(base) :], found[1])
+        return last_record(self._tx, self._port, prefix)
 
     def put(self, key: bytes, value: bytes) -> None:
         """See relay.contract.State."""
@@ -112,6 +110,13 @@ def scan_records(
     start = max(base + prefix, base + after + b"\x00" if after else b"")
     found = tx.scan(start, _after_prefix(base + prefix), limit)
     return [(path[len(base) :], value) for path, value in found]
+
+
+def last_record(tx: Transaction, port: str, prefix: bytes) -> tuple[bytes, bytes] | None:
+    """The pair of one contract with the greatest key under `prefix`."""
+    base = host_path(Kind.RECORD, port)
+    found = tx.last(base + prefix, _after_prefix(base + prefix))
+    return None if found is None else (found[0][len(base) :], found[1])
 
 
 def _after_prefix(prefix: bytes) -> bytes:

@@ -100,8 +100,8 @@ def test_database_elsewhere(tmp_path: Path) -> None:
 
 
 def test_the_role_decides_which_contracts_run_unless_the_file_does(tmp_path: Path) -> None:
-    assert read(tmp_path, LEDGER).ports == ("registry",)
-    assert read(tmp_path, RELAY).ports == ("recognition",)
+    assert read(tmp_path, LEDGER).ports == ("registry", "escrow")
+    assert read(tmp_path, RELAY).ports == ("recognition", "settlement")
     assert read(tmp_path, 'contracts = ["x"]' + RELAY).ports == ("x",)
 
 

@@ -11,11 +11,10 @@ never lost with the packet that carried it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from hashlib import sha256
-from typing import Protocol
 
 from relay.canonical import Json, encode
+from relay.contract import Reader as Reader
 from relay.contract import State
 from relay.contracts.payloads import ENCODING, VERSIONS, fields
 from relay.contracts.payloads.fields import Object
@@ -29,24 +28,6 @@ CLOCK_DRIFT = 60
 """Seconds by which a signed time may lie in the future."""
 MAX_CALL_BYTES = 16 * 1024 * 1024
 _PAGE = 500
-
-
-class Reader(Protocol):
-    """The part of State that only reads; what services hand to the readers of a contract."""
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value written at `key`, or None."""
-        ...
-
-    def scan(
-        self, prefix: bytes, *, after: bytes = b"", limit: int = 1000
-    ) -> Sequence[tuple[bytes, bytes]]:
-        """(key, value) pairs under `prefix`, greater than `after`, in byte order."""
-        ...
-
-    def last(self, prefix: bytes) -> tuple[bytes, bytes] | None:
-        """The pair with the greatest key under `prefix`, or None."""
-        ...
 
 
 def key(*parts: str | bytes) -> bytes:
