@@ -172,7 +172,9 @@ class BundleWriter:
             claims += [one.claim, *map(_entry, entries_beside(kept, about))]
         claims = [c for c in dict.fromkeys(claims) if (origin, c) not in before]
         wanted = [covered.index(claim_of(claim, packets)) for claim in claims]
-        proof = client.type.narrow_membership(consensus, delivery.proof, covered, wanted)
+        proof = client.type.narrow_membership(
+            pinned.state, consensus, delivery.proof, covered, wanted
+        )
         headers = self._foreign_headers(delivery.client_id, pinned.state, anchor, delivery.height)
         return Hop(origin, delivery.height, headers, proof, tuple(claims))
 

@@ -46,7 +46,7 @@ PURE_STDLIB = {
     "importlib",
     "fractions",
 }
-CRYPTO = {"cryptography"}
+CRYPTO = {"cryptography", "ed25519_zebra"}
 
 
 def _module(path: Path) -> str:

@@ -145,6 +145,7 @@ class CheckpointClient:
 
     def narrow_membership(
         self,
+        state: ClientState,
         consensus: ConsensusState,
         proof: bytes,
         claims: Sequence[Claim],

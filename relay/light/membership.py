@@ -73,6 +73,23 @@ def decode_membership_proof(raw: bytes) -> tuple[tuple[int, ...], list[bytes]]:
     return indexes, [joined[at : at + 32] for at in range(0, len(joined), 32)]
 
 
+def journal_root(app_hash: bytes) -> tuple[bytes, int]:
+    """(root, size) of a journal that another consensus engine replicates, from its app hash.
+
+    An app hash of proof kind `journal` is BE64(size) ‖ root, 40 bytes. Raises
+    Invalid(INVALID_PROOF) for any other.
+    """
+    size = int.from_bytes(app_hash[:8], "big")
+    if len(app_hash) != 40 or not 0 < size <= MAX_INT:
+        raise Invalid(Reason.INVALID_PROOF, "the app hash is not that of a journal")
+    return app_hash[8:], size
+
+
+def journal_app_hash(size: int, root: bytes) -> bytes:
+    """What such an engine puts into its headers: the inverse of `journal_root`."""
+    return Writer().u64(size).fixed(root, 32).done()
+
+
 def verify_membership(
     trusted_root: bytes, trusted_size: int, proof: bytes, claims: Sequence[Claim]
 ) -> None:

@@ -15,6 +15,10 @@ asked: the conflict is the validators'.
     u8 version = 1, u8 kind, data header, data header,
     kind 2 for each header: u64 leaf index, 64 bytes leaf data, u32 count and 32 bytes a hash
 
+A header that skips may be signed by a set that was never in force: what nobody but a light client
+would take. It is evidence where it brings along a known set (`Header.trusted_validators`) of which
+more than the trust level signed it; those are culprits, whoever else signed.
+
 Whose keys may accuse: the caller gives the hashes of the sets he knows, and evidence older than
 the trusting period is refused, so that keys that were retired long ago cannot stop a client.
 """
@@ -25,9 +29,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from relay.errors import Invalid, LianqiaoError, Malformed, Reason
+from relay.light.membership import journal_root
 from relay.light.merkle import leaf_hash, verify_inclusion
-from relay.light.quorum import Commit, verify_commit
-from relay.light.types import MAX_HEADER_BYTES, ClientState, ClientType, Header
+from relay.light.quorum import Commit, is_reached, overlap, verify_commit
+from relay.light.types import LOG_PROOFS, MAX_HEADER_BYTES, ClientState, ClientType, Header
 from relay.light.wire import Reader, Writer
 
 MAX_EVIDENCE_BYTES = 2 * MAX_HEADER_BYTES + 16 * 1024
@@ -63,7 +68,9 @@ class Misbehaviour:
 
     description: str
     culprits: tuple[str, ...]
-    """Names of validators that signed both sides, in order; may be empty where the set changed."""
+    """Names of validators that signed both sides, and of those that signed for a set which was
+    never in force, in order; may be empty where the set changed. Who signed both sides in different
+    rounds of one height may have had a reason, and is named all the same: operators judge."""
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
@@ -115,7 +122,11 @@ def verify_misbehaviour(
         description = _conflict_of_leaves(state, first, second, decoded.leaves)
     commits = [_commit(client_type, state, header) for header in (first, second)]  # 4
     signed_second = set(commits[1].signers)
-    return Misbehaviour(description, tuple(n for n in commits[0].signers if n in signed_second))
+    culprits = [n for n in commits[0].signers if n in signed_second]
+    for header in (first, second):
+        if header.set_hash not in known_set_hashes:
+            culprits += _vouching(client_type, state, known_set_hashes, header)
+    return Misbehaviour(description, tuple(dict.fromkeys(culprits)))
 
 
 def _read_leaf(reader: Reader) -> ProvenLeaf:
@@ -140,10 +151,25 @@ def _check_known(
         raise _not_misbehaviour("a header is of another chain")
     if header.time + state.trusting_period <= now:
         raise _not_misbehaviour("a header is older than the trusting period")
-    if header.set_hash not in known_set_hashes:
+    if header.set_hash not in known_set_hashes and not _vouching(
+        client_type, state, known_set_hashes, header
+    ):
         raise _not_misbehaviour("a header is signed by a set that was never in force")
     if client_type.hash_validators(header.validators) != header.set_hash:
         raise _not_misbehaviour("a presented set is not the one its header names")
+
+
+def _vouching(
+    client_type: ClientType, state: ClientState, known_set_hashes: Collection[bytes], header: Header
+) -> tuple[str, ...]:
+    """The members of a known set by whose signatures a client would skip to the header."""
+    shown = header.trusted_validators
+    if not client_type.skips or shown is None:
+        return ()
+    if client_type.hash_validators(shown) not in known_set_hashes:
+        return ()
+    names = overlap(state.algorithm, shown, header)
+    return names if is_reached(state.trust_level, shown, names) else ()
 
 
 def _commit(client_type: ClientType, state: ClientState, header: Header) -> Commit:
@@ -161,7 +187,8 @@ def _conflict_of_heads(client_type: ClientType, first: Header, second: Header) -
             raise _not_misbehaviour("both headers are the same")
         return f"two headers of height {first.height}"
     lower, upper = sorted((first, second), key=lambda header: header.height)
-    if lower.time < upper.time or (lower.time == upper.time and client_type.equal_time):
+    earlier, later = (lower.time, lower.nanos), (upper.time, upper.nanos)
+    if earlier < later or (earlier == later and client_type.equal_time):
         raise _not_misbehaviour("the headers can belong to one history")
     return f"height {upper.height} has an earlier time than height {lower.height}"
 
@@ -169,13 +196,14 @@ def _conflict_of_heads(client_type: ClientType, first: Header, second: Header) -
 def _conflict_of_leaves(
     state: ClientState, first: Header, second: Header, leaves: tuple[ProvenLeaf, ProvenLeaf]
 ) -> str:
-    if (state.tree_hash, state.proof_kind) != ("sha256", "rfc6962"):
+    if state.tree_hash != "sha256" or state.proof_kind not in LOG_PROOFS:
         raise _not_misbehaviour("entries of this kind of tree are not proven so")
     for header, leaf in zip((first, second), leaves, strict=True):
         try:
-            verify_inclusion(
-                header.root, header.height, leaf.index, leaf_hash(leaf.data), leaf.proof
-            )
+            root, size = header.root, header.height
+            if state.proof_kind == "journal":
+                root, size = journal_root(header.root)
+            verify_inclusion(root, size, leaf.index, leaf_hash(leaf.data), leaf.proof)
         except LianqiaoError as error:
             raise _not_misbehaviour(error.detail) from error
     one, other = leaves

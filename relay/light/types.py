@@ -271,6 +271,7 @@ class ClientType(Protocol):
 
     def narrow_membership(
         self,
+        state: ClientState,
         consensus: ConsensusState,
         proof: bytes,
         claims: Sequence[Claim],

@@ -119,6 +119,7 @@ class SkippingClient:
 
     def narrow_membership(
         self,
+        state: ClientState,
         consensus: ConsensusState,
         proof: bytes,
         claims: Sequence[Claim],
