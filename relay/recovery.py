@@ -240,7 +240,7 @@ def _end_path(client: Client) -> bytes:
 
 
 def _check_same_chain(pinned: ClientState, substitute: ClientState) -> None:
-    kinds = [(s.client_type, s.tree_hash, s.proof_kind) for s in (pinned, substitute)]
+    kinds = [(s.client_type, s.tree_hash, s.proof_kind, s.parameters) for s in (pinned, substitute)]
     if kinds[0] != kinds[1] or not _is_later_epoch(pinned.chain_id, substitute.chain_id):
         raise Refused(
             Reason.CHAIN_ID_MISMATCH,

@@ -7,7 +7,7 @@ is. The file is made by `lianqiao connect` or the demo and may be edited: any la
 every key must be there and no other.
 
     {"version": 1,
-     "chains": [{"state":  {…every field of ClientState…},
+     "chains": [{"state":  {…every field of ClientState; parameters where there are any…},
                  "anchor": {height, time, root, set_hash, next_set_hash, header_hash}}, …]}
 
 An anchor whose chain tells nanoseconds has them as `nanos` beside `time`.
@@ -26,6 +26,8 @@ from relay.light.keys import MAX_KEY_BYTES
 from relay.light.states import (
     MAX_ASSURANCE_BYTES,
     MAX_CHAIN_ID_BYTES,
+    MAX_PARAMETER_BYTES,
+    MAX_PARAMETERS,
     MAX_THRESHOLD,
     MAX_WITNESSES,
     check_client_state,
@@ -129,6 +131,7 @@ def _write_chain(chain: TrustedChain) -> Json:
                 for w in state.witnesses
             ],
             "witness_quorum": state.witness_quorum,
+            **({"parameters": dict(state.parameters)} if state.parameters else {}),
         },
         "anchor": {
             "height": str(anchor.height),
@@ -171,7 +174,8 @@ def _read_chain(value: Json) -> TrustedChain:
 
 
 def _read_state(value: Json) -> ClientState:
-    state = fields(value, "state", *_STATE)
+    more = ("parameters",) if isinstance(value, dict) and "parameters" in value else ()
+    state = fields(value, "state", *_STATE, *more)
     decoded = ClientState(
         client_type=text(state["client_type"], "client_type", MAX_NAME_BYTES),
         chain_id=text(state["chain_id"], "chain_id", MAX_CHAIN_ID_BYTES),
@@ -187,9 +191,16 @@ def _read_state(value: Json) -> ClientState:
             _read_witness(w) for w in items(state["witnesses"], "witnesses", MAX_WITNESSES)
         ),
         witness_quorum=integer(state["witness_quorum"], "witness_quorum", MAX_WITNESSES),
+        parameters=_read_parameters(state["parameters"]) if more else (),
     )
     check_client_state(decoded)
     return decoded
+
+
+def _read_parameters(value: Json) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict) or not 1 <= len(value) <= MAX_PARAMETERS:
+        raise Malformed("parameters: an object of 1 to 16 names, or left out")
+    return tuple((n, text(value[n], n, MAX_PARAMETER_BYTES)) for n in sorted(value))
 
 
 def _read_threshold(value: Json, what: str) -> Threshold:

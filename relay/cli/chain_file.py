@@ -19,6 +19,7 @@ with the chain's own operators by other means:
     # node = "127.0.0.1:7101"           # where the chain's own lianqiao API answers, if it has one
     # counterparty = "relay-0"          # else: the chain's own client that follows the relay
     # lane = false                      # follow the chain only, and carry no packets
+    # [parameters]                      # what the adapter's family pins beside (its README)
     # [settings]                        # what the adapter needs beside the address
     # rpc = "127.0.0.1:26667,127.0.0.1:26677"
 """
@@ -34,7 +35,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from relay.cli.options import read_file
 from relay.config import MAX_SETTINGS, Address, Algorithm, Id, SettingName, SettingValue
 from relay.errors import Malformed, Reason
-from relay.light.states import MAX_CHAIN_ID_BYTES, MAX_CLOCK_DRIFT, MAX_THRESHOLD
+from relay.light.states import (
+    MAX_CHAIN_ID_BYTES,
+    MAX_CLOCK_DRIFT,
+    MAX_PARAMETERS,
+    MAX_THRESHOLD,
+)
 from relay.light.types import DAY, DEFAULT_CLOCK_DRIFT, MAX_INT, ClientState, Threshold
 
 MAX_FILE_BYTES = 64 * 1024
@@ -78,6 +84,7 @@ class ChainFile(_Section):
     node: Address | None = None
     counterparty: Id | None = None
     lane: bool = True
+    parameters: dict[str, str] = Field({}, max_length=MAX_PARAMETERS)
     settings: Annotated[dict[SettingName, SettingValue], Field(max_length=MAX_SETTINGS)] = {}
 
     @property
@@ -97,6 +104,7 @@ class ChainFile(_Section):
             clock_drift=self.clock_drift_seconds,
             assurance=self.assurance
             or f"signed by {quorum} of the validators of {self.chain_id}"[:512],
+            parameters=tuple(sorted(self.parameters.items())),
         )
 
     @property

@@ -82,6 +82,7 @@ def show(
             ("counterparty", view.counterparty_client_id or "not registered"),
             ("type", f"{pinned.client_type}, {pinned.algorithm}, tree {pinned.tree_hash}"),
             ("threshold", threshold(pinned.threshold)),
+            *pinned.parameters,
             ("assurance", pinned.assurance),
             ("witnesses", f"{pinned.witness_quorum} of {len(pinned.witnesses)} must have signed"),
             *((f"witness {w.name}", key_text(w)) for w in pinned.witnesses),

@@ -160,6 +160,8 @@ def _print(joined: Joined) -> None:
     say(f"  who: {threshold(state.threshold)} of {len(validators)} validators,")
     say(f"    {names}{more},")
     say(f"    and every set that they announce; signatures of {state.algorithm} are counted")
+    for name, value in state.parameters:
+        say(f"  pinned beside: {name} {value}")
     say(f"  for how long: {state.trusting_period // 86_400} days after a header's time. Keys that")
     say("    were retired in that time must have been destroyed or still be in honest hands")
     say(f"  what is proven: state under a header, by proofs of kind {state.proof_kind}. What the")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lianqiao.relay.v1 import client_pb2 as pb
 from relay.codec.fields import blob, digest, each, integer, malformed, member, name, present, text
+from relay.light.states import MAX_PARAMETER_BYTES, MAX_PARAMETERS
 from relay.light.types import (
     MAX_ROOT_BYTES,
     MAX_VALIDATORS,
@@ -70,6 +71,7 @@ def client_state_to_pb(state: ClientState) -> pb.ClientState:
         assurance=state.assurance,
         witnesses=[witness_to_pb(w) for w in state.witnesses],
         witness_quorum=state.witness_quorum,
+        parameters=[pb.Parameter(name=n, value=v) for n, v in state.parameters],
     )
 
 
@@ -96,6 +98,16 @@ def client_state_from_pb(message: pb.ClientState, where: str = "state") -> Clien
         witness_quorum=integer(
             message.witness_quorum, f"{where}.witness_quorum", 0, len(witnesses)
         ),
+        parameters=each(
+            message.parameters, f"{where}.parameters", MAX_PARAMETERS, _parameter_from_pb
+        ),
+    )
+
+
+def _parameter_from_pb(message: pb.Parameter, where: str = "parameter") -> tuple[str, str]:
+    return (
+        name(message.name, f"{where}.name", MAX_ALGORITHM),
+        name(message.value, f"{where}.value", MAX_PARAMETER_BYTES),
     )
 
 

@@ -98,6 +98,15 @@ class CheckpointClient:
         note = encode_note(Note(header.body, signatures + others))
         return encode_header(note, header.validators, header.link_height, header.link)
 
+    def check_pinned(self, state: ClientState, header: Header) -> None:
+        """See ClientType: this family has no parameters of its own."""
+        if state.parameters:
+            raise Malformed("a checkpoint client pins no parameters")
+
+    def succeeds(self, trusted: ConsensusState, untrusted_header: Header) -> bool:
+        """See ClientType: every set is announced."""
+        return False
+
     def hash_validators(self, validators: ValidatorSet) -> bytes:
         """See ClientType."""
         return set_hash(validators)

@@ -75,10 +75,12 @@ def anchor(
     """The first trusted header of a new client: (what is kept of it, the header).
 
     1. the client state keeps its rules (Malformed, WEAK_KEY); 2. the header decodes (Malformed);
-    3. chain id and presented set match (CHAIN_ID_MISMATCH, VALIDATOR_SET_MISMATCH); 4. no key of
-    the set is weak (WEAK_KEY); 5. it is neither from the future nor past the trusting period
-    (HEADER_FROM_FUTURE, CLIENT_EXPIRED); 6. it carries no link (INVALID_CONSISTENCY): there is
-    nothing before it; 7. its own set signed it (`relay.light.quorum`).
+    3. chain id, presented set and pinned parameters match (CHAIN_ID_MISMATCH,
+    VALIDATOR_SET_MISMATCH, and what the type's `check_pinned` raises); 4. no key of the set is
+    weak (WEAK_KEY); 5. it is neither from the future nor past the trusting period
+    (HEADER_FROM_FUTURE, CLIENT_EXPIRED); 6. where the type links, it carries no link
+    (INVALID_CONSISTENCY): there is nothing before it; 7. its own set signed it
+    (`relay.light.quorum`).
 
     NOTE: this shows that whoever made the set also signed. That the set is that of the ledger is
     what the operator trusts, and must compare by other means.
@@ -90,7 +92,7 @@ def anchor(
     _check_not_from_future(state, header, now)  # 5
     consensus = consensus_of(header)
     _check_not_expired(state, consensus, now)
-    if header.link or header.link_height:  # 6
+    if client_type.links and (header.link or header.link_height):  # 6
         raise Invalid(Reason.INVALID_CONSISTENCY, "an anchor links to no earlier header")
     verify_commit(client_type, state, header)  # 7
     return consensus, header
@@ -107,24 +109,27 @@ def verify_header(
     """What a client may keep of `untrusted_header`, built on `trusted`; raises if it may not.
 
     1. chain id: CHAIN_ID_MISMATCH
-    2. the presented set is the one the header names: VALIDATOR_SET_MISMATCH
+    2. the presented set is the one the header names: VALIDATOR_SET_MISMATCH; it keeps to the
+       pinned parameters of its family: what the type's `check_pinned` raises
     3. height above the trusted one: HEIGHT_NOT_MONOTONIC. The trusted header itself is a no-op and
        returns `trusted`; another header of that height, properly signed: HEAD_CONFLICT (evidence)
     4. time above the trusted one, or equal where the type allows it: TIME_NOT_MONOTONIC
     5. `trusted` is within its trusting period: Refused(CLIENT_EXPIRED)
     6. not further than the clock drift ahead of `now`: HEADER_FROM_FUTURE
-    7. lineage: the set is that which `trusted` announced. At the next height any other is wrong
-       (VALIDATOR_SET_MISMATCH). Further ahead a type that skips asks that enough of `trusted_set`
-       signed (trust level), else NOT_ENOUGH_TRUST; a type that does not skip: NOT_ENOUGH_TRUST.
-       A set that the header itself brings along as the trusted one must be that which `trusted`
-       announced, needed or not (NOT_ENOUGH_TRUST: it may fit another trusted header)
+    7. lineage: the set is that which `trusted` announced, or the type shows that it succeeds. At
+       the next height any other is wrong (VALIDATOR_SET_MISMATCH). Further ahead a type that skips
+       asks that enough of `trusted_set` signed (trust level), else NOT_ENOUGH_TRUST; and that both
+       sets are kept at one source (VALIDATOR_SET_MISMATCH). A type that does not skip:
+       NOT_ENOUGH_TRUST. A set that the header itself brings along as the trusted one must be one
+       that `trusted` names, needed or not (NOT_ENOUGH_TRUST: it may fit another trusted header)
     8. keys of a set that is new may be pinned: WEAK_KEY
     9. link (consistency proof): INVALID_CONSISTENCY
     10. enough of the set signed: `relay.light.quorum.verify_commit`, last, since all before it is
         cheap and the attacker chose the set
 
-    `trusted_set` is the preimage of `trusted.next_set_hash`; only types that skip need it, and
-    only where the header brings none (`Header.trusted_validators`). Heights
+    `trusted_set` is the preimage of `trusted.next_set_hash`, or of `trusted.set_hash`, the set in
+    force there; only types that skip need it, and only where the header brings none
+    (`Header.trusted_validators`). Heights
     below the client's greatest are the caller's to refuse: he chooses `trusted`.
     """
     header = untrusted_header
@@ -187,6 +192,7 @@ def _check_identity(client_type: ClientType, state: ClientState, header: Header)
         raise Invalid(
             Reason.VALIDATOR_SET_MISMATCH, "the presented set is not the one the header names"
         )
+    client_type.check_pinned(state, header)
 
 
 def _verify_same_height(
@@ -237,14 +243,15 @@ def _check_lineage(
     trusted_set: ValidatorSet | None,
 ) -> None:
     shown = header.trusted_validators
-    if shown is not None and client_type.hash_validators(shown) != trusted.next_set_hash:
+    named = (trusted.next_set_hash, trusted.set_hash)
+    if shown is not None and client_type.hash_validators(shown) not in named:
         raise NotEnoughTrust(
             f"the header of height {header.height} is built on another one than is trusted",
             hint="present it with the set that the trusted header announced",
             height=header.height,
             trusted=trusted.height,
         )
-    if header.set_hash == trusted.next_set_hash:
+    if header.set_hash == trusted.next_set_hash or client_type.succeeds(trusted, header):
         return
     trusted_set = trusted_set if shown is None else shown
     if header.height == trusted.height + 1:
@@ -258,8 +265,12 @@ def _check_lineage(
             height=header.height,
             trusted=trusted.height,
         )
-    if client_type.hash_validators(trusted_set) != trusted.next_set_hash:
-        raise RuntimeError("trusted_set must be the preimage of trusted.next_set_hash")
+    if client_type.hash_validators(trusted_set) not in named:
+        raise RuntimeError("trusted_set must be the preimage of a set of the trusted header")
+    if trusted_set.source != header.validators.source:
+        raise Invalid(
+            Reason.VALIDATOR_SET_MISMATCH, "the set is kept elsewhere than the trusted one was"
+        )
     names = overlap(state.algorithm, trusted_set, header)
     if not is_reached(state.trust_level, trusted_set, names):
         raise NotEnoughTrust(

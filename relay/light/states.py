@@ -34,16 +34,20 @@ MAX_ASSURANCE_BYTES = 512
 MAX_TRUSTING_PERIOD = 3650 * DAY
 MAX_CLOCK_DRIFT = 3600
 MAX_THRESHOLD = 1_000_000
+MAX_PARAMETERS = 16
+MAX_PARAMETER_BYTES = 256
 
 _VERSION = 1
 _FOREIGN = 2
 """Version of a consensus state of chains with nanoseconds or another root."""
+_WITH_PARAMETERS = 2
+"""Version of a client state that pins parameters of its family; one without keeps version 1."""
 
 
 def encode_client_state(state: ClientState) -> bytes:
     """The one encoding of a client state. Raises Malformed for one that breaks a rule."""
     _check_form(state)
-    writer = Writer().u8(_VERSION)
+    writer = Writer().u8(_WITH_PARAMETERS if state.parameters else _VERSION)
     writer.text(state.client_type, MAX_NAME_BYTES).text(state.chain_id, MAX_CHAIN_ID_BYTES)
     writer.text(state.algorithm, MAX_ALGORITHM_BYTES).text(state.tree_hash, MAX_ALGORITHM_BYTES)
     writer.text(state.proof_kind, MAX_ALGORITHM_BYTES)
@@ -55,13 +59,19 @@ def encode_client_state(state: ClientState) -> bytes:
     for witness in state.witnesses:
         writer.text(witness.name, MAX_NAME_BYTES).text(witness.algorithm, MAX_ALGORITHM_BYTES)
         writer.data(witness.key, MAX_KEY_BYTES)
-    return writer.u32(state.witness_quorum).done()
+    writer.u32(state.witness_quorum)
+    if state.parameters:
+        writer.count(len(state.parameters), MAX_PARAMETERS)
+        for name, value in state.parameters:
+            writer.text(name, MAX_ALGORITHM_BYTES).text(value, MAX_PARAMETER_BYTES)
+    return writer.done()
 
 
 def decode_client_state(raw: bytes) -> ClientState:
     """The client state in `raw`. Raises Malformed; keys are judged by `check_client_state`."""
     reader = Reader(raw, "client state")
-    if reader.u8() != _VERSION:
+    version = reader.u8()
+    if version not in (_VERSION, _WITH_PARAMETERS):
         raise Malformed("client state: unknown version")
     state = ClientState(
         client_type=reader.text(MAX_NAME_BYTES),
@@ -83,10 +93,20 @@ def decode_client_state(raw: bytes) -> ClientState:
             for _ in range(reader.count(MAX_WITNESSES))
         ),
         witness_quorum=reader.u32(),
+        parameters=_read_parameters(reader) if version == _WITH_PARAMETERS else (),
     )
     reader.end()
     _check_form(state)
     return state
+
+
+def _read_parameters(reader: Reader) -> tuple[tuple[str, str], ...]:
+    count = reader.count(MAX_PARAMETERS)
+    if not count:
+        raise Malformed("client state: a list of parameters that is empty is not written")
+    return tuple(
+        (reader.text(MAX_ALGORITHM_BYTES), reader.text(MAX_PARAMETER_BYTES)) for _ in range(count)
+    )
 
 
 def check_client_state(state: ClientState) -> None:
@@ -159,6 +179,7 @@ def _check_form(state: ClientState) -> None:
     ):
         raise Malformed("an assurance is at most 512 printable ASCII characters")
     _check_witnesses(state)
+    _check_parameters(state.parameters)
 
 
 def _check_threshold(threshold: Threshold) -> None:
@@ -179,3 +200,13 @@ def _check_witnesses(state: ClientState) -> None:
         check_algorithm_name(witness.algorithm)
         if not witness.key:
             raise Malformed("a witness key must not be empty")
+
+
+def _check_parameters(parameters: tuple[tuple[str, str], ...]) -> None:
+    names = [name for name, _ in parameters]
+    if len(names) > MAX_PARAMETERS or names != sorted(set(names)):
+        raise Malformed("parameters must ascend by name, each once, at most 16")
+    for name, value in parameters:
+        check_algorithm_name(name)
+        if not 1 <= len(value) <= MAX_PARAMETER_BYTES or not all("!" <= c <= "~" for c in value):
+            raise Malformed("a parameter is 1-256 printable ASCII characters without space")

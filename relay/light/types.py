@@ -49,6 +49,8 @@ class ValidatorSet:
     """
 
     validators: tuple[Validator, ...]
+    source: bytes = b""
+    """Where and by what rule the chain keeps this set, for families in which that varies."""
 
     @property
     def power(self) -> int:
@@ -114,6 +116,9 @@ class ClientState:
     witnesses: tuple[Witness, ...] = ()
     witness_quorum: int = 0
     """How many of `witnesses` must have co-signed each header. 0: none required."""
+    parameters: tuple[tuple[str, str], ...] = ()
+    """(name, value) pairs, ascending by name, that the family pins beside: which contract of a
+    chain is believed, where its validators are kept. Only its client type reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +239,19 @@ class ClientType(Protocol):
 
     def encode_header(self, header: Header) -> bytes:
         """The one encoding of `header`; `encode_header(decode_header(raw)) == raw`."""
+        ...
+
+    def check_pinned(self, state: ClientState, header: Header) -> None:
+        """What the family itself asks of a client state, and of any header under it.
+
+        Raises Malformed for a state that may not be pinned, Invalid for a header that does not
+        keep to the pinned parameters.
+        """
+        ...
+
+    def succeeds(self, trusted: ConsensusState, untrusted_header: Header) -> bool:
+        """Whether the header itself shows that its set follows from the trusted header, although
+        that did not announce it (the set is proven under the trusted state root, for instance)."""
         ...
 
     def hash_validators(self, validators: ValidatorSet) -> bytes:

@@ -10,6 +10,7 @@ from relay.errors import Invalid, LianqiaoError, Malformed, NotEnoughTrust, Reas
 from relay.light import client as light
 from relay.light.checkpoint import encode_body, sign_body
 from relay.light.client import consensus_of
+from relay.light.states import decode_client_state, encode_client_state
 from relay.light.types import (
     DAY,
     ClientState,
@@ -424,3 +425,32 @@ def test_each_signature_is_verified_once_and_none_for_nothing(ledger: Ledger) ->
         with pytest.raises(Invalid):
             light.verify_header(CLIENT, state, trusted, header, NOW)
     assert not skipping.verifications, "all cheaper rules come before signatures"
+
+
+def test_the_parameters_of_a_family_are_pinned_with_the_state() -> None:
+    plain = ClientState("evm", "sz/0")
+    pinned = replace(plain, parameters=(("code", "0xab"), ("endpoint", "0x12")))
+    raw = encode_client_state(pinned)
+    assert decode_client_state(raw) == pinned
+    assert encode_client_state(plain)[0] == 1
+    assert raw[0] == 2
+    wrong = (
+        (("endpoint", "1"), ("code", "2")),
+        (("code", "1"), ("code", "2")),
+        (("code", ""),),
+        (("code", "a b"),),
+        (("Code", "1"),),
+        (("code", "x" * 257),),
+        tuple((f"p{i:02}", "1") for i in range(17)),
+    )
+    for parameters in wrong:
+        with pytest.raises(Malformed):
+            encode_client_state(replace(plain, parameters=parameters))
+    with pytest.raises(Malformed):
+        decode_client_state(b"\x02" + encode_client_state(plain)[1:] + bytes(4))
+
+
+def test_a_checkpoint_client_pins_no_parameters(ledger: Ledger) -> None:
+    state = replace(ledger.state, parameters=(("code", "1"),))
+    with pytest.raises(Malformed):
+        light.anchor(CLIENT, state, ledger.raw(), NOW)
