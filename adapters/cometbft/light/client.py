@@ -103,6 +103,15 @@ class CometClient:
             header.block, commit, header.validators, header.trusted_validators
         )
 
+    def check_pinned(self, state: ClientState, header: Header) -> None:
+        """See ClientType: this family has no parameters of its own."""
+        if state.parameters:
+            raise Malformed("a cometbft client pins no parameters")
+
+    def succeeds(self, trusted: ConsensusState, untrusted_header: Header) -> bool:
+        """See ClientType: every set is announced."""
+        return False
+
     def hash_validators(self, validators: ValidatorSet) -> bytes:
         """See ClientType."""
         return hash_set(validators)
