@@ -27,7 +27,7 @@ from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.journal import Kind, host_path
 from relay.light.client import consensus_of
 from relay.light.states import decode_client_state, decode_consensus_state
-from relay.light.types import Claim, ClientState
+from relay.light.types import Claim
 from relay.node import Node
 from relay.packet import Packet, be64
 from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
@@ -42,7 +42,7 @@ from relay.store import (
 )
 from relay.store.lookups import all_clients, header_rows
 from relay.travelling import travelling
-from relay.trust import Trust, TrustedChain
+from relay.trust import Anchor, Trust, TrustedChain
 
 MAX_PACKETS = 64
 PacketKey = tuple[str, int, Direction]
@@ -76,8 +76,9 @@ class BundleWriter:
     def trust(self) -> Trust:
         """What this node itself trusts: each client as it was pinned, and its own first head."""
         first = self._evidence.headers(0, self._first())[-1]
+        state, shown = self._evidence.client_state(self._node.origin), self._node.shown
         own = TrustedChain(
-            self._evidence.client_state(self._node.origin),
+            replace(state, witnesses=shown.witnesses, witness_quorum=shown.quorum),
             consensus_of(self._evidence.client_type.decode_header(first)),
         )
         with self._node.store.reading() as tx:
@@ -85,11 +86,15 @@ class BundleWriter:
         chains = {**others, self._node.origin: own}
         return Trust(tuple(chains[chain_id] for chain_id in sorted(chains)))
 
-    def bundle(self, keys: Sequence[PacketKey], anchors: Mapping[str, int] | None = None) -> bytes:
+    def bundle(
+        self, keys: Sequence[PacketKey], anchors: Mapping[str, Anchor] | None = None
+    ) -> bytes:
         """The bundle of some packets: who sent them, and what became of them here.
 
-        `anchors`: chain -> height from which the reader's trust leads, where it is not the anchor
-        of `trust()`. Raises NotFound(PACKET_NOT_FOUND), NotFound(HEIGHT_NOT_FOUND),
+        `anchors`: chain -> where the reader's trust begins and whose co-signatures he counts,
+        where that is not as in `trust()`. Of this node's own heads those of the witnesses asked for
+        are carried, and no others, since readers refuse what is unused. Raises
+        NotFound(PACKET_NOT_FOUND), NotFound(HEIGHT_NOT_FOUND),
         Malformed(LIMIT_EXCEEDED), Refused(BUNDLE_INCOMPLETE).
         """
         if not 1 <= len(keys) <= MAX_PACKETS:
@@ -102,7 +107,8 @@ class BundleWriter:
         packets = tuple(_about(row) for row in rows)
         own: list[BundleClaim] = []
         foreign: list[tuple[str, _Shown]] = []
-        height = self._evidence.latest_height()
+        reader = known.get(self._node.origin) or self._own_reader()
+        height = self._own_height(reader)
         for index, row in enumerate(rows):
             own.extend(BundleClaim(kind, index) for kind in _own_kinds(row))
             if row.direction is Direction.OUT:
@@ -110,7 +116,7 @@ class BundleWriter:
                 own.extend(map(_entry, travelling(self._node, packet, height)))
             foreign.extend((row.client_id, shown) for shown in _foreign(row, index))
         hops = self._foreign_hops(foreign, packets, known)
-        hops.append(self._own_hop(list(dict.fromkeys(own)), packets, known))
+        hops.append(self._own_hop(list(dict.fromkeys(own)), packets, reader, height))
         return encode_bundle(Bundle(packets, tuple(hops)))
 
     def _first(self) -> int:
@@ -123,19 +129,35 @@ class BundleWriter:
         self,
         claims: Sequence[BundleClaim],
         packets: Sequence[BundlePacket],
-        anchors: Mapping[str, int],
+        reader: Anchor,
+        height: int,
     ) -> Hop:
-        height = self._evidence.latest_height()
-        origin = self._node.origin
-        headers = _way(self._evidence.headers, anchors.get(origin, self._first()), height)
+        headers = _way(_counted(self._evidence.headers, reader), reader.height, height)
         paths = [claim_of(claim, packets).path for claim in claims]
-        return Hop(origin, height, headers, self._evidence.prove(paths, height), tuple(claims))
+        try:
+            proof = self._evidence.prove(paths, height)
+        except NotFound as error:
+            if not reader.witness_quorum or error.reason is not Reason.PATH_NOT_FOUND:
+                raise
+            raise _not_cosigned(reader, height) from error
+        return Hop(self._node.origin, height, headers, proof, tuple(claims))
+
+    def _own_reader(self) -> Anchor:
+        """Who reads by this node's own trust file: with the witnesses that its operator demands."""
+        shown = self._node.shown
+        return Anchor(self._first(), shown.witnesses, shown.quorum)
+
+    def _own_height(self, reader: Anchor) -> int:
+        height = self._evidence.cosigned_height(reader.witnesses, reader.witness_quorum)
+        if not height:
+            raise _not_cosigned(reader, height)
+        return height
 
     def _foreign_hops(
         self,
         shown: Sequence[tuple[str, _Shown]],
         packets: Sequence[BundlePacket],
-        anchors: Mapping[str, int],
+        anchors: Mapping[str, Anchor],
     ) -> list[Hop]:
         grouped: dict[tuple[str, int], list[_Shown]] = {}
         for client_id, one in shown:
@@ -152,7 +174,7 @@ class BundleWriter:
         number: int,
         shown: Sequence[_Shown],
         packets: Sequence[BundlePacket],
-        anchors: Mapping[str, int],
+        anchors: Mapping[str, Anchor],
         before: Container[tuple[str, BundleClaim]],
     ) -> Hop:
         """`before`: what hops before it show already, which is not shown a second time."""
@@ -164,7 +186,7 @@ class BundleWriter:
             assert header is not None, "a delivery is kept with its header"
             consensus = decode_consensus_state(header.state)
         origin = pinned.state.chain_id
-        anchor = anchors.get(origin, pinned.anchor.height)
+        reader = anchors.get(origin) or pinned.reader
         kept = decode_claims(delivery.claims)
         covered, claims = distinct([*decode_claims(delivery.sent), *kept]), list[BundleClaim]()
         for one in shown:
@@ -175,23 +197,17 @@ class BundleWriter:
         proof = client.type.narrow_membership(
             pinned.state, consensus, delivery.proof, covered, wanted
         )
-        headers = self._foreign_headers(delivery.client_id, pinned.state, anchor, delivery.height)
+        headers = self._foreign_headers(delivery.client_id, reader, delivery.height)
         return Hop(origin, delivery.height, headers, proof, tuple(claims))
 
-    def _foreign_headers(
-        self, lineage: str, state: ClientState, anchor: int, height: int
-    ) -> tuple[bytes, ...]:
+    def _foreign_headers(self, lineage: str, reader: Anchor, height: int) -> tuple[bytes, ...]:
         chain = self._remote_of(lineage)
         if chain is not None:
             try:
-                return _way(
-                    lambda low, high: chain.headers(low, high, state.algorithm, state.witnesses),
-                    anchor,
-                    height,
-                )
+                return _way(_counted(chain.headers, reader), reader.height, height)
             except LianqiaoError:
                 pass  # it cannot be asked now; what was kept is a longer way to the same place
-        return self._kept_headers(lineage, anchor, height)
+        return self._kept_headers(lineage, reader.height, height)
 
     def _remote_of(self, lineage: str) -> Chain | None:
         """The chain that can be asked; it does not remember a history before its recovery."""
@@ -232,6 +248,23 @@ class BundleWriter:
             raise NotFound(Reason.CLIENT_NOT_FOUND, "no such client", client_id=client_id)
         state, anchor = decode_creation(value)
         return TrustedChain(decode_client_state(state), decode_consensus_state(anchor))
+
+
+def _counted(
+    headers: Callable[..., Sequence[bytes]], reader: Anchor
+) -> Callable[[int, int], Sequence[bytes]]:
+    """Headers with the lines alone that a reader counts."""
+    return lambda low, high: headers(low, high, reader.algorithm, reader.witnesses)
+
+
+def _not_cosigned(reader: Anchor, height: int) -> Refused:
+    return Refused(
+        Reason.BUNDLE_INCOMPLETE,
+        f"no head that covers it is co-signed by {reader.witness_quorum} of the witnesses "
+        f"{', '.join(witness.name for witness in reader.witnesses)}",
+        hint="`lianqiao status` shows how far each witness has followed; ask again once it has",
+        cosigned=height,
+    )
 
 
 def _way(

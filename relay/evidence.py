@@ -24,7 +24,7 @@ from relay.light.note import (
 from relay.light.types import ClientState, ClientType, ValidatorSet, Witness
 from relay.light.validators import decode_set
 from relay.store import CheckpointRow, Store, tables
-from relay.store.cosignatures import AT_ONCE, Cosignature, cosignatures
+from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, cosignatures
 from relay.store.heads import Heads
 from relay.store.identity import load_set
 from relay.store.transaction import columns
@@ -85,6 +85,15 @@ class Evidence:
         """The greatest size that is signed, and co-signed as this node's operator demands."""
         with self._store.read() as connection:
             return self._shown.newest(connection)
+
+    def cosigned_height(self, witnesses: Sequence[Witness], quorum: int) -> int:
+        """The greatest size that others are shown and `quorum` of these witnesses have co-signed;
+        0 where there is none."""
+        with self._store.read() as connection:
+            newest = self._shown.newest(connection)
+            if not quorum:
+                return newest
+            return Shown(tuple(witnesses), quorum).newest_within(connection, newest)
 
     def headers(
         self,

@@ -72,6 +72,24 @@ class TrustedChain:
     state: ClientState
     anchor: ConsensusState
 
+    @property
+    def reader(self) -> Anchor:
+        """The same as whoever makes a bundle for this trust needs it."""
+        state = self.state
+        return Anchor(self.anchor.height, state.witnesses, state.witness_quorum, state.algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Where the trust of a bundle's reader begins, and whose signatures he counts: what the node
+    that makes the bundle is told of one chain."""
+
+    height: int
+    """Of the trusted head."""
+    witnesses: tuple[Witness, ...] = ()
+    witness_quorum: int = 0
+    algorithm: str = "ed25519"
+
 
 @dataclass(frozen=True, slots=True)
 class Trust:

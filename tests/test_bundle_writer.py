@@ -12,7 +12,7 @@ from relay.chain import Chain, Item, Step
 from relay.errors import LianqiaoError, Reason
 from relay.query import get_packet
 from relay.store import Direction
-from relay.trust import Trust, TrustedChain
+from relay.trust import Anchor, Trust, TrustedChain
 from tests.echo import ECHO
 from tests.world import TYPES, World
 
@@ -98,7 +98,7 @@ def test_a_trust_that_is_younger_than_the_packet_reads_it_backwards(world: World
     hub, chain = world.nodes["hub"], world.chain("zj")
     young = {"zj/0": chain.latest_height(), "hub/0": hub.head.size}
     writer = BundleWriter(hub, lambda _: chain)
-    raw = writer.bundle([(client_id, 1, Direction.IN)], young)
+    raw = writer.bundle([(client_id, 1, Direction.IN)], {c: Anchor(h) for c, h in young.items()})
     anchors = {
         "zj/0": chain.headers(0, young["zj/0"])[-1],
         "hub/0": world.chain("hub").headers(0, young["hub/0"])[-1],
@@ -116,7 +116,7 @@ def test_a_trust_that_is_younger_than_the_packet_reads_it_backwards(world: World
     )
     assert _kinds(world, raw, trust)
     with pytest.raises(LianqiaoError) as err:
-        BundleWriter(hub).bundle([(client_id, 1, Direction.IN)], {"zj/0": 10_000})
+        BundleWriter(hub).bundle([(client_id, 1, Direction.IN)], {"zj/0": Anchor(10_000)})
     assert err.value.reason is Reason.BUNDLE_INCOMPLETE
 
 

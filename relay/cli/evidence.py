@@ -8,13 +8,16 @@ trust file: `lianqiao trust` writes what a node itself pinned, and bundles lead 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from relay.cli import output
 from relay.cli.options import Node, node_at, read_file, write_file
 from relay.cli.packets import key_of
+
+if TYPE_CHECKING:
+    from relay.trust import Anchor
 
 PacketNames = Annotated[
     list[str],
@@ -34,7 +37,9 @@ def bundle(
     trust: Annotated[
         Path | None,
         typer.Option(
-            "--trust", metavar="FILE", help="Lead from the heads in this file, the reader's."
+            "--trust",
+            metavar="FILE",
+            help="Lead from the heads in this file, the reader's, with its witnesses.",
         ),
     ] = None,
 ) -> None:
@@ -72,9 +77,9 @@ def trust(file: OutputFile, node: Node) -> None:
         output.say(f"  {chain.state.chain_id}, size {head.height}, root {head.root.hex()}")
 
 
-def anchors_of(path: Path) -> dict[str, int]:
-    """Chain id -> height of the trusted head in a trust file. Raises Malformed."""
+def anchors_of(path: Path) -> dict[str, Anchor]:
+    """Chain id -> the trusted head in a trust file, and who must have signed. Raises Malformed."""
     from relay.trust import MAX_TRUST_BYTES, decode_trust
 
     trusted = decode_trust(read_file(path, MAX_TRUST_BYTES))
-    return {chain.state.chain_id: chain.anchor.height for chain in trusted.chains}
+    return {chain.state.chain_id: chain.reader for chain in trusted.chains}

@@ -16,9 +16,10 @@ from relay.client.base import Calls
 from relay.client.connection import Connection
 from relay.codec import packets as codec
 from relay.codec.clients import client_from_pb, client_state_to_pb, witness_to_pb
-from relay.codec.evidence import head_from_pb
+from relay.codec.evidence import anchor_to_pb, head_from_pb
 from relay.codec.fields import blob, blobs, integer, malformed
 from relay.light.types import MAX_HEADER_BYTES, Claim, ClientState, Witness
+from relay.trust import Anchor
 from relay.views import (
     ClientView,
     Direction,
@@ -203,7 +204,7 @@ class EvidenceCalls(Calls):
         client_id: str,
         sequence: int,
         direction: Direction,
-        anchors: Mapping[str, int] | None = None,
+        anchors: Mapping[str, Anchor] | None = None,
     ) -> bytes:
         """The bundle of a packet, for `lianqiao verify`."""
         return self.bundle_of([(client_id, sequence, direction)], anchors)
@@ -211,19 +212,16 @@ class EvidenceCalls(Calls):
     def bundle_of(
         self,
         keys: Sequence[tuple[str, int, Direction]],
-        anchors: Mapping[str, int] | None = None,
+        anchors: Mapping[str, Anchor] | None = None,
     ) -> bytes:
         """One bundle of several packets (client id, sequence, direction).
 
-        `anchors`: chain id -> height of the head that its reader trusts, where that is not the
-        one of `trust()`.
+        `anchors`: chain id -> the head that its reader trusts and the witnesses that he counts,
+        where that is not as in `trust()`.
         """
         request = epb.GetBundleRequest(
             keys=[codec.key_to_pb(*key) for key in keys],
-            anchors=[
-                epb.Anchor(chain_id=chain, height=height)
-                for chain, height in (anchors or {}).items()
-            ],
+            anchors=[anchor_to_pb(chain, one) for chain, one in (anchors or {}).items()],
         )
         return self._connection.call(self._evidence.GetBundle, request).bundle
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from lianqiao.relay.v1 import evidence_service_pb2 as pb
 from lianqiao.relay.v1 import operator_service_pb2 as opb
-from relay.codec.clients import witness_from_pb, witness_to_pb
+from relay.codec.clients import MAX_ALGORITHM, witness_from_pb, witness_to_pb
 from relay.codec.fields import MAX_NAME, blob, digest, each, integer, member, name, text
 from relay.light.states import MAX_WITNESSES
+from relay.trust import Anchor
 from relay.views import HeadView, LaneView, PolicyView, StatusView, WitnessView
 
 MAX_NOTE_BYTES = 256 * 1024
@@ -169,9 +170,22 @@ def _setting_from_pb(message: opb.LaneSetting, where: str) -> tuple[str, str]:
     return name(message.name, f"{where}.name"), text(message.value, f"{where}.value", MAX_VALUE)
 
 
-def anchor_from_pb(message: pb.Anchor, where: str = "anchor") -> tuple[str, int]:
-    """(chain id, height)."""
-    return (
-        name(message.chain_id, f"{where}.chain_id"),
-        integer(message.height, f"{where}.height", low=1),
+def anchor_from_pb(message: pb.Anchor, where: str = "anchor") -> tuple[str, Anchor]:
+    """(chain id, what its reader trusts)."""
+    witnesses = each(message.witnesses, f"{where}.witnesses", MAX_WITNESSES, witness_from_pb)
+    quorum = integer(message.witness_quorum, f"{where}.witness_quorum", 0, len(witnesses))
+    algorithm = name(message.algorithm or "ed25519", f"{where}.algorithm", MAX_ALGORITHM)
+    height = integer(message.height, f"{where}.height", low=1)
+    anchor = Anchor(height, tuple(witnesses), quorum, algorithm)
+    return name(message.chain_id, f"{where}.chain_id"), anchor
+
+
+def anchor_to_pb(chain_id: str, anchor: Anchor) -> pb.Anchor:
+    """The same for the wire."""
+    return pb.Anchor(
+        chain_id=chain_id,
+        height=anchor.height,
+        witnesses=[witness_to_pb(witness) for witness in anchor.witnesses],
+        witness_quorum=anchor.witness_quorum,
+        algorithm=anchor.algorithm,
     )

@@ -52,6 +52,12 @@ class Shown(SignedHeads):
         last = self._enough().order_by(_COSIGNATURE.c.size.desc())
         return int(connection.execute(last.limit(1)).scalar_one_or_none() or 0)
 
+    def newest_within(self, connection: Connection, size: int) -> int:
+        """The greatest size up to `size` that enough of these witnesses have co-signed, or 0."""
+        query = self._enough().where(_COSIGNATURE.c.size <= size)
+        last = query.order_by(_COSIGNATURE.c.size.desc()).limit(1)
+        return int(connection.execute(last).scalar_one_or_none() or 0)
+
     def cover(self, connection: Connection, heights: Sequence[int]) -> list[int]:
         """For each height of a body the lowest size that is shown and covers it; the height
         itself, which is above `newest`, where none does yet."""

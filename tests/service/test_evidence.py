@@ -13,7 +13,7 @@ from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.merkle import verify_consistency
 from relay.light.types import Claim, ConsensusState
 from relay.packet import commitment_path, packet_commitment
-from relay.trust import decode_trust
+from relay.trust import Anchor, decode_trust
 from relay.views import Direction
 from tests.service.nodes import ECHO, START, Running, carry, pin, run, send
 
@@ -154,8 +154,8 @@ def test_a_bundle_verifies_offline_from_the_trust_file(pair) -> None:
     assert [hop.chain for hop in report.hops] == ["zj-medical/0", "east/0"]
     both = [(there, n, Direction.IN) for n in (sequence, sequence + 1)]
     verify_bundle(relay.client.bundle_of(both), trust, START, {"checkpoint": CHECKPOINT})
-    own = {"east/0": relay.client.head().size}
+    own = {"east/0": Anchor(relay.client.head().size)}
     assert relay.client.bundle(there, sequence, Direction.IN, own) != raw
     with pytest.raises(LianqiaoError) as err:
-        relay.client.bundle(there, sequence, Direction.IN, {"zj-medical/0": 2**40})
+        relay.client.bundle(there, sequence, Direction.IN, {"zj-medical/0": Anchor(2**40)})
     assert err.value.reason in (Reason.BUNDLE_INCOMPLETE, Reason.HEIGHT_NOT_FOUND)
