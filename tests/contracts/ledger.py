@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from relay.contract import Contract, Deferred, Head
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload, check_packet
+from relay.paths import record_path
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Ledger:
     written: dict[bytes, bytes] = field(default_factory=dict)
     sent: list[Packet] = field(default_factory=list)
     now: int = 0
+    shown: dict[bytes, bytes] = field(default_factory=dict)
+    """What is proven beside the packet that is received."""
 
     # --- relay.contract.State
     def get(self, key: bytes) -> bytes | None:
@@ -86,7 +89,7 @@ class Ledger:
         raise NotFound(Reason.CLIENT_NOT_FOUND, "no active client", chain_id=chain_id)
 
     def proven(self, path: bytes) -> bytes | None:
-        return None
+        return self.shown.get(path)
 
     def verify_membership(
         self, client_id: str, height: int, path: bytes, value: bytes, proof: bytes
@@ -112,13 +115,36 @@ class Ledger:
         with self._step():
             return self.contract.call(method, body, self, self.now)
 
-    def receive(self, packet: Packet) -> bytes:
-        """Runs a packet; raises what the contract raised, with its writes undone."""
-        with self._step():
+    def receive(self, packet: Packet, entries: dict[bytes, bytes] | None = None) -> bytes:
+        """Runs a packet; raises what the contract raised, with its writes undone.
+
+        `entries`: what is proven beside it, by path.
+        """
+        shown = entries or {}
+        for path in self.contract.entries_needed(packet, packet.payloads[0]):
+            if path not in shown:
+                raise Refused(Reason.ENTRY_MISSING, "not proven beside the packet")
+        with self._step(), self._seeing(shown):
             answer = self.contract.receive(packet, packet.payloads[0], self, self.now)
             assert not isinstance(answer, Deferred)
             assert answer not in (b"", ERROR_ACKNOWLEDGEMENT)
             return answer
+
+    @contextmanager
+    def _seeing(self, entries: dict[bytes, bytes]) -> Iterator[None]:
+        self.shown = entries
+        try:
+            yield
+        finally:
+            self.shown = {}
+
+    def entries(self, packet: Packet) -> dict[bytes, bytes]:
+        """What travels with a packet that this ledger sent, by path."""
+        payload = packet.payloads[0]
+        return {
+            record_path(self.contract.port, key): self.written[key]
+            for key in self.contract.entries(packet, payload, self)
+        }
 
     def end(self, packet: Packet, acknowledgement: bytes | None) -> None:
         """Tells the contract how a packet it sent ended; None: it timed out."""
@@ -161,7 +187,7 @@ class Network:
                     self._done[ledger.chain_id] += 1
                     there = self.ledgers[ledger.peers[packet.source_client].chain_id]
                     try:
-                        answer = there.receive(packet)
+                        answer = there.receive(packet, ledger.entries(packet))
                     except LianqiaoError:
                         answer = ERROR_ACKNOWLEDGEMENT
                     seen.append((there.chain_id, packet, answer))

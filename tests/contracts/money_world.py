@@ -195,3 +195,20 @@ def examples() -> dict[str, Any]:
         "decision_answer": DecisionAnswer(HK, gross.settlement, Ended.RELEASED, NOW + 1),
         "withdrawal": withdrawal(),
     }
+
+
+MO = "mo-money"
+COINSURER = Person("mo-coinsurer")
+
+
+def shared_bill(name: str = "one", part: int = 50_000, **changes: Any) -> Instruction:
+    """Three ledgers: two insurers pay the maker on theirs, he pays the hospital on a third."""
+    whole = instruction(name)
+    pay, due = whole.legs
+    other = replace(pay, ledger=MO, debtor="coinsurer", creditor="maker-mo", amount=part)
+    legs = (replace(pay, amount=pay.amount - part), other, due)
+    return replace(whole, legs=legs, **changes)
+
+
+OWNERS[MO, "coinsurer"] = COINSURER
+OWNERS[MO, "maker-mo"] = MAKER

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from relay.contract import HeadNeed, State
+from relay.contract import Contract, HeadNeed, State
 from relay.contracts import base
 from relay.contracts.escrow import calls
 from relay.contracts.escrow.audit import audit
@@ -46,7 +46,7 @@ _CALLS: dict[str, Callable[[bytes, State, int], bytes]] = {
 }
 
 
-class Escrow:
+class Escrow(Contract):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = ESCROW_PORT
@@ -104,10 +104,6 @@ class Escrow:
         self, packet: Packet, payload: Payload, state: State, now: int
     ) -> Iterable[HeadNeed]:
         """Nothing here depends on the age of a head."""
-        return ()
-
-    def entries(self, packet: Packet, payload: Payload, state: State) -> Sequence[bytes]:
-        """Nothing is sent from here."""
         return ()
 
     def entries_needed(self, packet: Packet, payload: Payload) -> Sequence[bytes]:

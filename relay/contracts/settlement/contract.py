@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from relay.canonical import Json, encode
-from relay.contract import HeadNeed, State
+from relay.contract import Contract, HeadNeed, State
 from relay.contracts import accounts, base
 from relay.contracts.base import key
 from relay.contracts.payloads import (
@@ -77,7 +77,7 @@ _CALLS: dict[str, Callable[[bytes, State, int], bytes]] = {
 }
 
 
-class Settlement:
+class Settlement(Contract):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = SETTLEMENT_PORT
@@ -142,10 +142,6 @@ class Settlement:
             return (decision_key(DecisionNotice.from_json(body).decision.settlement),)
         if body.get("type") == "net_lock":
             return (cut_off_key(fields.name(body, "window")),)
-        return ()
-
-    def entries_needed(self, packet: Packet, payload: Payload) -> Sequence[bytes]:
-        """Nothing is received here."""
         return ()
 
     def audit(self, state: base.Reader, chain_id: str) -> Iterator[str]:
