@@ -14,10 +14,10 @@ from math import floor
 from typing import Any
 
 from relay.canonical import Json, decode, encode
-from relay.contract import Contract
+from relay.contract import Audited, Contract
 from relay.contracts.escrow import CONTRACT as ESCROW
 from relay.contracts.escrow import Held, last_line
-from relay.contracts.payloads import DecisionAnswer, Ended, Instruction, SignedInstruction
+from relay.contracts.payloads import Ended, Instruction, SignedInstruction
 from relay.contracts.settlement import CONTRACT as SETTLEMENT
 from relay.contracts.settlement import find_settlement
 from relay.errors import LianqiaoError
@@ -278,12 +278,13 @@ def check(flow: Flow) -> None:
                 code = account.partition(":")[2]
             else:
                 code = flow.accounts[name][account][0]
-                assert 0 <= body["held"] <= body["balance"], (name, account, body)
+                right = 0 <= body["held"] <= body["balance"]
+                assert right, f"{account} below zero: {body}"
             totals[code] += body["balance"]
         assert not any(totals.values()), f"{name}: money came or went: {totals}"
-        assert list(ledger.contract.audit(ledger, name)) == []  # type: ignore[attr-defined]
+        audited(ledger)
     for relay in flow.relays:
-        assert list(relay.contract.audit(relay, relay.chain_id)) == []  # type: ignore[attr-defined]
+        audited(relay)
     used: Counter[tuple[str, str, str]] = Counter()
     for relay, instruction in instructions(flow):
         check_both_or_neither(flow, relay, instruction)
@@ -299,6 +300,12 @@ def check(flow: Flow) -> None:
             due = instruction.deadline if instruction.window else quote.expires
             assert Held.decode(raw).time < due, "locked after the quote had expired"
     assert all(count == 1 for count in used.values()), f"a quote was used twice: {used}"
+
+
+def audited(ledger: Ledger) -> None:
+    assert isinstance(ledger.contract, Audited)
+    found = list(ledger.contract.audit(ledger, ledger.chain_id))
+    assert not found, f"audit of {ledger.chain_id}: {found}"
 
 
 def lock_key(relay: Ledger, settlement: bytes) -> bytes:
@@ -356,8 +363,7 @@ def check_end(flow: Flow) -> None:
         assert view.closed, f"decided and not done everywhere: {view.done}"
         committed = view.decision.reason is None
         for done in view.done:
-            assert (done.ended is Ended.RELEASED) == committed
-            assert isinstance(done, DecisionAnswer)
+            assert (done.ended is Ended.RELEASED) == committed, f"{done} of {view.decision}"
     for account, (_, held) in flow.balances().items():
         assert held == 0, f"{account} has {held} locked for ever"
 

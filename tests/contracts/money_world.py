@@ -1,7 +1,7 @@
 """A small world of money: an insurer in Hong Kong, a hospital in Shenzhen, a maker between them.
 
 The bill is 1 180.00 CNY. The maker sells CNY at 89511/75905 HKD for one, which is exactly
-1391.513… HKD, so 1391.51. `instruction(**changes)` and `quote(**changes)` alter what is signed.
+1391.515… HKD, so 1391.52. `instruction(**changes)` and `quote(**changes)` alter what is signed.
 """
 
 from __future__ import annotations
