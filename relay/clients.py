@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from relay.errors import Invalid, NotFound, Reason, Refused
 from relay.journal import Kind, host_path
+from relay.light.checkpoint import chain_name
 from relay.light.client import anchor, check_active, expires, verify_header
 from relay.light.misbehaviour import decode_evidence, verify_misbehaviour
 from relay.light.states import (
@@ -152,7 +153,11 @@ class Clients:
         return number
 
     def register_counterparty(self, tx: Transaction, client_id: str, counterparty: str) -> bool:
-        """Names the client on the other side, once; False where it was named so already."""
+        """Names the client on the other side, once; False where it was named so already.
+
+        Contracts know a chain by its id: one client of a node speaks for a chain, in whatever
+        epoch, and no other ever. Raises COUNTERPARTY_EXISTS, CHAIN_BOUND.
+        """
         client = self.load(tx, client_id)
         check_name(counterparty, "counterparty client id")
         if client.row.counterparty == counterparty:
@@ -161,12 +166,25 @@ class Clients:
             raise Refused(
                 Reason.COUNTERPARTY_EXISTS,
                 f"the counterparty is {client.row.counterparty} already",
-                hint="a counterparty is named once; create another client",
+                hint="a counterparty is named once: check which client is meant",
                 client_id=client_id,
             )
+        self._check_unbound(tx, client.row)
         tx.append(host_path(Kind.COUNTERPARTY, client_id), counterparty.encode())
         tx.save(replace(client.row, counterparty=counterparty))
         return True
+
+    def _check_unbound(self, tx: Transaction, row: ClientRow) -> None:
+        chain = chain_name(row.chain_id)
+        for other in all_clients(tx):
+            if other.counterparty and chain_name(other.chain_id) == chain:
+                raise Refused(
+                    Reason.CHAIN_BOUND,
+                    f"{other.client_id} speaks for {chain} here",
+                    hint="use that client; where it is frozen or expired: lianqiao clients recover",
+                    client_id=other.client_id,
+                    chain_id=chain,
+                )
 
     def update(self, tx: Transaction, client_id: str, headers: Sequence[bytes], now: int) -> int:
         """Verifies headers in order; how many were new. Each new one is an entry.
@@ -253,12 +271,12 @@ class Clients:
         return frozenset(h for s in states for h in (s.set_hash, s.next_set_hash))
 
     def of_chain(self, tx: Transaction, chain_id: str) -> str:
-        """The first client with a counterparty that follows `chain_id`, whatever its epoch.
+        """The client with a counterparty that follows `chain_id`, whatever its epoch.
 
         Raises NotFound(CLIENT_NOT_FOUND).
         """
         for row in all_clients(tx):
-            if row.chain_id.rpartition("/")[0] == chain_id and row.counterparty and not row.frozen:
+            if row.counterparty and not row.frozen and chain_name(row.chain_id) == chain_id:
                 return row.client_id
         raise NotFound(
             Reason.CLIENT_NOT_FOUND,

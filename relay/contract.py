@@ -121,7 +121,8 @@ class State(Protocol):
         ...
 
     def client_of(self, chain_id: str) -> str:
-        """The active client with a counterparty that follows `chain_id` (without epoch).
+        """The client that speaks for `chain_id` (without epoch), if it is active: there is one
+        with a counterparty at most, so the chain's id and the client's are bound one to one.
 
         Raises NotFound(CLIENT_NOT_FOUND).
         """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select
 
 from relay.epoch import opening_path
-from relay.errors import Malformed, NotFound, Reason
+from relay.errors import Malformed, NotFound, Reason, Refused
 from relay.light.checkpoint_client import CHECKPOINT, encode_header
 from relay.light.membership import encode_membership_proof
 from relay.light.merkle import consistency_proof, multi_proof
@@ -120,6 +120,12 @@ class Evidence:
     ) -> bytes:
         validators = decode_set(_set_of(connection, row))
         note = counted_lines(decode_note(row.note.encode()), validators, counted.algorithm)
+        if not note.signatures:
+            raise Refused(
+                Reason.ALGORITHM_NOT_PINNED,
+                f"this chain's heads are not signed by {counted.algorithm}",
+                hint="ask for an algorithm of its validators' keys: lianqiao status shows them",
+            )
         others = [
             cosignature_line(found)
             for found in cosignatures(connection, row.size, counted.witnesses)

@@ -12,6 +12,7 @@ from relay.clients import decode_creation
 from relay.epoch import Opening, decode_opening
 from relay.errors import Malformed
 from relay.journal import Kind, parse_host_path
+from relay.light.checkpoint import chain_name
 from relay.light.sent import decode_sent
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.light.validators import decode_set, set_hash
@@ -94,7 +95,7 @@ class Fold:
         elif kind is Kind.HEADER:
             self._header(index, owner, int.from_bytes(key, "big"), value)
         elif kind is Kind.COUNTERPARTY:
-            self._change(owner, counterparty=value.decode("utf-8", "replace"))
+            self._bound(owner, value.decode("utf-8", "replace"))
         elif kind is Kind.MISBEHAVIOUR:
             self._change(owner, frozen=index + 1)
         elif kind is Kind.CLOSED:
@@ -128,6 +129,13 @@ class Fold:
             raise Malformed("a header entry of a lineage that is not in force")
         self.consensus[(lineage, height)] = (value, index)
         self._change(client_id, latest_height=height, latest_time=consensus.time)
+
+    def _bound(self, client_id: str, counterparty: str) -> None:
+        chain = chain_name(self._client_of(client_id).chain_id)
+        others = (c for c in self.clients.values() if chain_name(c.chain_id) == chain)
+        if any(other.counterparty for other in others):
+            raise Malformed("a second client speaks for a chain, or a counterparty is named twice")
+        self._change(client_id, counterparty=counterparty)
 
     def _proposed(self, index: int, client_id: str, value: bytes) -> None:
         if self._client_of(client_id).recovery:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from relay.contract import Head
 from relay.errors import NotFound, Reason, Refused
 from relay.journal import Kind, check_value, host_path, record_path
+from relay.light.checkpoint import chain_name
 from relay.light.types import Claim
 from relay.packet import Payload
 from relay.store import Direction, PacketRow, Transaction
@@ -76,7 +77,7 @@ class HostState:
     def head(self, client_id: str) -> Head:
         """See relay.contract.State."""
         client = self._channel.clients.load(self._tx, client_id)
-        chain_id = client.row.chain_id.rpartition("/")[0]
+        chain_id = chain_name(client.row.chain_id)
         row = client.row
         return Head(client_id, chain_id, row.latest_height, row.latest_time, row.complete_time)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.chain import Step
+from relay.light.checkpoint import chain_name
 from relay.light.types import ClientState, ConsensusState, Witness
 from relay.packet import Packet
 
@@ -61,6 +62,11 @@ class ClientView:
     """The recovery that waits for its delay."""
     complete_time: int = 0
     """Seconds: everything that its chain had sent before then is here; 0 while unknown."""
+
+    @property
+    def chain(self) -> str:
+        """Global id of the chain that it follows, without the epoch."""
+        return chain_name(self.state.chain_id)
 
 
 @dataclass(frozen=True, slots=True)

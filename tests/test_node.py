@@ -12,7 +12,7 @@ import pytest
 from relay.errors import LianqiaoError, Reason, Unavailable
 from relay.fsck import fsck
 from relay.keys import SigningKey
-from relay.light.checkpoint import encode_body, parse_body, sign_body
+from relay.light.checkpoint import chain_name, encode_body, parse_body, sign_body
 from relay.light.checkpoint_client import CHECKPOINT, encode_header
 from relay.light.misbehaviour import Evidence as HeadsEvidence
 from relay.light.misbehaviour import encode_evidence
@@ -222,6 +222,29 @@ def test_a_counterparty_is_named_once(world: World) -> None:
         _reason(world, lambda: node.register_counterparty("checkpoint-5", "checkpoint-5"))
         is Reason.CLIENT_NOT_FOUND
     )
+
+
+def test_one_client_speaks_for_a_chain_in_whatever_epoch(world: World) -> None:
+    """Contracts know a chain by its id: a second client would let another speak for it."""
+    node, chain = world.nodes["zj"], world.chain("hub")
+    header = chain.headers(0, chain.latest_height())[-1]
+    other = node.create_client(ClientState("checkpoint", world.nodes["hub"].origin), header)
+    size = node.head.size
+    with pytest.raises(LianqiaoError) as err:
+        node.register_counterparty(other, "checkpoint-5")
+    assert err.value.reason is Reason.CHAIN_BOUND
+    assert err.value.data["client_id"] == world.clients["zj", "hub"]
+    assert node.head.size == size
+    with node.store.reading() as tx:
+        assert node.clients.of_chain(tx, "hub") == world.clients["zj", "hub"]
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "name"),
+    [("hub/0", "hub"), ("hub/12", "hub"), ("a/7/0", "a/7"), ("hub-4", "hub-4"), ("a/b", "a/b")],
+)
+def test_the_name_of_a_chain_is_its_id_without_the_epoch(chain_id: str, name: str) -> None:
+    assert chain_name(chain_id) == name
 
 
 def test_a_client_of_an_unknown_type_is_refused(world: World) -> None:

@@ -150,11 +150,7 @@ def attest_records(
 def relays_of(peer: NodeClient) -> list[str]:
     """Global ids of the chains that a node follows and that know it."""
     return sorted(
-        {
-            view.state.chain_id.rpartition("/")[0]
-            for view in peer.clients()
-            if view.counterparty_client_id and not view.frozen
-        }
+        {view.chain for view in peer.clients() if view.counterparty_client_id and not view.frozen}
     )
 
 

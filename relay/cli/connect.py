@@ -22,6 +22,7 @@ from relay.cli.clients import threshold
 from relay.cli.options import Json, node_at, read_file, write_file
 from relay.cli.status import key_text
 from relay.errors import NotFound, Reason, Refused
+from relay.light.checkpoint import chain_name
 from relay.light.types import DAY
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ def _join(ledger: End, decider: End) -> tuple[ClientView, ClientView, bool]:
     # What is registered comes before what is not, so that a repetition finds the same pair.
     pairs.sort(key=lambda p: (not p[0].counterparty_client_id, not p[1].counterparty_client_id))
     made = not pairs
+    check_unbound(ledger.node, decider.state, pairs[0][0].client_id if pairs else "")
+    check_unbound(decider.node, ledger.state, pairs[0][1].client_id if pairs else "")
     if pairs:
         a, b = pairs[0][0].client_id, pairs[0][1].client_id
     else:
@@ -197,6 +200,23 @@ def _join(ledger: End, decider: End) -> tuple[ClientView, ClientView, bool]:
     ledger.node.register_counterparty(a, b)
     decider.node.register_counterparty(b, a)
     return ledger.node.client(a), decider.node.client(b), made
+
+
+def check_unbound(node: NodeClient, state: ClientState, client_id: str = "") -> None:
+    """Raises Refused(CHAIN_BOUND) where another client than `client_id` speaks for that chain on
+    `node`, before anything is made that could never be used."""
+    name = chain_name(state.chain_id)
+    for view in node.clients():
+        if not view.counterparty_client_id or view.chain != name or view.client_id == client_id:
+            continue
+        pinned = "pins something else of it" if view.state != state else "cannot be updated"
+        raise Refused(
+            Reason.CHAIN_BOUND,
+            f"on {node.address} {view.client_id} speaks for {name} already, and {pinned}",
+            hint=f"one client speaks for a chain: lianqiao clients show {view.client_id}, and "
+            "clients recover where it judges no more or must pin something new",
+            client_id=view.client_id,
+        )
 
 
 def _usable(node: NodeClient, state: ClientState) -> list[ClientView]:
@@ -259,6 +279,9 @@ def _print(
     say(f"    {threshold(decider.state.threshold)} of {_validators(decider)}")
     say("    for them. A wrong decision is not prevented; it is attributable, and found by")
     say("    replaying the relay's journal. Keys of one operator are one voice, however many.")
+    say(f"  who speaks: for {ledger.chain} {on_relay.client_id} alone, for {decider.chain}")
+    say(f"    {on_ledger.client_id} alone, for good and in every epoch. A client that judges no")
+    say("    more is not replaced but recovered, openly and after a delay.")
     for witness in decider.state.witnesses:
         say(f"  witness: no head of {decider.chain} is believed without {witness.name},")
         say(f"    {key_text(witness)}. Compare that key with its operator.")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from relay.cli import output
 from relay.cli.chain_file import ChainFile, read_chain_file
 from relay.cli.clients import threshold
+from relay.cli.connect import check_unbound
 from relay.cli.options import node_at
 from relay.errors import Invalid, Reason
 
@@ -104,6 +105,7 @@ def _client(node: NodeClient, state: ClientState, raw: bytes) -> tuple[str, bool
     now = time.time()
     usable = [v for v in node.clients() if v.state == state and not v.frozen and now < v.expires]
     usable.sort(key=lambda view: not view.counterparty_client_id)
+    check_unbound(node, state, usable[0].client_id if usable else "")
     return (usable[0].client_id, False) if usable else (node.create_client(state, raw), True)
 
 

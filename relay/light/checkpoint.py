@@ -106,6 +106,13 @@ def split_origin(origin: str) -> tuple[str, int]:
     return chain_id, int(epoch)
 
 
+def chain_name(chain_id: str) -> str:
+    """The global id of a chain: what stands before the epoch, or all of it for a kind of chain
+    that has none."""
+    name, slash, epoch = chain_id.rpartition("/")
+    return name if slash and epoch.isascii() and epoch.isdigit() else chain_id
+
+
 def encode_body(body: CheckpointBody) -> bytes:
     """The one encoding of a body. Raises Malformed where a field breaks its rule."""
     split_origin(body.origin)

@@ -125,6 +125,7 @@ def test_connect_is_idempotent_and_says_what_is_trusted(network: Network, run: R
         "decisions: what is recognised is decided by hub",
         "more than 2/3 of the power of 4 validators (zj-medical-1, ",
         "A wrong decision is not prevented; it is attributable",
+        "who speaks: for zj-medical checkpoint-0 alone, for hub",
         "zj-medical/0, size ",
     ):
         assert words in done.out
@@ -135,8 +136,14 @@ def test_connect_is_idempotent_and_says_what_is_trusted(network: Network, run: R
         "adapter": "lianqiao",
         "address": network.zj.address,
     }
-    clients = run("clients", "list", "--node", network.hub.address, "--json").json["clients"]
-    assert [c["state"]["chain_id"] for c in clients] == ["zj-medical/0", "sh-medical/0"]
+    for option, reason in (("30", "CHAIN_BOUND"), ("p256", "ALGORITHM_NOT_PINNED")):
+        name = "--algorithm" if reason.startswith("A") else "--trusting-days"
+        refused = run(*args, name, option)
+        assert (refused.code, refused.reason) == (1, reason)
+    for node, chains in (("hub", ["zj-medical/0", "sh-medical/0"]), ("zj", ["hub/0"])):
+        address = getattr(network, node).address
+        clients = run("clients", "list", "--node", address, "--json").json["clients"]
+        assert [c["state"]["chain_id"] for c in clients] == chains
 
 
 @pytest.mark.parametrize(

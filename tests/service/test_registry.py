@@ -25,13 +25,12 @@ from relay.errors import (
     Refused,
 )
 from relay.ledger_views import Deposit, OutcomeCount, RecognitionState, RecordState, Resent
-from relay.local import LocalChain
 from relay.record.card import check_card
 from relay.record.parts import Opened
 from relay.service import operator, recognition, registry
 from tests.contracts import world
 from tests.contracts.world import ASKING, HOSPITAL, NOW, STRANGER
-from tests.service.nodes import Running, fork, join
+from tests.service.nodes import Running, fork
 from tests.service.region import Region, amended, deposit, request, retraction
 
 
@@ -280,8 +279,11 @@ def test_what_could_not_be_sent_is_kept_to_be_sent_again(region: Region, monkeyp
         assert region.sh.client.report_outcome(report) is None
     monkeypatch.setattr(operator, "RESEND_BATCH", 1)
     assert region.sh.client.resend("registry") == Resent(0, 3)
-    _, there = join(region.sh, region.relay)
-    region.relayer.add_lane(there, LocalChain(region.sh.node))
+    view = region.sh.client.client("checkpoint-0")
+    header = region.relay.client.headers(0, region.relay.client.head().size)[-1]
+    region.sh.client.propose_recovery("checkpoint-0", view.state, header, 3600)
+    region.clock.now += 3600
+    region.sh.node.tick()
     assert region.sh.client.resend("registry") == Resent(3, 0)
     region.settle()
     assert len(list(region.relay.client.outcomes())) == 3
