@@ -119,7 +119,7 @@ def test_a_header_that_is_not_the_pinned_one(
     ("changed", "code", "reason"),
     [
         ({"chain_id": "sh/0"}, 1, "CHAIN_ID_MISMATCH"),
-        ({"algorithm": "p256"}, 2, "MALFORMED"),
+        ({"algorithm": "p256"}, 1, "ALGORITHM_NOT_PINNED"),
         ({"trusted_height": 9999}, 1, "HEIGHT_NOT_FOUND"),
         ({"adapter": "steam"}, 2, "CONFIG_INVALID"),
         ({"client_type": "steam"}, 1, "CLIENT_TYPE_UNKNOWN"),
