@@ -1,0 +1,320 @@
+"""Netting windows: many instructions, one net set that anyone can compute, one decision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay.canonical import decode, encode
+from relay.contracts.base import payload_for
+from relay.contracts.escrow import find_held, last_line
+from relay.contracts.payloads import (
+    CutOff,
+    Instruction,
+    LockAnswer,
+    NetLock,
+    SignedInstruction,
+    cut_off_key,
+    window_settlement,
+)
+from relay.contracts.settlement import (
+    SettlementStatus,
+    find_cut_off,
+    find_settlement,
+    net_set,
+    windows,
+)
+from relay.errors import LianqiaoError, Reason
+from relay.packet import Packet
+from relay.paths import record_path
+from tests.contracts.money_flow import Flow, check, check_end, explore, replay, terms
+from tests.contracts.money_world import (
+    HK,
+    HUB,
+    INSURER,
+    SZ,
+    instruction,
+    quote,
+    signed,
+    uetr,
+    withdrawal,
+)
+from tests.contracts.world import DAY, NOW
+
+DEADLINE = NOW + DAY // 2
+NET = window_settlement(HUB, "w-1")
+
+
+def bound(name: str, bill: int = 100_000, **changes: Any) -> Instruction:
+    given = instruction(name, bill=bill)
+    return replace(given, window="w-1", deadline=DEADLINE, **changes)
+
+
+def back(name: str, bill: int) -> Instruction:
+    """Money the other way between the same accounts: a return of what was settled before."""
+    base = bound(name, bill, returns=uetr("first"))
+    pay, due = base.legs
+    legs = (
+        replace(pay, debtor=pay.creditor, creditor=pay.debtor),
+        replace(due, debtor=due.creditor, creditor=due.debtor),
+    )
+    return replace(base, legs=legs)
+
+
+def opened(**kinds: Any) -> Flow:
+    flow = Flow(**kinds)
+    flow.hub.call("window.open", encode({"deadline": DEADLINE, "window": "w-1"}))
+    return flow
+
+
+def cut_off(flow: Flow) -> bytes:
+    return flow.hub.call("window.cut_off", encode({"window": "w-1"}))
+
+
+def refused(flow: Flow, given: SignedInstruction, reason: Reason) -> None:
+    before = flow.key()
+    with pytest.raises(LianqiaoError) as err:
+        flow.instruct(given)
+    assert err.value.reason is reason, err.value
+    assert flow.key() == before
+
+
+def both_ways() -> Flow:
+    """Three to the hospital, one given back, in one window."""
+    flow = opened()
+    flow.instruct(signed(instruction("first", bill=50_000)))
+    flow.settle()
+    for name, bill in (("one", 100_000), ("two", 70_000), ("three", 30_000)):
+        flow.instruct(signed(bound(name, bill)))
+    flow.instruct(signed(back("four", 50_000)))
+    return flow
+
+
+def test_a_window_settles_net_by_one_decision() -> None:
+    flow = both_ways()
+    before = flow.balances()
+    assert len(flow.hub.sent) == 4, "nothing is locked before the cut-off"
+    view = find_settlement(flow.hub, bound("one").settlement)
+    assert view.status is SettlementStatus.WINDOW
+    flow.at(NOW + 3600)  # the quotes have expired; they were good when they were accepted
+    record = CutOff.decode(cut_off(flow))
+    assert [m.settlement for m in record.members] == [
+        bound(name).settlement for name in ("one", "two", "three", "four")
+    ]
+    [net_cny] = net_set(flow.hub, record, SZ)
+    assert (net_cny.debtor, net_cny.creditor, net_cny.amount) == ("maker-cny", "hospital", 150_000)
+    flow.settle()
+    check_end(flow)
+    held = find_held(flow.money[SZ], HUB, NET)
+    assert held is not None
+    assert [(h.account, h.amount, h.gross) for h in held.holds] == [
+        ("hospital", 0, 50_000),
+        ("maker-cny", 150_000, 200_000),
+    ]
+    after = flow.balances()
+    assert after["hospital"][0] - before["hospital"][0] == 150_000
+    assert after["maker-cny"][0] - before["maker-cny"][0] == -150_000
+    for name in ("one", "two", "three", "four"):
+        view = find_settlement(flow.hub, bound(name).settlement)
+        assert view.status is SettlementStatus.SETTLED
+        assert view.under == NET
+
+
+def test_the_net_moves_each_account_as_the_gross_would() -> None:
+    flow = both_ways()
+    gross: dict[str, int] = dict.fromkeys(flow.balances(), 0)
+    given = [bound(n, b) for n, b in (("one", 100_000), ("two", 70_000), ("three", 30_000))]
+    for one in (*given, back("four", 50_000)):
+        for leg in one.legs:
+            gross[leg.debtor] -= leg.total
+            gross[leg.creditor] += leg.amount
+    before = flow.balances()
+    cut_off(flow)
+    flow.settle()
+    moved = {name: now[0] - before[name][0] for name, now in flow.balances().items()}
+    assert moved == gross
+
+
+def test_one_failed_lock_aborts_the_whole_window() -> None:
+    flow = opened(funds={"maker-cny": 150_000})
+    before = flow.balances()
+    for name, bill in (("one", 100_000), ("two", 100_000)):
+        flow.instruct(signed(bound(name, bill)))
+    cut_off(flow)
+    flow.settle()
+    check_end(flow)
+    assert flow.balances() == before
+    for name in ("one", "two"):
+        view = find_settlement(flow.hub, bound(name).settlement)
+        assert view.status is SettlementStatus.RETURNED
+        assert view.decision is not None
+        assert view.decision.reason is Reason.FUNDS_MISSING
+
+
+def test_netting_frees_what_gross_would_have_locked() -> None:
+    """The net debit fits though the gross does not."""
+    flow = both_ways()
+    due = sum(
+        leg.amount
+        for n, b in (("one", 100_000), ("two", 70_000), ("three", 30_000))
+        for leg in bound(n, b).legs
+        if leg.debtor == "insurer"
+    )
+    returned = back("four", 50_000).legs[0].amount
+    flow.money[HK].call(
+        "withdraw",
+        encode({"withdrawal": _all_but(flow, due - returned)}),
+    )
+    cut_off(flow)
+    flow.settle()
+    check_end(flow)
+    assert flow.balance(HK, "insurer") == 0
+
+
+def _all_but(flow: Flow, rest: int) -> Any:
+    amount = flow.balance(HK, "insurer") - rest
+    return withdrawal(
+        INSURER, ledger=HK, account="insurer", currency="HKD", amount=amount
+    ).to_json()
+
+
+def test_a_window_in_every_order() -> None:
+    flow = opened()
+    for name, bill in (("one", 100_000), ("two", 70_000)):
+        flow.instruct(signed(bound(name, bill)))
+    cut_off(flow)
+    assert explore(flow, until=DEADLINE, resends=0, each=replay) > 50
+
+
+def test_the_cut_off_is_written_once() -> None:
+    flow = both_ways()
+    first = cut_off(flow)
+    size = len(flow.hub.sent)
+    assert cut_off(flow) == first
+    assert len(flow.hub.sent) == size
+    assert find_cut_off(flow.hub, "w-1") == CutOff.decode(first)
+    refused(flow, signed(bound("late")), Reason.WINDOW_CLOSED)
+
+
+def test_a_window_past_its_deadline_comes_to_nothing() -> None:
+    flow = opened()
+    before = flow.balances()
+    flow.instruct(signed(bound("one")))
+    flow.at(DEADLINE)
+    cut_off(flow)
+    flow.settle()
+    check_end(flow)
+    assert flow.balances() == before
+    view = find_settlement(flow.hub, bound("one").settlement)
+    assert view.status is SettlementStatus.RETURNED
+
+
+def test_an_empty_window_settles_nothing() -> None:
+    flow = opened()
+    cut_off(flow)
+    assert flow.hub.sent == []
+
+
+def test_what_binds_an_instruction_to_a_window() -> None:
+    flow = opened()
+    refused(flow, signed(replace(bound("one"), window="w-2")), Reason.WINDOW_CLOSED)
+    refused(flow, signed(replace(bound("one"), deadline=DEADLINE + 1)), Reason.WINDOW_CLOSED)
+    flow.at(NOW + 120)
+    refused(flow, signed(bound("one")), Reason.QUOTE_EXPIRED)
+    for method, body, reason in (
+        ("window.open", {"deadline": NOW, "window": "w-3"}, Reason.TIMEOUT_ELAPSED),
+        ("window.open", {"deadline": DEADLINE + 1, "window": "w-1"}, Reason.CONFLICT),
+        ("window.cut_off", {"window": "w-9"}, Reason.NOT_FOUND),
+    ):
+        with pytest.raises(LianqiaoError) as err:
+            flow.hub.call(method, encode(body))
+        assert err.value.reason is reason
+
+
+def test_a_full_window_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = opened()
+    monkeypatch.setattr(windows, "MAX_WINDOW_BYTES", 3 * len(signed(bound("one")).encode()))
+    for name in ("one", "two", "six"):
+        flow.instruct(signed(bound(name)))
+    refused(flow, signed(bound("ten")), Reason.WINDOW_CLOSED)
+
+
+def test_limits_count_what_was_signed_not_what_was_netted() -> None:
+    flow = opened()
+    limit = bound("one").legs[0].amount
+    asked = terms("insurer", "HKD", "hk-insurer", INSURER, 2, limits={"daily": 2 * limit - 1})
+    flow.money[HK].call("account.open", encode(asked))
+    for name in ("one", "two"):
+        flow.instruct(signed(bound(name)))
+    cut_off(flow)
+    flow.settle()
+    view = find_settlement(flow.hub, bound("one").settlement)
+    assert view.decision is not None
+    assert view.decision.reason is Reason.LIMIT_REACHED
+    assert last_line(flow.money[HK], "insurer").held == 0
+    check(flow)
+
+
+# --- what a relay may show
+
+
+def shown(
+    flow: Flow, record: CutOff, instructions: tuple[SignedInstruction, ...], ledger: str = SZ
+) -> bytes:
+    there = flow.money[ledger]
+    [(client, peer)] = there.peers.items()
+    lock = NetLock(HUB, ledger, "w-1", instructions)
+    payload = payload_for("escrow", "settlement", lock.encode())
+    packet = Packet(90, peer.counterparty, client, DEADLINE, (payload,))
+    path = record_path("settlement", cut_off_key("w-1"))
+    return there.receive(packet, {path: record.encode()})
+
+
+def test_a_ledger_computes_the_net_from_what_was_cut_off_and_from_nothing_else() -> None:
+    flow = both_ways()
+    record = CutOff.decode(cut_off(flow))
+    packet = flow.hub.sent[-1]
+    given = NetLock.decode(packet.payloads[0].value).instructions
+    first, *rest = record.members
+    extra = signed(bound("hidden"))
+    late = replace(first, accepted=NOW + 120)
+    for changed, instructions, reason in (
+        (record, given[1:], Reason.DECISION_MISMATCH),
+        (record, (*given, extra), Reason.DECISION_MISMATCH),
+        (record, given[::-1], Reason.DECISION_MISMATCH),
+        (record, (extra, *given[1:]), Reason.DECISION_MISMATCH),
+        (replace(record, relay="hub-2"), given, Reason.DECISION_MISMATCH),
+        (replace(record, window="w-2"), given, Reason.DECISION_MISMATCH),
+        (replace(record, settlement=bytes(32)), given, Reason.DECISION_MISMATCH),
+        (replace(record, members=(first, *rest[:-1])), given, Reason.DECISION_MISMATCH),
+    ):
+        with pytest.raises(LianqiaoError) as err:
+            shown(flow, changed, instructions)
+        assert err.value.reason is reason
+    for changed, reason in (
+        (replace(record, members=(late, *rest)), Reason.QUOTE_EXPIRED),
+        (replace(record, deadline=DEADLINE + 1), Reason.WINDOW_CLOSED),
+        (record, None),
+    ):
+        answer = LockAnswer.decode(shown(flow, changed, given))
+        assert answer.reason is reason
+    body = decode(record.encode())
+    assert isinstance(body, dict)
+    with pytest.raises(LianqiaoError) as err:
+        flow.money[SZ].receive(packet, {})
+    assert err.value.reason is Reason.ENTRY_MISSING
+
+
+def test_a_quote_serves_once_in_a_window_too() -> None:
+    flow = opened()
+    flow.instruct(signed(bound("one")))
+    twice = bound("two", quote=quote(100_000, id="q-one"))
+    refused(flow, signed(twice), Reason.QUOTE_USED)
+    record = CutOff.decode(cut_off(flow))
+    [one] = record.members
+    second = replace(one, settlement=twice.settlement, digest=twice.digest)
+    both = replace(record, members=(one, second))
+    answer = LockAnswer.decode(shown(flow, both, (signed(bound("one")), signed(twice))))
+    assert answer.reason is Reason.QUOTE_USED
