@@ -208,7 +208,7 @@ PLANTED = {
     released_twice: "received twice, done twice",
     a_lock_that_ends_by_time: "decided and not done everywhere",
     a_decision_shown_differently_to_two_ledgers: "decided and not done everywhere",
-    a_ledger_that_believes_such_a_decision: "refunded on sz-money",
+    a_ledger_that_believes_such_a_decision: "one leg alone",
     rounding_in_the_payers_favour: "rounded by another rule",
     an_expired_quote_accepted: "an expired quote was accepted",
     one_quote_used_through_two_relays: "a quote was used twice",

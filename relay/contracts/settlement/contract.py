@@ -22,6 +22,7 @@ from relay.contract import Contract, HeadNeed, State
 from relay.contracts import accounts, base
 from relay.contracts.base import key
 from relay.contracts.payloads import (
+    ESCROW_PORT,
     SETTLEMENT_PORT,
     DecisionNotice,
     Lock,
@@ -35,6 +36,7 @@ from relay.contracts.settlement import rates, windows
 from relay.contracts.settlement.accept import instruct
 from relay.contracts.settlement.audit import audit
 from relay.contracts.settlement.decide import Asked, answered, done, read_answer, read_done
+from relay.contracts.settlement.keys import find_decision
 from relay.contracts.settlement.sending import send_decision
 from relay.errors import Reason, Refused
 from relay.packet import Packet, Payload
@@ -99,7 +101,7 @@ class Settlement(Contract):
         """A ledger's proven answer to a lock, or to the decision."""
         body = fields.document(payload.value)
         if body.get("type") == "decision_notice":
-            self._done(DecisionNotice.from_json(body), acknowledgement, payload, state, now)
+            self._done(DecisionNotice.from_json(body), acknowledgement, state, now)
             return
         asked = _asked(body)
         answered(asked, read_answer(asked, acknowledgement, now), state, now)
@@ -108,26 +110,21 @@ class Settlement(Contract):
         """A lock proven never to have been received is a refusal; a decision is sent again."""
         body = fields.document(payload.value)
         if body.get("type") == "decision_notice":
-            notice = DecisionNotice.from_json(body)
-            send_decision(state, notice.ledger, notice.decision, now)
+            told = _written(DecisionNotice.from_json(body), state)
+            send_decision(state, told.ledger, told.decision, now)
             return
         asked = _asked(body)
         answered(asked, read_answer(asked, None, now), state, now)
 
-    def _done(
-        self,
-        notice: DecisionNotice,
-        acknowledgement: bytes,
-        payload: Payload,
-        state: State,
-        now: int,
-    ) -> None:
+    def _done(self, notice: DecisionNotice, acknowledgement: bytes, state: State, now: int) -> None:
         """What a ledger has not done is set aside: `resend` sends it again when that is mended."""
-        answer = read_done(notice.ledger, notice.decision, acknowledgement)
+        told = _written(notice, state)
+        answer = read_done(told.ledger, told.decision, acknowledgement)
         if answer is None:
-            base.set_aside(state, notice.ledger, payload, now)
+            payload = base.payload_for(ESCROW_PORT, SETTLEMENT_PORT, told.encode())
+            base.set_aside(state, told.ledger, payload, now)
             return
-        done(answer, _window_of(notice.decision.settlement, state), state, now)
+        done(answer, _window_of(told.decision.settlement, state), state, now)
 
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int
@@ -147,6 +144,13 @@ class Settlement(Contract):
     def audit(self, state: base.Reader, chain_id: str) -> Iterator[str]:
         """See relay.contract.Audited."""
         return audit(state, chain_id)
+
+
+def _written(notice: DecisionNotice, state: State) -> DecisionNotice:
+    """The notice of the decision that is written, whatever an earlier one said."""
+    decision = find_decision(state, notice.decision.settlement)
+    assert decision is not None, "a decision is written before anyone is told of it"
+    return DecisionNotice(notice.ledger, decision)
 
 
 def _asked(body: fields.Object) -> Asked:
