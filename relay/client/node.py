@@ -11,6 +11,7 @@ from relay.client.base import Calls
 from relay.client.chain import ClientCalls, EvidenceCalls, PacketCalls
 from relay.client.connection import DEFAULT_TIMEOUT_SECONDS, Connection
 from relay.client.ledger import RecordCalls, RegistryCalls
+from relay.client.money import EscrowCalls, SettlementCalls
 from relay.client.recognition import RecognitionCalls
 from relay.client.witness import WitnessCalls
 from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_from_pb, status_from_pb
@@ -94,6 +95,8 @@ class NodeClient(
     RegistryCalls,
     RecordCalls,
     RecognitionCalls,
+    SettlementCalls,
+    EscrowCalls,
 ):
     """A node over gRPC. Thread-safe; a context manager that closes its connection."""
 

@@ -7,6 +7,8 @@ from typing import Any
 import grpc
 
 from lianqiao.ledger.v1 import (
+    escrow_service_pb2,
+    escrow_service_pb2_grpc,
     record_service_pb2,
     record_service_pb2_grpc,
     registry_service_pb2,
@@ -23,11 +25,19 @@ from lianqiao.relay.v1 import (
     packet_service_pb2_grpc,
     recognition_service_pb2,
     recognition_service_pb2_grpc,
+    settlement_service_pb2,
+    settlement_service_pb2_grpc,
     witness_service_pb2,
     witness_service_pb2_grpc,
 )
-from relay.contracts.payloads import RECOGNITION_PORT, REGISTRY_PORT
+from relay.contracts.payloads import (
+    ESCROW_PORT,
+    RECOGNITION_PORT,
+    REGISTRY_PORT,
+    SETTLEMENT_PORT,
+)
 from relay.service.clients import ClientServicer
+from relay.service.escrow import EscrowServicer
 from relay.service.evidence import EvidenceServicer
 from relay.service.operator import OperatorServicer
 from relay.service.packets import PacketServicer
@@ -35,6 +45,7 @@ from relay.service.parts import Parts, Source
 from relay.service.recognition import RecognitionServicer
 from relay.service.records import RecordServicer
 from relay.service.registry import RegistryServicer
+from relay.service.settlement import SettlementServicer
 from relay.service.witness import WitnessServicer
 
 
@@ -60,6 +71,14 @@ def register_services(server: grpc.Server, parts: Parts, source: Source | None) 
             RecognitionServicer(parts), server
         )
         files.append(recognition_service_pb2)
+    if SETTLEMENT_PORT in parts.node.contracts:
+        settlement_service_pb2_grpc.add_SettlementServiceServicer_to_server(
+            SettlementServicer(parts), server
+        )
+        files.append(settlement_service_pb2)
+    if ESCROW_PORT in parts.node.contracts:
+        escrow_service_pb2_grpc.add_EscrowServiceServicer_to_server(EscrowServicer(parts), server)
+        files.append(escrow_service_pb2)
     if source is not None and REGISTRY_PORT in parts.node.contracts:
         registry_service_pb2_grpc.add_RegistryServiceServicer_to_server(
             RegistryServicer(parts, source), server

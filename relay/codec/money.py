@@ -1,0 +1,210 @@
+"""Settlements, accounts, lines and locks between our values and protobuf.
+
+Whatever is signed or hashed travels as its RFC 8785 bytes and is decoded strictly on both sides.
+"""
+
+from __future__ import annotations
+
+from lianqiao.ledger.v1 import escrow_service_pb2 as epb
+from lianqiao.relay.v1 import settlement_service_pb2 as spb
+from relay import canonical
+from relay.canonical import Json
+from relay.codec.fields import blob, digest, document, identifier, integer, malformed, member, name
+from relay.contracts.accounts import Terms, read_terms
+from relay.contracts.base import key
+from relay.contracts.escrow import End, Held, Line, read_line
+from relay.contracts.payloads import (
+    CutOff,
+    DecisionAnswer,
+    LockAnswer,
+    SettlementDecision,
+    SignedInstruction,
+    fields,
+)
+from relay.contracts.settlement import SettlementStatus, SettlementView
+from relay.money import MAX_AMOUNT
+from relay.money_views import AccountView, LockPacket, LockView, Shown, WindowView
+
+MAX_TERMS_BYTES = 64 * 1024
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+_STATES = {
+    spb.SETTLEMENT_STATE_WINDOW: SettlementStatus.WINDOW,
+    spb.SETTLEMENT_STATE_LOCKING: SettlementStatus.LOCKING,
+    spb.SETTLEMENT_STATE_COMMITTED: SettlementStatus.COMMITTED,
+    spb.SETTLEMENT_STATE_ABORTED: SettlementStatus.ABORTED,
+    spb.SETTLEMENT_STATE_SETTLED: SettlementStatus.SETTLED,
+    spb.SETTLEMENT_STATE_RETURNED: SettlementStatus.RETURNED,
+}
+_STATE_OF = {status: state for state, status in _STATES.items()}
+
+
+def shown_to_pb(shown: Shown) -> spb.Settlement:
+    """A settlement as a message."""
+    view = shown.view
+    return spb.Settlement(
+        settlement=shown.settlement,
+        signed=view.signed.encode(),
+        accepted=view.accepted,
+        state=_STATE_OF[view.status],
+        decided_under=view.under,
+        answers=[one.encode() for one in view.answers],
+        decision=b"" if view.decision is None else view.decision.encode(),
+        done=[one.encode() for one in view.done],
+        closed=view.closed,
+        packets=[
+            spb.LockPacket(ledger=p.ledger, client_id=p.client_id, sequence=p.sequence)
+            for p in shown.packets
+        ],
+    )
+
+
+def shown_from_pb(message: spb.Settlement) -> Shown:
+    """Raises Malformed."""
+    signed = document(message.signed, "signed", SignedInstruction.decode)
+    if message.settlement != signed.instruction.settlement:
+        raise malformed("settlement", "is not that of its instruction")
+    decision = None
+    if message.decision:
+        decision = document(message.decision, "decision", SettlementDecision.decode)
+    view = SettlementView(
+        signed=signed,
+        accepted=integer(message.accepted, "accepted"),
+        status=member(message.state, "state", _STATES),
+        under=digest(message.decided_under, "decided_under"),
+        answers=tuple(document(raw, "answers", LockAnswer.decode) for raw in message.answers),
+        decision=decision,
+        done=tuple(document(raw, "done", DecisionAnswer.decode) for raw in message.done),
+        closed=integer(message.closed, "closed"),
+    )
+    packets = tuple(
+        LockPacket(
+            identifier(p.ledger, "ledger"),
+            name(p.client_id, "client_id"),
+            integer(p.sequence, "sequence", low=1),
+        )
+        for p in message.packets
+    )
+    return Shown(view, packets)
+
+
+def window_to_pb(view: WindowView) -> spb.Window:
+    """A netting window as a message."""
+    return spb.Window(
+        window=view.window,
+        opened=view.opened,
+        deadline=view.deadline,
+        cut_off=b"" if view.cut_off is None else view.cut_off.encode(),
+    )
+
+
+def window_from_pb(message: spb.Window) -> WindowView:
+    """Raises Malformed."""
+    found = message.cut_off
+    return WindowView(
+        name(message.window, "window"),
+        integer(message.opened, "opened"),
+        integer(message.deadline, "deadline"),
+        document(found, "cut_off", CutOff.decode, MAX_RECORD_BYTES) if found else None,
+    )
+
+
+def terms_to_bytes(terms: Terms) -> bytes:
+    """The canonical bytes of an account's terms, as a call takes them."""
+    limits = terms.limits
+    value: Json = {
+        "account": terms.account,
+        "closed": terms.closed,
+        "cosigners": [
+            {
+                "keys": [_dated(k) for k in one.keys],
+                "officer": one.officer,
+                "role": one.role.value,
+            }
+            for one in terms.cosigners
+        ],
+        "currency": terms.currency,
+        "keys": [_dated(k) for k in terms.keys],
+        "limits": {
+            "counterparty": limits.counterparty,
+            "daily": limits.daily,
+            "officer": limits.officer,
+            "regulator": limits.regulator,
+        },
+        "owner": terms.owner,
+        "version": terms.version,
+    }
+    return canonical.encode(value)
+
+
+def _dated(dated: object) -> Json:
+    algorithm, public = getattr(dated, "algorithm", ""), getattr(dated, "key", b"")
+    start, end = getattr(dated, "start", 0), getattr(dated, "end", 0)
+    return {"algorithm": algorithm, "end": end, "key": public.hex(), "start": start}
+
+
+def terms_from_bytes(raw: bytes, field: str = "terms") -> Terms:
+    """Raises Malformed."""
+    return document(raw, field, lambda b: read_terms(dict(fields.document(b))), MAX_TERMS_BYTES)
+
+
+def account_to_pb(view: AccountView) -> epb.Account:
+    """An account as a message."""
+    return epb.Account(
+        account=view.account,
+        currency=view.currency,
+        balance=view.balance,
+        held=view.held,
+        lines=view.lines,
+        terms=b"" if view.terms is None else terms_to_bytes(view.terms),
+    )
+
+
+def account_from_pb(message: epb.Account) -> AccountView:
+    """Raises Malformed."""
+    return AccountView(
+        account=identifier(message.account, "account"),
+        currency=identifier(message.currency, "currency"),
+        balance=integer(message.balance, "balance", -MAX_AMOUNT, MAX_AMOUNT),
+        held=integer(message.held, "held", 0, MAX_AMOUNT),
+        lines=integer(message.lines, "lines"),
+        terms=terms_from_bytes(message.terms) if message.terms else None,
+    )
+
+
+def line_to_pb(line: Line) -> epb.Line:
+    """A line as a message."""
+    return epb.Line(account=line.account, number=line.number, line=line.encode())
+
+
+def line_from_pb(message: epb.Line) -> Line:
+    """Raises Malformed."""
+    account = identifier(message.account, "account")
+    number = integer(message.number, "number", low=1)
+    where = key("line", account, f"{number:012d}")
+    return document(message.line, "line", lambda raw: read_line(where, raw))
+
+
+def lock_to_pb(view: LockView) -> epb.Lock:
+    """A lock as a message."""
+    return epb.Lock(
+        relay=view.relay,
+        settlement=view.settlement,
+        held=b"" if view.held is None else view.held.encode(),
+        ended=b"" if view.end is None else view.end.encode(),
+    )
+
+
+def lock_from_pb(message: epb.Lock) -> LockView:
+    """Raises Malformed."""
+    held, ended = message.held, message.ended
+    return LockView(
+        identifier(message.relay, "relay"),
+        digest(message.settlement, "settlement"),
+        document(held, "held", Held.decode, MAX_RECORD_BYTES) if held else None,
+        document(ended, "ended", End.decode) if ended else None,
+    )
+
+
+def read_blob(raw: bytes, field: str, limit: int = MAX_RECORD_BYTES) -> fields.Object:
+    """A canonical object in a request. Raises Malformed."""
+    return fields.document(blob(raw, field, limit, least=1), limit)
