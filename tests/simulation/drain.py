@@ -18,6 +18,8 @@ DRAIN_TICKS = 90
 """Ticks of up to a minute in which everything must be closed: a timeout is at most a quarter of
 an hour away, and a lane that failed often rests for five minutes."""
 STEP_SECONDS = 45
+DELAY_SECONDS = 600
+"""More where a recovery waits for its delay."""
 REST_TICKS = 3
 _OPEN = (PacketState.SENT, PacketState.DEFERRED)
 
@@ -54,12 +56,17 @@ class Drain:
             for wire in wires:
                 wire.memory.reachable = True
                 wire.arrive()
+        for asked in world.witnesses.wires.values():
+            for way in asked:
+                way.reachable = True
         for fork in world.forks.values():
             world.accuse(fork)
 
     def _tick(self) -> None:
         world = self._world
         world.clock.now += STEP_SECONDS
+        if world.operators.recover():
+            world.clock.now += DELAY_SECONDS
         for name, observer in world.observers.items():
             world.users.answer(name, list(observer.deferred), 1.0)
         world.turn()
@@ -85,6 +92,9 @@ class Drain:
         for name, observer in world.observers.items():
             if observer.unsigned():
                 left.append(f"{name}: heads {observer.unsigned()} are not signed")
+            node = world.node(name)
+            if name not in world.liars and node.shown_size != node.head.size:
+                left.append(f"{name}: {node.shown_size} of {node.head.size} is co-signed")
             for (client_id, direction, sequence), packet in observer.fold.packets.items():
                 split = world.pairs.is_split(name, client_id)
                 if packet.state in _OPEN and not (split and direction is Direction.OUT):
@@ -97,8 +107,11 @@ class Drain:
                         f"{waiting.item.packet.sequence} waits: {waiting.reason}"
                     )
         for fork in world.forks.values():
-            for (on, of), client_id in world.clients.items():
-                if of == fork.process.name and client_id not in world.observers[on].frozen:
+            for on, of, client_id in world.all_clients:
+                # Who requires witnesses may not know the set that has signed both.
+                follows = not (world.options.rotation and world.witnesses.is_required_by(on, of))
+                frozen = client_id in world.observers[on].frozen
+                if of == fork.process.name and follows and not frozen:
                     left.append(f"{on}: {client_id} follows a liar and is not frozen")
         return left[:20]
 

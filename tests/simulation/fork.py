@@ -14,6 +14,7 @@ from random import Random
 
 from relay.chain import Delivery
 from relay.errors import LianqiaoError, Reason
+from relay.evidence import Evidence as Heads
 from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.local import LocalChain
 from relay.node import Node
@@ -32,6 +33,8 @@ class Fork:
         self.process = process
         self.twin = twin
         self._observer = observer
+        self.size = max(observer.bodies)
+        """Of the last head that both histories hold."""
         process.copy(twin.path)
         if process.mark_path.exists():
             shutil.copy(process.mark_path, twin.mark_path)
@@ -59,17 +62,19 @@ class Fork:
         bodies, honest = self._observer.bodies, self.process.node
         if honest is None:
             return None
-        twin = LocalChain(self.node)
-        while twin.latest_height() < max(bodies):
+        while self.node.head.size < max(bodies):
             self.node.tick()
-        size = twin.latest_height()
+        size = self.node.head.size
         if size not in bodies or self.node.head.body == bodies[size]:
             return None
         try:
-            first = LocalChain(honest).headers(0, size, algorithm)[-1]
+            first, second = (
+                Heads(node.store, node.tiles).headers(0, size, algorithm)[-1]
+                for node in (honest, self.node)
+            )
         except LianqiaoError:
             return None
-        return encode_evidence(Evidence(first, twin.headers(0, size, algorithm)[-1]))
+        return encode_evidence(Evidence(first, second))
 
     def catch_up(self) -> None:
         """The node grows to the size of its twin, entry by entry, where it is the shorter one."""
@@ -91,7 +96,9 @@ class Fork:
             if chain is not None and not _is_frozen(judge, client_id):
                 status = LocalChain(judge.node).client(client_id)
                 try:
-                    headers = chain.headers(status.latest_height, chain.latest_height(), algorithm)
+                    headers = chain.headers(
+                        status.latest_height, chain.latest_height(), algorithm, status.witnesses
+                    )
                     judge.node.deliver([Delivery(client_id, tuple(headers))])
                 except LianqiaoError:
                     continue

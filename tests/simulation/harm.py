@@ -20,13 +20,18 @@ from relay.clients import Clients
 from relay.contract import Contract
 from relay.host import HostState
 from relay.lane import Side
-from relay.light.checkpoint_client import CheckpointClient
-from relay.light.types import ClientState, ClientType
+from relay.light.checkpoint import parse_body
+from relay.light.checkpoint_client import CheckpointClient, make_header
+from relay.light.note import decode_note
+from relay.light.types import ClientState, ClientType, Header
+from relay.light.validators import decode_set
 from relay.node import Node
 from relay.outbox import Waiting
 from relay.packet import Packet
 from relay.proven import Proven
 from relay.store import Transaction, tables
+from relay.views import Cosigned
+from relay.witness import SeenHeads, Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,39 @@ def _prove(*_: Any) -> None:
 
 PROVES_ALL = Swap(CheckpointClient, "verify_membership", _prove)
 SIGNS_ALL = Swap(relay.light.keys, "verify", _prove)
+
+
+_sign_as_witness = Witness._sign
+
+
+def _cosign_all(
+    self: Witness, old_size: int, proof: Sequence[bytes], note: bytes, validators: bytes, now: int
+) -> Cosigned:
+    """Looks at nothing but the form of what is shown."""
+    text = decode_note(note).text
+    body = parse_body(text)
+    base = self._follow(body.origin).base
+    presented = decode_set(validators) if validators else base.validators
+    header = make_header(decode_note(note), presented, 0, ())
+    if header.height >= base.height:
+        self._seen.save(body.origin, header)
+    return Cosigned(_sign_as_witness(self, text, now), body.size)
+
+
+COSIGNS_ALL = Swap(Witness, "add_checkpoint", _cosign_all)
+
+_remember = SeenHeads.save
+_late: list[Header] = []
+
+
+def _remember_later(self: SeenHeads, origin: str, header: Header) -> None:
+    """Writes the head before the one that is being co-signed, which a crash would leave."""
+    if _late:
+        _remember(self, origin, _late.pop())
+    _late.append(header)
+
+
+REMEMBERS_LATER = Swap(SeenHeads, "save", _remember_later)
 
 
 def _always(*_: Any) -> bool:

@@ -10,12 +10,13 @@ relayer and one chain: calls on it are lost, doubled, late or cut off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 from adapters.memory.chain import Fault, MemoryChain
 from relay.chain import Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
 from relay.errors import Reason, Unavailable
+from relay.watch import KnowingChain, VerifiedHead
 from tests.simulation.fate import CRASHES, Act, Crash, Fate
 from tests.simulation.process import Process
 
@@ -46,7 +47,7 @@ class Books(Protocol):
 
 
 class _Asked:
-    """relay.chain.Chain whose six methods all go through `_ask`."""
+    """relay.chain.Chain, and what relay.watch asks; all methods go through `_ask`."""
 
     chain_id: str
 
@@ -72,6 +73,14 @@ class _Asked:
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""
         return self._ask("prove", lambda chain: chain.prove(paths, height))
+
+    def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
+        """See relay.watch.KnowingChain."""
+        return self._ask("verified_heads", lambda chain: _knowing(chain).verified_heads(chain_ids))
+
+    def accuse(self, client_id: str, evidence: bytes) -> None:
+        """See relay.watch.KnowingChain."""
+        self._ask("accuse", lambda chain: _knowing(chain).accuse(client_id, evidence))
 
     def submit(self, deliveries: Sequence[Delivery]) -> Sequence[DeliveryResult]:
         """See relay.chain.Chain."""
@@ -138,6 +147,11 @@ class Wire(_Asked):
             self.memory.arrive()
         except Unavailable:
             return
+
+
+def _knowing(chain: Chain) -> KnowingChain:
+    assert isinstance(chain, KnowingChain), "every chain here can be asked"
+    return chain
 
 
 def _unreachable(name: str, what: str) -> Unavailable:

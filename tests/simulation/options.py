@@ -15,7 +15,7 @@ from tests.simulation.fate import Act
 
 DAY = 86_400
 CARRIERS = ("near", "far", "both")
-TICKS = 50
+TICKS = 15
 _STRENGTHS = (0.003, 0.01, 0.03)
 _CALLS = {
     Act.LOST: 5.0,
@@ -82,6 +82,12 @@ class Options:
     accuse: float = 0.0
     """Evidence of nothing that it submits."""
     rotation: float = 0.0
+    witnessed: str = ""
+    """A node whose neighbours all co-sign its heads, and require co-signatures of it."""
+    witness_quorum: int = 0
+    """How many."""
+    night: float = 0.0
+    """Nights longer than the trusting period, in which every client expires."""
     two_heads: bool = False
     hasty: bool = False
     """One node runs another program: it writes sentinels without looking at its clock."""
@@ -96,7 +102,7 @@ class Options:
         shown = []
         for one in fields(self):
             value = getattr(self, one.name)
-            if value in (0, 0.0, False) and one.name != "seed":
+            if value in (0, 0.0, False, "") and one.name != "seed":
                 continue
             if one.name == "edges":
                 value = ", ".join(f"{e.near}-{e.far} ({e.carrier})" for e in value)
@@ -120,6 +126,7 @@ def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP) -> Options:
         drawn = {act: sometimes(random.choice(_STRENGTHS) * w) for act, w in weights.items()}
         return {act: share for act, share in drawn.items() if share}
 
+    witnessed, quorum = _witnessed(random, edges)
     return Options(
         seed=seed,
         ticks=ticks,
@@ -140,6 +147,9 @@ def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP) -> Options:
         own=sometimes(random.choice((0.2, 0.6))),
         accuse=sometimes(random.choice((0.05, 0.2))),
         rotation=sometimes(random.choice((0.01, 0.05))),
+        witnessed=witnessed,
+        witness_quorum=quorum,
+        night=sometimes(random.choice((0.0, 0.03))),
         two_heads=random.random() < 0.25,
         hasty=random.random() < 0.3,
         backup=sometimes(0.1),
@@ -147,6 +157,15 @@ def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP) -> Options:
         trusting_period=random.choice((7200, DAY, 90 * DAY)),
         tick_seconds=random.choice((15, 60, 600)),
     )
+
+
+def _witnessed(random: Random, edges: tuple[Edge, ...]) -> tuple[str, int]:
+    """(a node, how many of its neighbours must have co-signed), often none."""
+    if random.random() < 0.5:
+        return "", 0
+    node = random.choice(edges).near
+    neighbours = sum(node in (edge.near, edge.far) for edge in edges)
+    return node, random.randint(1, neighbours)
 
 
 def _network(random: Random) -> tuple[tuple[str, ...], tuple[Edge, ...]]:

@@ -6,6 +6,8 @@ tables with the fold. It judges what one journal can show alone:
     one body       every size has one body; what is signed is committed, below the raised mark
     fold           tables of clients and packets equal the fold of the entries
     frozen         after misbehaviour nothing of that client is written but own answers
+    expired        nor after the trusting period of its newest head
+    recovery       nor while one is proposed; and none is completed before its delay
     heads          the consensus states of a client only grow
     once           each contract ran once for each packet, and was called back once
     verbs          nothing both acknowledged and timed out, both received and expired
@@ -21,14 +23,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from relay.clients import decode_creation
 from relay.errors import Malformed
 from relay.fold import Fold
 from relay.journal import Kind, parse_host_path
 from relay.light.checkpoint import parse_body
-from relay.light.states import decode_consensus_state
+from relay.light.states import decode_client_state, decode_consensus_state
+from relay.light.types import ConsensusState
 from relay.packet import ABSENT, ERROR_ACKNOWLEDGEMENT
 from relay.packet_bytes import decode_acknowledgements
-from relay.store import ClientRow, Direction, PacketRow, PacketState
+from relay.recovery import decode_proposal
+from relay.store import ClientRow, Direction, PacketRow, PacketState, client_of_lineage
 from tests.simulation.contracts import ACKED, ONWARD, RAN, TIMED, parse_key
 
 PacketKey = tuple[str, Direction, int]
@@ -76,9 +81,14 @@ class Observer:
         self.bodies: dict[int, bytes] = {}
         """Size -> body, as committed."""
         self.signed: dict[int, bytes] = {}
+        self.recovered: dict[str, int] = {}
         self.deferred: list[tuple[str, int]] = []
         self._heads: dict[tuple[str, int], bytes] = {}
-        self._latest: dict[str, int] = {}
+        self._latest: dict[str, ConsensusState] = {}
+        self._periods: dict[str, int] = {}
+        """Client id -> trusting period, seconds."""
+        self._recovering: dict[str, int] = {}
+        """Client id -> from when its recovery may be completed."""
         self._next = 0
         self._time = 0
         self._mark_path = mark_path
@@ -164,7 +174,7 @@ class Observer:
             index, path, value, time, None, client_id, kind, int.from_bytes(path[-8:], "big")
         )
         if kind != _ACKNOWLEDGEMENT:  # an own answer may come later: it accepts nothing
-            self._not_frozen(client_id, index)
+            self._judges(client_id, entry)
         if kind == _RECEIPT and value != ABSENT:
             self.deferred.append((client_id, entry.sequence))
         if kind == _ACKNOWLEDGEMENT:
@@ -179,14 +189,27 @@ class Observer:
 
     def _take_host(self, entry: Entry, kind: Kind, owner: str, key: bytes) -> None:
         if kind is Kind.HEADER:
-            self._not_frozen(owner, entry.index)
-            height = int.from_bytes(key, "big")
+            client_id, state = client_of_lineage(owner)[0], decode_consensus_state(entry.value)
+            self._judges(client_id, entry)
+            latest = self._latest[client_id]
             self._require(
-                height > self._latest.get(owner, 0), "heads", f"{owner} goes back to {height}"
+                state.height > latest.height and state.time >= latest.time,
+                "heads",
+                f"{client_id} goes back to {state.height}",
             )
-            self._latest[owner] = height
+            self._latest[client_id] = state
+        elif kind is Kind.CLIENT:
+            self._anchored(owner, entry.value)
+        elif kind is Kind.RECOVERY:
+            self._recovering[owner] = decode_proposal(entry.value).due
+        elif kind is Kind.RECOVERED:
+            due = self._recovering.pop(owner)
+            if entry.value:
+                self._require(entry.time >= due, "recovery", f"{owner} is recovered before {due}")
+                self._anchored(owner, entry.value)
+                self.recovered[owner] = entry.index
         elif kind is Kind.CLOSED:
-            self._not_frozen(owner, entry.index)
+            self._judges(owner, entry)
             path = owner.encode() + b"\x01" + key
             self._require(path in self.values, "verbs", f"{owner} closes what it never sent")
         elif kind is Kind.MISBEHAVIOUR:
@@ -204,12 +227,20 @@ class Observer:
                 f"the contract {owner} was run again for {client_id_} {sequence_} ({what!r})",
             )
 
-    def _not_frozen(self, client_id: str, index: int) -> None:
-        self._require(
-            client_id not in self.frozen,
-            "frozen",
-            f"entry {index} accepts something of {client_id}, which is frozen",
-        )
+    def _anchored(self, client_id: str, creation: bytes) -> None:
+        """A client begins, or begins anew."""
+        state, anchor = decode_creation(creation)
+        self._periods[client_id] = decode_client_state(state).trusting_period
+        self._latest[client_id] = decode_consensus_state(anchor)
+        self.frozen.pop(client_id, None)
+
+    def _judges(self, client_id: str, entry: Entry) -> None:
+        """A client that judges here must be one that can."""
+        what = f"entry {entry.index} accepts something of {client_id}, which is"
+        self._require(client_id not in self.frozen, "frozen", f"{what} frozen")
+        self._require(client_id not in self._recovering, "recovery", f"{what} to be recovered")
+        expires = self._latest[client_id].time + self._periods[client_id]
+        self._require(entry.time < expires, "expired", f"{what} expired since {expires}")
 
     # --- tables
 

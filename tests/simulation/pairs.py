@@ -16,12 +16,14 @@ from collections.abc import Collection, Mapping
 from hashlib import sha256
 
 from relay.channel import CLOSED_BY_TIMEOUT
+from relay.clients import decode_creation
 from relay.journal import Kind
 from relay.light.states import decode_consensus_state
 from relay.packet import ABSENT
 from relay.packet_bytes import decode_packet
-from relay.store import Direction
+from relay.store import Direction, client_of_lineage
 from tests.simulation.oracle import Broken, Entry, Observer
+from tests.simulation.witnesses import Witnesses
 
 _COMMITMENT, _RECEIPT = 1, 2
 
@@ -33,13 +35,17 @@ class Pairs:
         self,
         observers: Mapping[str, Observer],
         clients: Mapping[tuple[str, str], str],
+        ends: Mapping[tuple[str, str], str],
         liars: Collection[str],
         hasty: str,
+        witnesses: Witnesses,
     ) -> None:
-        """`clients`: (on, of) -> client id. `liars`: nodes that have signed two histories (grows
+        """`clients`: (on, of) -> client id, of those that carry packets. `ends`: (on, client id) ->
+        of, of all. `liars`: nodes that have signed two histories (grows
         while the simulation runs). `hasty`: the node that does not look at its clock."""
         self._observers = observers
-        self._ends = {(on, client): of for (on, of), client in clients.items()}
+        self._ends = ends
+        self._witnesses = witnesses
         self._clients = clients
         self._liars = liars
         self._hasty = hasty
@@ -57,7 +63,7 @@ class Pairs:
         of = self._ends[name, client_id]
         if name in self._liars or of in self._liars:
             return None
-        return self._observers[of], self._clients[of, name].encode()
+        return self._observers[of], self._clients.get((of, name), "").encode()
 
     def is_split(self, name: str, client_id: str) -> bool:
         """Whether a side of this client's pair has signed two histories."""
@@ -70,7 +76,9 @@ class Pairs:
             return
         kind, owner, key = entry.host
         if kind is Kind.HEADER:
-            self._judge_head(name, owner, entry)
+            self._judge_head(name, client_of_lineage(owner)[0], entry.value)
+        elif kind is Kind.RECOVERED and entry.value:
+            self._judge_head(name, owner, decode_creation(entry.value)[1])
         elif kind is Kind.CLOSED:
             self._judge_closing(name, owner, int.from_bytes(key, "big"), entry.value)
         elif kind is Kind.MISBEHAVIOUR and self._ends[name, owner] not in self._liars:
@@ -97,11 +105,14 @@ class Pairs:
         if bytes(out.packet) != bytes(row.packet):
             raise Broken("forged", f"{where} is another packet than was sent")
 
-    def _judge_head(self, name: str, client_id: str, entry: Entry) -> None:
+    def _judge_head(self, name: str, client_id: str, state: bytes) -> None:
+        consensus, of = decode_consensus_state(state), self._ends[name, client_id]
+        carries = self._clients.get((name, of)) == client_id
+        if carries and self._witnesses.is_required_by(name, of):
+            self._witnesses.check(f"{name}: {client_id}", consensus.header_hash)
         other = self.other(name, client_id)
         if other is None:
             return
-        consensus = decode_consensus_state(entry.value)
         body = other[0].bodies.get(consensus.height)
         if body is None or sha256(body).digest() != consensus.header_hash:
             raise Broken("forged", f"{name}: {client_id} believes a head that was not signed")

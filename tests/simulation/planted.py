@@ -19,12 +19,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import relay.actions
+import relay.light.client
+import relay.recovery
 from relay.channel import Channel
 from relay.clients import Client, Clients
+from relay.cosigning import Cosigning
 from relay.heads import Heads
 from relay.lane import Side
 from relay.node import Node
 from relay.signing import CheckpointSigner
+from relay.store.cosignatures import Shown
+from relay.witness import Witness
 from tests.simulation import harm
 
 
@@ -76,6 +81,10 @@ _REFUSE_TIMEOUT = """    if now >= packet.timeout_timestamp:
         raise Refused("""
 _REFUSE_EARLY = """    if now < packet.timeout_timestamp:
         raise Refused("""
+
+_EXPIRED_TOO = Edit(
+    relay.light.client, "_check_not_expired", "now >= expires(state, trusted)", "False"
+)
 
 BUGS = (
     # --- what a receiver does
@@ -274,6 +283,83 @@ BUGS = (
         ("reasons", "liveness"),
         40,
         (harm.HIDES_CHANGES,),
+    ),
+    # --- witnesses
+    Bug(
+        "a witness forgets what it has co-signed",
+        ("witness memory",),
+        20,
+        (Edit(Witness, "add_checkpoint", "self._seen.save(origin, header)", "pass"),),
+    ),
+    Bug(
+        "a witness remembers after it has co-signed",
+        ("witness memory",),
+        20,
+        (harm.REMEMBERS_LATER,),
+    ),
+    Bug(
+        "a witness co-signs whatever it is shown",
+        ("one history",),
+        60,
+        (harm.COSIGNS_ALL,),
+    ),
+    Bug(
+        "a head is believed without its witnesses",
+        ("witnessed",),
+        60,
+        (Edit(relay.light.client, "verify_commit", "< state.witness_quorum", "< 0"),),
+    ),
+    Bug(
+        "heads are shown before they are co-signed",
+        ("reasons",),
+        20,
+        (Edit(Shown, "newest", "if not self.quorum:", "if True:"),),
+    ),
+    Bug(
+        "nobody asks a witness again that failed once",
+        ("liveness",),
+        20,
+        (
+            Edit(
+                Cosigning,
+                "tick",
+                "self._failures += 1",
+                "self._failures, self._not_before = 1, 1 << 60",
+            ),
+        ),
+    ),
+    # --- recovery
+    Bug(
+        "an expired client judges on",
+        ("expired", "reasons"),
+        40,
+        (
+            Edit(
+                relay.light.client, "_check_not_expired", "now >= expires(state, trusted)", "False"
+            ),
+        ),
+    ),
+    Bug(
+        "a recovery is completed at once",
+        ("recovery",),
+        40,
+        (
+            Edit(relay.recovery, "complete", "if now < proposal.due:", "if False:"),
+            Edit(relay.recovery, "any_due", "_proposal(tx, row).due <= now", "True"),
+        ),
+    ),
+    Bug(
+        "a recovery forgets what was sent",
+        ("fold", "once", "no fault of ours", "verbs", "reasons", "fsck"),
+        40,
+        (
+            Edit(
+                relay.recovery,
+                "complete",
+                "recovered=client.row.recovery,",
+                "recovered=client.row.recovery, next_sequence=1,",
+            ),
+        ),
     ),
     # --- the relayer
     Bug(

@@ -65,7 +65,7 @@ def _play(world: World) -> None:
             for wires in world.wires.values():
                 for wire in wires:
                     wire.memory.reachable = True
-            world.rotate(world.processes["zj"])
+            world.operators.rotate(world.processes["zj"])
         world.clock.now += _SECONDS
         for name, observer in world.observers.items():
             world.users.answer(name, list(observer.deferred), 1.0)

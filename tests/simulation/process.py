@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import event
 
 from relay.contract import Contract
+from relay.cosigning import Cosigning
 from relay.errors import Conflict, Reason, Unavailable
 from relay.light.checkpoint import Signer
 from relay.light.checkpoint_client import CHECKPOINT
@@ -28,6 +29,8 @@ from relay.node import Node, create
 from relay.relayer import Relayer
 from relay.signing import CheckpointSigner, HighWaterMark
 from relay.store import Store, Transaction
+from relay.store.cosignatures import AT_ONCE, Shown
+from relay.witness import Witness
 from tests.databases import share_statements, template
 from tests.simulation.cheap import signer
 from tests.simulation.fate import Act, Crash, Fate
@@ -112,6 +115,7 @@ class Process:
         contracts: Sequence[Contract],
         signed: Signed,
         tick_seconds: int,
+        shown: Shown = AT_ONCE,
     ) -> None:
         self.name = name
         self.role = role
@@ -123,7 +127,12 @@ class Process:
         self.contracts = {contract.port: contract for contract in contracts}
         self.signed = signed
         self.tick_seconds = tick_seconds
+        self.shown = shown
         self.node: Node | None = None
+        self.witness: Witness | None = None
+        """Its own, of another node's heads; while it runs."""
+        self.cosignings: list[Cosigning] = []
+        """Of its own heads, by others; while it runs."""
         self.relayers: list[Relayer] = []
         self.crashes = 0
         self.generation = 0
@@ -169,6 +178,7 @@ class Process:
                 contracts=self.contracts,
                 clock=self.clock,
                 tick_seconds=self.tick_seconds,
+                shown=self.shown,
             )
         except BaseException:
             store.close()
@@ -185,8 +195,9 @@ class Process:
         """Ends the process; what is on its disk stays."""
         if self.node is not None:
             self.node.close()
-        self.node = None
+        self.node = self.witness = None
         self.relayers = []
+        self.cosignings = []
 
     def crash(self) -> None:
         """Ends it as if it had been killed."""

@@ -38,6 +38,10 @@ _SPLIT = {
     *_CHANGED_SET,
 }
 """Between nodes one of which has signed two histories."""
+_EXPIRED = {R.CLIENT_EXPIRED, R.RECOVERY_PENDING, *_MOVED}
+"""Between nodes that were asleep for too long."""
+_UNWITNESSED = {R.WITNESS_MISSING}
+"""Heads that were not shown to those who must co-sign them."""
 _STRANGER = {
     R.MALFORMED,
     R.INVALID_PACKET,
@@ -74,15 +78,20 @@ class Reasons:
             self._honest |= _MOVED
         if options.drift_seconds or options.downtime_seconds:
             self._honest |= _AHEAD
+        if options.night:
+            self._honest |= _EXPIRED
         if options.rotation:
             self._honest |= _CHANGED_SET
+        self._stranger = _STRANGER | (_UNWITNESSED if options.witnessed else set())
         self._ahead = _AHEAD if options.drift_seconds else set()
         self.seen: Counter[str] = Counter()
 
     def refused(self, answer: Submission, name: str, stranger: bool, split: bool) -> None:
         """A chain's answer to a delivery. Raises Broken."""
         reason = Reason(answer.reason)
-        allowed = self._honest | (_STRANGER if stranger else set()) | (_SPLIT if split else set())
+        allowed = (
+            self._honest | (self._stranger if stranger else set()) | (_SPLIT if split else set())
+        )
         self.seen[f"{'stranger' if stranger else 'relayer'}: {reason}"] += 1
         if reason not in allowed | self._ahead:
             who = "a stranger" if stranger else "a relayer"

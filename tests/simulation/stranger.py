@@ -13,6 +13,7 @@ from random import Random
 
 from relay.chain import Delivery, Item, PacketStep, Step
 from relay.errors import LianqiaoError
+from relay.evidence import Evidence as Heads
 from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.steps import item_of, proven_path
 from tests.simulation.fate import Crash
@@ -64,6 +65,8 @@ class Stranger:
                         self._marks[f"stranger: {kind}"] += 1
                         self.submit(name, delivery)
         for (on, of), client_id in self._clients.items():
+            if of == self._options.witnessed and self._random.random() < self._options.own:
+                self._too_early(on, of, client_id)
             if self._random.random() < self._options.accuse:
                 self._accuse(on, of, client_id)
 
@@ -83,6 +86,21 @@ class Stranger:
             self._marks[f"accuse {err.reason}"] += 1
         except Crash:
             judge.crash()
+
+    def _too_early(self, on: str, of: str, client_id: str) -> None:
+        """A head that is signed and not shown yet: somebody inside hands it out."""
+        node = self._doors[of].process.node
+        if node is None:
+            return
+        try:
+            status = self._doors[on].client(client_id)
+            inside = Heads(node.store, node.tiles)
+            low, high = status.latest_height, node.head.size
+            headers = inside.headers(low, high, status.algorithm, status.witnesses)
+        except LianqiaoError:
+            return
+        self._marks["stranger: too early"] += 1
+        self.submit(on, Delivery(client_id, tuple(headers)))
 
     def submit(self, name: str, delivery: Delivery) -> None:
         """Submits as a stranger."""

@@ -21,22 +21,27 @@ from random import Random
 
 from relay.chain import Delivery, DeliveryResult, Outcome
 from relay.channel import Channel
-from relay.errors import LianqiaoError, Reason
-from relay.light.types import ClientState
+from relay.errors import LianqiaoError
+from relay.evidence import Evidence
+from relay.light.checkpoint import parse_body
+from relay.light.types import ClientState, Witness
 from relay.node import Node
 from relay.relayer import Relayer
+from relay.store.cosignatures import AT_ONCE
 from tests.simulation.contracts import Rally, Tally
 from tests.simulation.drain import Drain
 from tests.simulation.fate import Chance, Crash, Fate, Single
 from tests.simulation.fork import ALWAYS, Fork, twin_directory
 from tests.simulation.network import Door, Wire
+from tests.simulation.operators import Operators
 from tests.simulation.options import Edge, Options
-from tests.simulation.oracle import Broken, Observer
+from tests.simulation.oracle import Observer
 from tests.simulation.pairs import Pairs
-from tests.simulation.process import Process, memory_directory
+from tests.simulation.process import TYPES, Process, memory_directory
 from tests.simulation.reasons import Reasons
 from tests.simulation.stranger import Stranger
 from tests.simulation.users import Users
+from tests.simulation.witnesses import Witnesses
 
 START = 1_790_000_000
 
@@ -71,8 +76,12 @@ class World:
         """Process -> when it is started again."""
         self.parted: dict[tuple[str, str], int] = {}
         """(relayer's process, chain) -> when the way heals."""
-        self.backups: list[tuple[str, Path]] = []
         self.clients: dict[tuple[str, str], str] = {}
+        """(on, of) -> client id, of those that carry packets."""
+        self.bare: dict[tuple[str, str], str] = {}
+        """Those by which a witness knows whom it witnesses."""
+        self.witnesses = Witnesses(options, self.directory, self.fate, self._side)
+        self.operators = Operators(self)
         self.wires: dict[tuple[str, str], list[Wire]] = {}
         self.hasty = self.random.choice(options.nodes) if options.hasty else ""
         try:
@@ -90,16 +99,26 @@ class World:
             process.create()
             self.observers[name] = Observer(name, process.path, process.mark_path)
             self._start(process)
+        self._pin_witnessed()
         for edge in options.edges:
             self._connect(edge)
         for name in options.nodes:
             self._run_relayers(name)
-        self.pairs = Pairs(self.observers, self.clients, self.liars, self.hasty)
+        ends = {(on, client): of for on, of, client in self.all_clients}
+        self.pairs = Pairs(
+            self.observers, self.clients, ends, self.liars, self.hasty, self.witnesses
+        )
         self.users = Users(options, self.processes, self.clients, self.random, self.marks)
         self.stranger = Stranger(options, self.doors, self.clients, self.random, self.marks)
         self.reasons = Reasons(options)
 
     # --- making it
+
+    @property
+    def all_clients(self) -> Iterator[tuple[str, str, str]]:
+        """(on, of, client id) of every client."""
+        for (on, of), client_id in [*self.clients.items(), *self.bare.items()]:
+            yield on, of, client_id
 
     def _process(self, name: str, directory: Path) -> Process:
         return Process(
@@ -112,6 +131,7 @@ class World:
             contracts=[Tally(), Rally()],
             signed=self._signed,
             tick_seconds=self.options.tick_seconds,
+            shown=self.witnesses.shown if name == self.options.witnessed else AT_ONCE,
         )
 
     def _signed(self, process: Process, body: bytes) -> None:
@@ -121,18 +141,35 @@ class World:
         node = process.start()
         if process.name == self.hasty:
             node.channel = _HastyChannel(node.chain_id, node.clients, node.contracts)
+        self.witnesses.started(process, self.processes)
+
+    def _pin_witnessed(self) -> None:
+        """Each witness pins the node whose heads it co-signs."""
+        if self.witnesses.node:
+            node = self.node(self.witnesses.node)
+            shown = Evidence(node.store, node.tiles)
+            raw = shown.headers(0, node.head.size, self.options.algorithm)[-1]
+            for name in self.witnesses.names:
+                state = self._state(node.chain_id)
+                self.bare[name, node.chain_id] = self.node(name).create_client(state, raw)
+
+    def _state(self, of: str, witnesses: tuple[Witness, ...] = (), quorum: int = 0) -> ClientState:
+        return ClientState(
+            "checkpoint",
+            f"{of}/0",
+            algorithm=self.options.algorithm,
+            trusting_period=self.options.trusting_period,
+            witnesses=witnesses,
+            witness_quorum=quorum,
+        )
 
     def _connect(self, edge: Edge) -> None:
         ends = ((edge.near, edge.far), (edge.far, edge.near))
         for on, of in ends:
-            chain = self.doors[of]
-            anchor = chain.headers(0, chain.latest_height(), self.options.algorithm)[-1]
-            state = ClientState(
-                "checkpoint",
-                f"{of}/0",
-                algorithm=self.options.algorithm,
-                trusting_period=self.options.trusting_period,
-            )
+            self.cosign(self.processes[of])
+            chain, state = self.doors[of], self._state(of, *self.witnesses.required(of))
+            height = chain.latest_height()
+            anchor = chain.headers(0, height, state.algorithm, state.witnesses)[-1]
             self.clients[on, of] = self.node(on).create_client(state, anchor)
         for on, of in ends:
             self.node(on).register_counterparty(self.clients[on, of], self.clients[of, on])
@@ -161,8 +198,13 @@ class World:
                     lanes,
                     heads_needed=node.heads_needed,
                     submit_misbehaviour=node.submit_misbehaviour,
+                    client_types=TYPES,
+                    keep_evidence=self._kept,
                 )
                 process.relayers.append(relayer)
+
+    def _kept(self, chain_id: str, evidence: bytes) -> None:
+        self.marks["caught by a relayer"] += 1
 
     def _carried_by(self, name: str) -> Iterator[str]:
         for edge in self.options.edges:
@@ -207,7 +249,7 @@ class World:
         self.fate.enabled = True
         self.clock.now += self.random.randint(0, self.options.step_seconds)
         self._weather()
-        self._operators()
+        self.operators.act()
         self.users.want(self.clock.now)
         self.turn()
         self.stranger.act()
@@ -229,9 +271,15 @@ class World:
                     continue
                 with self.unanswered(process):
                     process.node.tick()
+                self.cosign(process)
                 for relayer in list(process.relayers):
                     for report in relayer.tick(process.clock()):
                         self.reasons.stopped(report, process.name, self._split(name, report))
+
+    def cosign(self, process: Process) -> None:
+        """A process asks its witnesses about what they have not co-signed yet."""
+        for cosigning in list(process.cosignings):
+            self.marks["cosigned"] += cosigning.tick(process.clock())
 
     def _split(self, name: str, report: object) -> bool:
         return self.pairs.is_split(name, report.client_id)  # type: ignore[attr-defined]
@@ -270,6 +318,9 @@ class World:
                     self.restart(name)
             if options.drift_seconds and random.random() < 0.1:
                 self.drift[name] = random.randint(-options.drift_seconds, options.drift_seconds)
+        for witness, asked in self.witnesses.wires.items():
+            for wire in asked:
+                wire.reachable = self.parted.get((wire.owner, witness), 0) <= now
         for way, wires in self.wires.items():
             if self.parted.get(way, 0) <= now and random.random() < options.partition:
                 self.parted[way] = now + random.randint(*options.partition_seconds)
@@ -299,54 +350,6 @@ class World:
             if process.node is None:
                 self.restart(name)
 
-    def _operators(self) -> None:
-        """Sets rotate, backups are made, and somebody tries to start a node on one."""
-        random, options = self.random, self.options
-        for name, process in self.processes.items():
-            running = process.node is not None and name not in self.forks
-            if random.random() < options.rotation and running:
-                self.rotate(process)
-            if random.random() < options.backup:
-                path = self.directory / f"{name}-{len(self.backups)}.backup"
-                self.backups.append((name, process.copy(path)))
-            for client_id, sequence in list(self.observers[name].deferred):
-                self.users.answer(name, [(client_id, sequence)], 0.2)
-        if self.backups and random.random() < options.stale:
-            self._start_on_backup(*random.choice(self.backups))
-
-    def rotate(self, process: Process) -> None:
-        """The next keys are put beside those in force, the node starts with both, then the set
-        is announced."""
-        process.stop()
-        announced = process.add_keys()
-        self.restart(process.name)
-        with self.alive(process), self.unanswered(process):
-            if process.node is not None:
-                process.node.announce_set(announced)
-                self.marks["rotation"] += 1
-
-    def _start_on_backup(self, name: str, path: Path) -> None:
-        """A node on a copy from before its last signature must refuse to start."""
-        process = self.processes[name]
-        observer = Observer(name, path, process.mark_path)
-        observer.look()
-        stored, signed = max(observer.bodies), max(self.observers[name].signed)
-        observer.close()
-        if stored >= signed:
-            return
-        process.stop()
-        self.marks["stale restore"] += 1
-        try:
-            with self.alive(process):
-                process.start(path)
-        except LianqiaoError as err:
-            if err.reason is not Reason.STALE_RESTORE:
-                raise Broken("stale restore", f"{name} refuses with {err.reason}") from err
-        else:
-            raise Broken("stale restore", f"{name} starts at size {stored} and has signed {signed}")
-        with self.alive(process):
-            self.restart(name)
-
     # --- two heads
 
     def _two_heads(self) -> None:
@@ -358,6 +361,8 @@ class World:
         for fork in self.forks.values():
             if random.random() < 0.3:
                 fork.grow(self.clients, random, self.clock.now)
+            if random.random() < 0.5:
+                self.cosign(fork.twin)
             if random.random() < 0.2:
                 self._show_twin(fork)
             if random.random() < 0.05:
@@ -370,23 +375,31 @@ class World:
         self.check()
         self.liars.add(name)
         self.forks[name] = Fork(process, twin, self.observers[name])
+        self.witnesses.started(twin, self.processes)
+        self.forks[name].grow(self.clients, self.random, self.clock.now)
         self.marks["two heads"] += 1
         for (_, remote), wires in self.wires.items():
             if remote == name and self.random.random() < 0.5:
                 for wire in wires:
                     wire.memory.inner = Door(twin, self)
 
+    def _side(self, name: str, body: bytes) -> int:
+        """See tests.simulation.witnesses.Side."""
+        fork, size = self.forks.get(name), parse_body(body).size
+        if fork is None or size <= fork.size:
+            return 0
+        return 1 if self.observers[name].signed.get(size) == body else 2
+
     def _show_twin(self, fork: Fork) -> None:
         """Somebody shows the second history to a counterparty that can be reached."""
         name = fork.process.name
-        judges = [on for on, of in self.clients if of == name]
-        judge = self.random.choice(judges)
-        client_id = self.clients[judge, name]
+        judges = [(on, client_id) for on, of, client_id in self.all_clients if of == name]
+        judge, client_id = self.random.choice(judges)
         door, twin = self.doors[judge], Door(fork.twin, self)
         try:
             status = door.client(client_id)
             headers = twin.headers(
-                status.latest_height, twin.latest_height(), self.options.algorithm
+                status.latest_height, twin.latest_height(), status.algorithm, status.witnesses
             )
         except LianqiaoError:
             return
@@ -397,7 +410,7 @@ class World:
         evidence = fork.conflict(self.options.algorithm)
         if evidence is None:
             return
-        for (on, of), client_id in self.clients.items():
+        for on, of, client_id in self.all_clients:
             judge = self.processes[on]
             if of != fork.process.name or judge.node is None:
                 continue
