@@ -106,6 +106,8 @@ def decode_validator(raw: bytes) -> Validator:
             )
     found = [(name, value) for name, (field, _) in _KINDS.items() if (value := key.data(field))]
     key.end()
+    if not 1 <= power <= MAX_TOTAL_POWER:
+        raise Malformed("a validator's power lies between 1 and (2^63 - 1) / 8")
     if len(found) != 1:
         raise Malformed("a validator has exactly one public key")
     validator = make_validator(*found[0], power)

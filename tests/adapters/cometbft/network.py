@@ -1,0 +1,152 @@
+"""A real network of CometBFT validators with the example application `kvstore`.
+
+The binary is `cometbft` of LIANQIAO_COMETBFT, of ~/.cache/lianqiao/bin, or of the path; without it
+the tests are skipped, visibly, and fail where LIANQIAO_NEVER_SKIP is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.cometbft.rpc import Endpoint
+
+INSTALL = "go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25"
+
+
+def binary() -> str:
+    """The path of the real program; skips the calling test where there is none."""
+    cached = Path.home() / ".cache/lianqiao/bin/cometbft"
+    for found in (os.environ.get("LIANQIAO_COMETBFT"), cached, shutil.which("cometbft")):
+        if found and Path(found).exists():
+            return str(found)
+    if os.environ.get("LIANQIAO_NEVER_SKIP"):
+        pytest.fail(f"no cometbft: {INSTALL}", pytrace=False)
+    pytest.skip(f"no cometbft: {INSTALL}", allow_module_level=True)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+class Network:
+    """Validators, each a process of its own, on loopback."""
+
+    def __init__(self, folder: Path, validators: int = 4, chain_id: str = "kv-chain") -> None:
+        self.chain_id = chain_id
+        self.homes = [folder / f"node{n}" for n in range(validators)]
+        program = binary()
+        command = [program, "testnet", "--v", str(validators), "--o", str(folder)]
+        subprocess.run(
+            [*command, "--populate-persistent-peers=false"], check=True, capture_output=True
+        )
+        self.rpc = [f"127.0.0.1:{free_port()}" for _ in self.homes]
+        p2p = [f"127.0.0.1:{free_port()}" for _ in self.homes]
+        ids = [
+            subprocess.run(
+                [program, "show-node-id", "--home", str(home)],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.split()[-1]
+            for home in self.homes
+        ]
+        peers = ",".join(f"{node}@{at}" for node, at in zip(ids, p2p, strict=True))
+        genesis = json.loads((self.homes[0] / "config/genesis.json").read_text())
+        genesis["chain_id"] = chain_id
+        for home, rpc, at in zip(self.homes, self.rpc, p2p, strict=True):
+            (home / "config/genesis.json").write_text(json.dumps(genesis))
+            _configure(home / "config/config.toml", rpc, at, peers)
+        self._processes: list[subprocess.Popen[bytes] | None] = [None] * validators
+        for number in range(validators):
+            self.start(number)
+        self.nodes = [Endpoint(rpc, seconds=20.0) for rpc in self.rpc]
+
+    def start(self, number: int) -> None:
+        """Starts a validator."""
+        home = self.homes[number]
+        with (home / "log").open("ab") as log:
+            self._processes[number] = subprocess.Popen(
+                [binary(), "start", "--home", str(home), "--proxy_app", "kvstore"],
+                stdout=log,
+                stderr=log,
+            )
+
+    def stop(self, number: int) -> None:
+        """Ends a validator."""
+        process = self._processes[number]
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+        self._processes[number] = None
+
+    def close(self) -> None:
+        """Ends all of them."""
+        for number in range(len(self._processes)):
+            self.stop(number)
+
+    def wait_height(self, height: int, number: int = 0, seconds: float = 90.0) -> int:
+        """Waits for a height; the newest one then."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                newest = self.nodes[number].status()[1]
+            except Exception:
+                newest = 0
+            if newest >= height:
+                return newest
+            time.sleep(0.1)
+        log = (self.homes[number] / "log").read_text()[-2000:]
+        raise AssertionError(f"no height {height} after {seconds} s: {log}")
+
+    def send(self, tx: bytes, number: int = 0) -> int:
+        """Has a transaction executed; the height of its block."""
+        encoded = b64encode(tx).decode()
+        result = self.nodes[number].call("broadcast_tx_commit", tx=encoded)
+        assert not result["check_tx"].get("code"), result
+        assert not result["tx_result"].get("code"), result
+        return int(result["height"])
+
+    def set_power(self, number: int, power: int) -> int:
+        """Changes a validator's power by a transaction of kvstore; its height."""
+        return self.send(f"val=ed25519!{self.key(number)['pub_key']['value']}!{power}".encode())
+
+    def key(self, number: int) -> Any:
+        """The private key file of a validator."""
+        return json.loads((self.homes[number] / "config/priv_validator_key.json").read_text())
+
+
+def _configure(path: Path, rpc: str, p2p: str, peers: str) -> None:
+    text = path.read_text()
+    changes = [
+        (r'(?m)^laddr = "tcp://[^"]*:26657"', f'laddr = "tcp://{rpc}"'),
+        (r'(?m)^laddr = "tcp://[^"]*:26656"', f'laddr = "tcp://{p2p}"'),
+        (r"(?m)^pprof_laddr = .*$", 'pprof_laddr = ""'),
+        (r"(?m)^persistent_peers = .*$", f'persistent_peers = "{peers}"'),
+        (r"(?m)^addr_book_strict = .*$", "addr_book_strict = false"),
+        (r"(?m)^allow_duplicate_ip = .*$", "allow_duplicate_ip = true"),
+        (r"(?m)^timeout_commit = .*$", 'timeout_commit = "100ms"'),
+        (r"(?m)^log_level = .*$", 'log_level = "error"'),
+    ]
+    for pattern, value in changes:
+        text, count = re.subn(pattern, value, text)
+        assert count == 1, pattern
+    path.write_text(text)

@@ -1,0 +1,434 @@
+"""Kinds of proof under a header: what they show, and every way in which they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.cometbft.light import CLIENT, ics23, proofs, proto, txproof
+from adapters.cometbft.light.block import BlockHeader, BlockId, decode_signed_header, header_hash
+from adapters.cometbft.light.ics23 import Existence, NonExistence
+from adapters.cometbft.light.ics23_ops import IAVL, InnerOp, LeafOp, apply_inner, apply_leaf
+from adapters.cometbft.light.txproof import Result, TxPlace
+from adapters.cometbft.light.validators import decode_validator
+from adapters.cometbft.source import _aunts
+from relay.errors import LianqiaoError, Malformed, Reason
+from relay.light import merkle
+from relay.light.membership import (
+    encode_membership_proof,
+    entry_hash,
+    journal_app_hash,
+    journal_root,
+)
+from relay.light.types import Claim, ClientState, ConsensusState
+from tests.adapters.cometbft.maker import STATE, block_header, decoded, raw_header
+
+FORM = (Reason.MALFORMED, Reason.LIMIT_EXCEEDED, Reason.UNSUPPORTED_VERSION)
+LEAF = LeafOp(1, 0, 1, 1, b"\0")
+IAVL_LEAF = LeafOp(1, 0, 1, 1, b"\0\2\2")
+
+
+def refused(call: Callable[[], object], *reasons: Reason) -> None:
+    with pytest.raises(LianqiaoError) as err:
+        call()
+    assert err.value.reason in reasons, err.value
+
+
+# --- journal
+
+
+CLAIMS = [Claim(b"path %d" % n, b"value %d" % n) for n in range(5)]
+ROWS = [entry_hash(c.path, c.value or b"") for c in CLAIMS]
+
+
+def node_of(leaves: Sequence[bytes]) -> merkle.Node:
+    return lambda level, index: merkle.root(leaves[index << level : (index + 1) << level])
+
+
+def journal_proof(indexes: Sequence[int]) -> bytes:
+    hashes = merkle.multi_proof(sorted(indexes), 5, node_of(ROWS))
+    return encode_membership_proof(indexes, hashes)
+
+
+def consensus(app_hash: bytes) -> ConsensusState:
+    return ConsensusState(77, 1, app_hash, *[bytes(32)] * 3)
+
+
+HEAD = consensus(journal_app_hash(5, merkle.root(ROWS)))
+
+
+def show(state: ClientState, head: ConsensusState, proof: bytes, claims: Sequence[Claim]) -> None:
+    CLIENT.verify_membership(state, head, proof, claims)
+
+
+def test_entries_of_a_journal_are_under_the_app_hash() -> None:
+    show(STATE, HEAD, journal_proof([1, 3]), [CLAIMS[1], CLAIMS[3]])
+    narrowed = CLIENT.narrow_membership(
+        STATE, HEAD, journal_proof([1, 3]), [CLAIMS[1], CLAIMS[3]], [1]
+    )
+    assert narrowed == journal_proof([3])
+    refused(
+        lambda: show(STATE, HEAD, journal_proof([1]), [replace(CLAIMS[1], value=None)]),
+        Reason.ABSENCE_NOT_PROVABLE,
+    )
+    refused(
+        lambda: show(STATE, HEAD, journal_proof([1]), [replace(CLAIMS[1], value=b"x")]),
+        Reason.INVALID_PROOF,
+    )
+
+
+@pytest.mark.parametrize("app_hash", [b"", bytes(8), bytes(32), bytes(39), bytes(40), bytes(41)])
+def test_app_hashes_that_are_no_journal(app_hash: bytes) -> None:
+    refused(lambda: journal_root(app_hash), Reason.INVALID_PROOF)
+    head = consensus(app_hash)
+    refused(lambda: show(STATE, head, journal_proof([1]), CLAIMS[1:2]), Reason.INVALID_PROOF)
+
+
+def test_the_size_is_part_of_what_is_signed() -> None:
+    for size in (4, 6, 2**63):
+        head = consensus(size.to_bytes(8, "big") + merkle.root(ROWS))
+        refused(lambda h=head: show(STATE, h, journal_proof([4]), CLAIMS[4:]), Reason.INVALID_PROOF)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"proof_kind": "rfc6962"}, {"proof_kind": "ics23"}, {"tree_hash": "sm3"}]
+)
+def test_the_kind_of_proof_is_pinned(fields: dict[str, str]) -> None:
+    state = replace(STATE, **fields)
+    reasons = (Reason.INVALID_PROOF, Reason.MALFORMED)
+    refused(lambda: show(state, HEAD, journal_proof([1]), CLAIMS[1:2]), *reasons)
+
+
+# --- ics23: a small store of our own making
+
+
+def leaf(key: bytes) -> bytes:
+    return apply_leaf(IAVL_LEAF, key, b"v" + key)
+
+
+def store(keys: Sequence[bytes]) -> tuple[bytes, dict[bytes, Existence]]:
+    """A tree of two or four leaves, as iavl builds it, and its proofs."""
+    paths: dict[bytes, list[InnerOp]] = {k: [] for k in keys}
+    groups = [([k], leaf(k)) for k in keys]
+    height = 1
+    while len(groups) > 1:
+        above = []
+        for at in range(0, len(groups), 2):
+            (left_keys, left), (right_keys, right) = groups[at], groups[at + 1]
+            head = bytes([height << 1, 4, 2]) + b" "
+            for key in left_keys:
+                paths[key].append(InnerOp(1, head, b" " + right))
+            for key in right_keys:
+                paths[key].append(InnerOp(1, head + left + b" "))
+            above.append((left_keys + right_keys, sha256(head + left + b" " + right).digest()))
+        groups, height = above, height + 1
+    proven = {k: Existence(k, b"v" + k, IAVL_LEAF, tuple(paths[k])) for k in keys}
+    return groups[0][1], proven
+
+
+KEYS = [b"b", b"d", b"f", b"h"]
+ROOT, PROVEN = store(KEYS)
+SIDE = sha256(b"other store").digest()
+STORE_PROOF = Existence(b"ibc", ROOT, LEAF, (InnerOp(1, b"\x01" + SIDE),))
+APP = apply_inner(STORE_PROOF.path[0], apply_leaf(LEAF, b"ibc", ROOT))
+COSMOS = replace(STATE, proof_kind="ics23")
+
+
+def cosmos(claims: Sequence[Claim], shown: Sequence[ics23.Proof], top: Any = STORE_PROOF) -> None:
+    raw = proofs.encode_store_proof(
+        ics23.encode_proof(top), [ics23.encode_proof(one) for one in shown]
+    )
+    show(COSMOS, consensus(APP), raw, claims)
+
+
+def present(key: bytes) -> Claim:
+    return Claim(key, b"v" + key)
+
+
+def absent(key: bytes, left: bytes | None, right: bytes | None) -> NonExistence:
+    return NonExistence(key, PROVEN[left] if left else None, PROVEN[right] if right else None)
+
+
+def test_presence_and_absence_in_a_store() -> None:
+    cosmos([present(b"b"), present(b"h")], [PROVEN[b"b"], PROVEN[b"h"]])
+    for key, left, right in (
+        (b"a", None, b"b"),
+        (b"c", b"b", b"d"),
+        (b"e", b"d", b"f"),
+        (b"z", b"h", None),
+    ):
+        cosmos([Claim(key, None)], [absent(key, left, right)])
+    two = [present(b"b"), Claim(b"c", None)]
+    shown = [PROVEN[b"b"], absent(b"c", b"b", b"d")]
+    raw = proofs.encode_store_proof(
+        ics23.encode_proof(STORE_PROOF), [ics23.encode_proof(p) for p in shown]
+    )
+    narrowed = CLIENT.narrow_membership(COSMOS, consensus(APP), raw, two, [1])
+    show(COSMOS, consensus(APP), narrowed, two[1:])
+
+
+@pytest.mark.parametrize(
+    ("key", "left", "right"),
+    [
+        (b"b", b"b", b"d"),  # it is there
+        (b"b", None, b"b"),
+        (b"c", b"d", b"f"),  # left of both
+        (b"g", b"b", b"d"),  # right of both
+        (b"c", b"b", b"f"),  # room between them
+        (b"c", b"b", b"h"),
+        (b"c", None, b"d"),  # not the leftmost
+        (b"c", b"b", None),  # not the rightmost
+        (b"c", None, None),
+        (b"c", b"d", b"b"),  # turned round
+        (b"z", b"f", None),
+        (b"a", None, b"d"),
+    ],
+)
+def test_absences_that_are_forged(key: bytes, left: bytes | None, right: bytes | None) -> None:
+    refused(lambda: cosmos([Claim(key, None)], [absent(key, left, right)]), Reason.INVALID_PROOF)
+
+
+def test_an_absence_for_another_key_and_from_two_trees() -> None:
+    shown = absent(b"c", b"b", b"d")
+    refused(lambda: cosmos([Claim(b"cc", None)], [shown]), Reason.INVALID_PROOF)
+    root, other = store([b"a", b"d"])
+    mixed = replace(shown, right=other[b"d"])
+    assert root != ROOT
+    refused(lambda: cosmos([Claim(b"c", None)], [mixed]), Reason.INVALID_PROOF)
+    refused(lambda: cosmos([Claim(b"c", None)], [PROVEN[b"b"]]), Reason.INVALID_PROOF)
+    refused(lambda: cosmos([present(b"b")], [shown]), Reason.INVALID_PROOF)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda p: replace(p, value=b"x"),
+        lambda p: replace(p, leaf=None),
+        lambda p: replace(p, leaf=replace(IAVL_LEAF, prefix=b"\0\1\2")),
+        lambda p: replace(p, leaf=replace(IAVL_LEAF, prefix=b"")),
+        lambda p: replace(p, leaf=replace(IAVL_LEAF, hash=2)),
+        lambda p: replace(p, leaf=replace(IAVL_LEAF, prehash_value=0)),
+        lambda p: replace(p, leaf=replace(IAVL_LEAF, length=0)),
+        lambda p: replace(p, path=p.path[:1]),
+        lambda p: replace(p, path=p.path + p.path),
+        lambda p: replace(p, path=p.path[:1] * 129),
+        lambda p: replace(p, path=(replace(p.path[0], hash=0), *p.path[1:])),
+        lambda p: replace(p, path=(replace(p.path[0], prefix=b"\0\4\2 "), *p.path[1:])),
+        lambda p: replace(p, path=(replace(p.path[0], prefix=b"\3\4\2 "), *p.path[1:])),
+        lambda p: replace(p, path=(replace(p.path[0], prefix=b"\2\4 "), *p.path[1:])),
+        lambda p: replace(p, path=(replace(p.path[0], suffix=p.path[0].suffix[1:]), *p.path[1:])),
+        lambda p: replace(p, path=(replace(p.path[0], prefix=b"\2\4\2 x"), *p.path[1:])),
+    ],
+)
+def test_presences_that_are_forged(change: Callable[[Existence], Existence]) -> None:
+    refused(lambda: cosmos([present(b"b")], [change(PROVEN[b"b"])]), Reason.INVALID_PROOF)
+
+
+def test_rules_hold_whatever_root_a_forger_reaches() -> None:
+    """Proofs that lead to their own root: what refuses them is the rule and not the root."""
+    low = replace(PROVEN[b"b"].path[1], prefix=b"\2\4\2 ")  # height 1 at layer 2
+    for forged in (
+        replace(PROVEN[b"b"], path=(PROVEN[b"b"].path[0], low)),
+        replace(PROVEN[b"b"], leaf=replace(IAVL_LEAF, prefix=b"\0\4\4\4")),
+        replace(PROVEN[b"b"], path=(InnerOp(1, b"\0\0\0\0\0"),)),
+        replace(PROVEN[b"b"], path=(InnerOp(1, b"\2\4\2 ", b" " * 32),)),
+        replace(PROVEN[b"b"], path=(InnerOp(2, b"\2\4\2 "),)),
+    ):
+        root = ics23.calculate(forged)
+        refused(
+            lambda p=forged, r=root: ics23.verify_existence(p, IAVL, r, b"b", b"vb"),
+            Reason.INVALID_PROOF,
+        )
+
+
+@pytest.mark.parametrize(
+    "top",
+    [
+        replace(STORE_PROOF, key=b"bank"),
+        replace(STORE_PROOF, value=bytes(32)),
+        replace(STORE_PROOF, path=()),
+        replace(STORE_PROOF, path=(InnerOp(1, b"\x01" + SIDE[::-1]),)),
+        NonExistence(b"ibc", STORE_PROOF, None),
+    ],
+)
+def test_stores_that_are_another(top: ics23.Proof) -> None:
+    refused(lambda: cosmos([present(b"b")], [PROVEN[b"b"]], top), Reason.INVALID_PROOF)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        InnerOp(1, b"\x02" + SIDE),
+        InnerOp(1, b"\x01", SIDE * 2),
+        InnerOp(1, b"\x01" + SIDE, SIDE),
+        InnerOp(1, b"\x01"),
+    ],
+)
+def test_the_tree_of_stores_has_no_other_nodes(op: InnerOp) -> None:
+    top = replace(STORE_PROOF, path=(op,))
+    app = apply_inner(op, apply_leaf(LEAF, b"ibc", ROOT))
+    raw = proofs.encode_store_proof(ics23.encode_proof(top), [ics23.encode_proof(PROVEN[b"b"])])
+    refused(lambda: show(COSMOS, consensus(app), raw, [present(b"b")]), Reason.INVALID_PROOF)
+
+
+def test_one_proof_for_each_claim() -> None:
+    for claims, shown in (([], []), ([present(b"b")], []), ([], [PROVEN[b"b"]])):
+        refused(lambda c=claims, s=shown: cosmos(c, s), Reason.INVALID_PROOF)
+
+
+def test_batches_and_compressed_proofs_are_refused() -> None:
+    for field in (3, 4):
+        raw = proto.message(field, proto.message(1, b""))
+        refused(lambda r=raw: ics23.decode_proof(r), Reason.MALFORMED)
+    both = ics23.encode_proof(PROVEN[b"b"]) + ics23.encode_proof(absent(b"c", b"b", b"d"))
+    refused(lambda: ics23.decode_proof(both), Reason.MALFORMED)
+
+
+# --- transactions
+
+
+TXS = [b"tx %d" % n for n in range(5)]
+RESULTS = [Result(n % 2, b"out", 9, n) for n in range(5)]
+TX_LEAVES = [merkle.leaf_hash(sha256(tx).digest()) for tx in TXS]
+RESULT_LEAVES = [merkle.leaf_hash(txproof.encode_result(r)) for r in RESULTS]
+LOWER = block_header(8, "abcd", data_hash=merkle.root(TX_LEAVES))
+UPPER = block_header(
+    9,
+    "abcd",
+    last_block_id=BlockId(header_hash(LOWER), 1, bytes(31) + b"\1"),
+    last_results_hash=merkle.root(RESULT_LEAVES),
+)
+TX = replace(STATE, proof_kind="tx")
+
+
+def place(index: int) -> TxPlace:
+    return TxPlace(index, 5, _aunts(TX_LEAVES, index), _aunts(RESULT_LEAVES, index))
+
+
+def tx_claim(index: int) -> Claim:
+    return Claim(sha256(TXS[index]).digest(), txproof.encode_result(RESULTS[index]))
+
+
+def show_tx(
+    claims: Sequence[Claim],
+    places: Sequence[TxPlace],
+    upper: BlockHeader = UPPER,
+    lower: BlockHeader = LOWER,
+) -> None:
+    head = replace(consensus(b""), header_hash=header_hash(UPPER))
+    show(TX, head, txproof.encode_tx_proof(upper, lower, places), claims)
+
+
+def test_transactions_and_their_results() -> None:
+    for index in range(5):
+        show_tx([tx_claim(index)], [place(index)])
+    show_tx([tx_claim(4), tx_claim(0)], [place(4), place(0)])
+    raw = txproof.encode_tx_proof(UPPER, LOWER, [place(4), place(0)])
+    head = replace(consensus(b""), header_hash=header_hash(UPPER))
+    narrowed = CLIENT.narrow_membership(TX, head, raw, [tx_claim(4), tx_claim(0)], [1])
+    show(TX, head, narrowed, [tx_claim(0)])
+
+
+def test_transactions_that_are_not_so() -> None:
+    claim, at = tx_claim(1), place(1)
+    failed = txproof.encode_result(replace(RESULTS[1], code=0))
+    for claims, places in (
+        ([replace(claim, value=failed)], [at]),
+        ([replace(claim, path=bytes(32))], [at]),
+        ([replace(claim, path=TXS[1])], [at]),
+        ([claim], [place(2)]),
+        ([claim], [replace(at, index=2)]),
+        ([claim], [replace(at, total=4)]),
+        ([claim], [replace(at, aunts=at.aunts[:-1])]),
+        ([claim], [replace(at, result_aunts=at.aunts)]),
+        ([claim], [at, at]),
+        ([claim, claim], [at]),
+        ([], []),
+    ):
+        refused(lambda c=claims, p=places: show_tx(c, p), Reason.INVALID_PROOF)
+    other = replace(LOWER, app_hash=b"x")
+    refused(lambda: show_tx([claim], [at], lower=other), Reason.INVALID_PROOF)
+    refused(lambda: show_tx([claim], [at], upper=other), Reason.INVALID_PROOF)
+    refused(lambda: show_tx([replace(claim, value=None)], [at]), Reason.ABSENCE_NOT_PROVABLE)
+    noise = (claim.value or b"") + proto.data(4, b"info")
+    refused(lambda: show_tx([replace(claim, value=noise)], [at]), Reason.MALFORMED)
+
+
+# --- any bytes
+
+
+DECODERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "header": (CLIENT.decode_header, raw_header(3, "abc", trusted="abd")),
+    "signed header": (decode_signed_header, b""),
+    "validator": (decode_validator, proto.message(1, proto.data(1, bytes(32))) + b"\x10\x0a"),
+    "ics23": (ics23.decode_proof, ics23.encode_proof(absent(b"c", b"b", b"d"))),
+    "store": (proofs.decode_store_proof, proofs.encode_store_proof(b"x", [b"y"])),
+    "tx": (txproof.decode_tx_proof, txproof.encode_tx_proof(UPPER, LOWER, [place(1)])),
+    "result": (txproof.decode_result, txproof.encode_result(RESULTS[3])),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@given(data=st.data())
+def test_any_bytes_decode_or_are_malformed(name: str, data: st.DataObject) -> None:
+    decode, good = DECODERS[name]
+    raw = data.draw(st.one_of(st.binary(max_size=300), _changed(good)))
+    try:
+        decode(raw)
+    except Malformed as error:
+        if error.reason not in FORM:
+            raise
+
+
+def _changed(good: bytes) -> st.SearchStrategy[bytes]:
+    at = st.integers(0, max(len(good) - 1, 0))
+    return st.tuples(at, st.binary(max_size=3), st.integers(0, 4)).map(
+        lambda t: good[: t[0]] + t[1] + good[t[0] + t[2] :]
+    )
+
+
+@pytest.mark.parametrize("name", [n for n, (_, good) in DECODERS.items() if good])
+def test_every_shorter_and_longer_form_is_refused(name: str) -> None:
+    decode, good = DECODERS[name]
+    decode(good)
+    for length in range(len(good)):
+        if name == "result":
+            break  # each of its fields may be left out, so a shorter form is another result
+        refused(lambda n=length: decode(good[:n]), *FORM)
+    for tail in (b"\0", b"\x0a\0", b"\xff"):
+        refused(lambda t=tail: decode(good + t), *FORM)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x80\x00",  # a key that is not minimal
+        b"\x08\x80\x00",  # a value that is not
+        b"\x08" + b"\xff" * 10,  # more than 64 bits
+        b"\x08\x01\x08\x01",  # twice
+        b"\x0a\x05abc",  # cut off
+        b"\x0d\x00\x00\x00\x00",  # fixed32
+        b"\x0b\x0c",  # groups
+        b"\x10\x01\x08\x01",  # out of order: refused by whoever encodes again
+    ],
+)
+def test_protobuf_that_is_not_in_its_one_encoding(raw: bytes) -> None:
+    refused(lambda: txproof.decode_result(raw), Reason.MALFORMED)
+
+
+def test_a_header_that_is_decoded_is_encoded_to_the_same_bytes() -> None:
+    raw = raw_header(3, "abc", trusted="abd", signers="ab")
+    assert CLIENT.encode_header(decoded(raw)) == raw
+
+
+def test_absence_is_refused_where_the_pinned_kind_is_a_log() -> None:
+    from relay.light.types import absence_provable
+
+    assert absence_provable(CLIENT, COSMOS)
+    assert not absence_provable(CLIENT, STATE)
