@@ -86,6 +86,8 @@ class Collector:
 def chosen(options: argparse.Namespace) -> list[Mutant]:
     """The mutants of this run: all, those of some files, or every n-th."""
     found = [m for path in targets() for m in mutants_of(path)]
+    if not options.edges:
+        found = [m for m in found if m.kind != "edge"]
     if options.only:
         found = [m for m in found if any(part in m.name for part in options.only)]
     return found[options.seed % options.every :: options.every]
@@ -102,6 +104,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="mutants whose name holds one of these")
     parser.add_argument("--every", type=int, default=1, help="every n-th mutant (a sample)")
     parser.add_argument("--seed", type=int, default=0, help="where the sample starts")
+    parser.add_argument("--edges", action="store_true", help="move bounds by one as well")
     parser.add_argument("--children", type=int, default=2, help="mutants at once")
     parser.add_argument("--seconds", type=float, default=60, help="of tests for one mutant")
     parser.add_argument("--all", action="store_true", help="show who noticed each")

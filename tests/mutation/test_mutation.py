@@ -1,4 +1,4 @@
-"""The tool itself: its mutants compile, its names are stable, and it tells noticed from survived."""
+"""The tool itself: mutants compile, names are stable, noticed and survived are told apart."""
 
 from __future__ import annotations
 
