@@ -46,7 +46,7 @@ PURE_STDLIB = {
     "importlib",
     "fractions",
 }
-CRYPTO = {"cryptography", "ed25519_zebra"}
+CRYPTO = {"cryptography", "ed25519_zebra", "coincurve", "sha3"}
 
 
 def _module(path: Path) -> str:

@@ -1,0 +1,1 @@
+"""EVM consortium chains: Besu and GoQuorum (README.md)."""
