@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from relay.errors import Exhausted, Invalid, Reason, Refused
+from relay.disk import replace_file, writing
+from relay.errors import Invalid, Reason, Refused
 from relay.light.checkpoint import Signer, parse_body, sign_body, sign_bytes
 from relay.light.keys import verify
 from relay.light.note import (
@@ -98,30 +98,16 @@ class HighWaterMark:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Holds the mark for one process, and tells of a disk that cannot be written."""
-        try:
-            with self._path.with_name(self._path.name + ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-        except OSError as err:
-            raise Exhausted(
-                Reason.LIMIT_EXCEEDED,
-                f"the high-water mark {self._path} cannot be written: {err.strerror}",
-                hint="free disk space, or make its directory writable; what is committed stays, "
-                "and is signed then",
-            ) from err
+        kept = "what is committed stays, and is signed then"
+        with (
+            writing(f"the high-water mark {self._path}", kept),
+            self._path.with_name(self._path.name + ".lock").open("a") as lock,
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _write(self, value: dict[str, int | str]) -> None:
-        temporary = self._path.with_suffix(".new")
-        with temporary.open("w") as file:
-            file.write(json.dumps(value))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # the new name itself is not on the disk before
-        finally:
-            os.close(directory)
+        replace_file(self._path, json.dumps(value).encode())
 
 
 class CheckpointSigner:

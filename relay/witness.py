@@ -28,7 +28,6 @@ not be forgotten lies with the key and is not part of the database's backup.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ from pathlib import Path
 import structlog
 
 from relay.clients import Client
+from relay.disk import replace_file, writing
 from relay.errors import Invalid, LianqiaoError, NotFound, Reason, Refused
 from relay.light.checkpoint import Signer, cosign_body, parse_body
 from relay.light.checkpoint_client import CHECKPOINT, make_header, select_signatures
@@ -206,7 +206,7 @@ class SeenHeads:
         return header
 
     def save(self, origin: str, header: Header) -> None:
-        """Durable when it returns."""
+        """Durable when it returns. Raises Exhausted(LIMIT_EXCEEDED)."""
         raw = CHECKPOINT.encode_header(replace(header, link=(), link_height=0, cosignatures=()))
         kept = {
             "origin": origin,
@@ -222,19 +222,9 @@ class SeenHeads:
         self._write(self._path(origin, "evidence"), evidence)
 
     def _write(self, path: Path, raw: bytes) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".new")
-        with temporary.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        # The new name itself must outlive a power cut, not only what is under it.
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with writing(f"what this witness has signed, {path},", "it has not signed"):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_file(path, raw)
 
 
 def _unreadable(path: Path) -> Refused:

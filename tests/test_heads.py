@@ -235,7 +235,7 @@ def test_a_mark_that_cannot_be_written_lets_no_signature_leave(
         raise OSError(28, "No space left on device")
 
     if when == "write":
-        monkeypatch.setattr("relay.signing.os.fsync", full)
+        monkeypatch.setattr("relay.disk.os.fsync", full)
     else:
         monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(LianqiaoError) as err:

@@ -13,12 +13,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from relay.cli import output
+from relay.cli.clock import MAX_STEP, Clock
 from relay.cli.options import ConfigFile
 from relay.errors import LianqiaoError, Malformed, Reason
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 10.0
+REPEAT_TURNS = 120
+"""Turns that failed for the same reason until it is told again."""
+OLD_HEAD = 7 * 86_400
 WITNESS_TIMEOUT_SECONDS = 10.0
 
 
@@ -42,21 +46,22 @@ def serve(config: ConfigFile) -> None:
     from relay.config import load
     from relay.registry import engines
 
-    loaded = load(config)
+    loaded, clock = load(config), Clock(wall_clock)
     engine = engines().named(loaded.engine)
     with only_process(loaded), ExitStack() as stack:
+        _hold(loaded, stack)
         node = open_node(loaded, clock)
         stack.callback(node.close)
         stores, lanes = _stores(loaded), _lanes(loaded)
         stores["witness"] = open_witness(loaded, node)
         configure_logs(loaded.log)
         _warn(loaded)
-        _run(loaded, node, engine, stack, stores, lanes)
+        _check_age(node, clock)
+        _run(loaded, node, engine, stack, clock, stores, lanes)
 
 
-def clock() -> int:
-    """The machine's clock, integer seconds since 1970 UTC."""
-    return int(time.time())
+wall_clock = time.time
+"""The machine's clock, the one place where the program reads it."""
 
 
 def _warn(config: Config) -> None:
@@ -74,11 +79,38 @@ def _warn(config: Config) -> None:
     )
 
 
+def _hold(config: Config, stack: ExitStack) -> None:
+    """What one process alone may write, whatever database it shares with others."""
+    from relay.disk import held
+
+    if config.vault is not None:
+        stack.enter_context(held(config.vault.directory, "the vault"))
+    if config.witness is not None:
+        stack.enter_context(held(config.witness_folder, "what this witness has signed,"))
+
+
+def _check_age(node: Node, clock: Clock) -> None:
+    """A clock that is wrong from the start does not show by itself; its distance from the last
+    head may."""
+    age = clock() - node.head.time
+    if age > OLD_HEAD:
+        output.note(
+            f"warning: the newest head is {age // 86_400} days old. If this machine's clock is "
+            "wrong, stop now: a time that was signed once is never taken back."
+        )
+    elif age < -MAX_STEP:
+        output.note(
+            f"warning: the clock is {-age} s behind the newest head. New heads repeat its time "
+            "until the clock has come to it; if the clock is wrong, set it right."
+        )
+
+
 def _run(
     config: Config,
     node: Node,
     engine: Callable[..., Any],
     stack: ExitStack,
+    clock: Clock,
     stores: dict[str, Any],
     lanes: Lanes | None,
 ) -> None:
@@ -86,10 +118,10 @@ def _run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if lanes is not None:
-        _start_lanes(config, node, lanes, stop, stack)
+        _start_lanes(config, node, lanes, stop, stack, clock)
         stores = {**stores, "lanes": lanes, "remote": lanes.remote}
     if config.witnesses:
-        stores = {**stores, "witnesses": _start_cosigning(config, node, stop, stack)}
+        stores = {**stores, "witnesses": _start_cosigning(config, node, stop, stack, clock)}
     server = engine(
         node,
         listen=config.listen,
@@ -109,12 +141,19 @@ def _tick(node: Node, stop: threading.Event) -> None:
     """Keeps the head young until `stop`. A disk that is full now may have room later."""
     import structlog
 
-    log = structlog.get_logger("lianqiao.serve")
+    log, told, quiet = structlog.get_logger("lianqiao.serve"), "", 0
     while not stop.wait(POLL_SECONDS):
         try:
             node.tick()
         except LianqiaoError as error:
-            log.error("tick", reason=str(error.reason), detail=error.detail)
+            if error.reason != told or quiet >= REPEAT_TURNS:
+                log.error("tick", reason=str(error.reason), detail=error.detail, hint=error.hint)
+                told, quiet = error.reason, 0
+            quiet += 1
+        else:
+            if told:
+                log.info("tick", recovered=str(told))
+            told = ""
     log.info("stopping")
 
 
@@ -142,7 +181,12 @@ def _keep_evidence(directory: Path, chain_id: str, evidence: bytes) -> None:
 
 
 def _start_lanes(
-    config: Config, node: Node, lanes: Lanes, stop: threading.Event, stack: ExitStack
+    config: Config,
+    node: Node,
+    lanes: Lanes,
+    stop: threading.Event,
+    stack: ExitStack,
+    clock: Clock,
 ) -> None:
     from relay.local import LocalChain
     from relay.relayer import Relayer
@@ -172,7 +216,7 @@ def _start_lanes(
 
 
 def _start_cosigning(
-    config: Config, node: Node, stop: threading.Event, stack: ExitStack
+    config: Config, node: Node, stop: threading.Event, stack: ExitStack, clock: Clock
 ) -> Callable[[], list[WitnessView]]:
     """A thread for each witness, so that none waits for another; tells how it stands with them."""
     from relay.client import connect
@@ -243,9 +287,27 @@ def configure_logs(config: LogConfig) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(config.level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Forgiving(sys.stderr))),
         cache_logger_on_first_use=True,
     )
+
+
+class Forgiving:
+    """Standard error, without its mistakes: what a full disk does to the log is no reason for a
+    node to stop."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """See TextIO."""
+        with suppress(OSError, ValueError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        """See TextIO."""
+        with suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def places_only(_logger: Any, _method: str, entry: Any) -> Any:

@@ -19,22 +19,25 @@ class Nonces:
     """The nonces of the last minutes. Safe to call from several threads."""
 
     def __init__(self, started: int, limit: int = MAX_NONCES) -> None:
-        self._started = started
         self._limit = limit
         self._lock = threading.Lock()
         self._seen: set[tuple[str, bytes]] = set()
         self._by_time: list[tuple[int, str, bytes]] = []
+        self._forgotten = started
+        """Of what was signed before, no nonce is remembered any more."""
 
     def use(self, institution: str, nonce: bytes, time: int, now: int) -> None:
         """Takes a nonce. Raises Denied(UNAUTHENTICATED) where it was taken or is out of time,
         Exhausted(LIMIT_EXCEEDED) where there is no room to remember it."""
-        if abs(time - now) > MAX_AGE or time < self._started:
+        # A clock that was set back must not make good again what was forgotten before.
+        if abs(time - now) > MAX_AGE or time < self._forgotten:
             raise Denied(
                 Reason.UNAUTHENTICATED,
                 "it was signed too long ago, or in the future",
                 hint=f"sign again; the clocks may differ by {MAX_AGE} seconds",
             )
         with self._lock:
+            self._forgotten = max(self._forgotten, now - MAX_AGE)
             while self._by_time and self._by_time[0][0] < now - MAX_AGE:
                 _, *gone = heapq.heappop(self._by_time)
                 self._seen.discard((gone[0], gone[1]))

@@ -23,6 +23,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -30,6 +31,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from relay.canonical import Json, decode, encode
+from relay.disk import writing
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.record.parts import SALT_BYTES
 from relay.record.seal import Entropy, VaultKeys, corrupt
@@ -110,7 +112,8 @@ class AuditStore:
     def append(self, accesses: Sequence[Access]) -> list[Entry]:
         """Writes entries durably, each with a fresh salt, and returns them in order.
 
-        Raises Malformed for a text or time out of its bounds; then nothing is written.
+        Raises Malformed for a text or time out of its bounds; then nothing is written. Raises
+        Exhausted(LIMIT_EXCEEDED) where the disk refuses.
         """
         for access in accesses:
             _check(access)
@@ -118,18 +121,18 @@ class AuditStore:
         months: dict[str, list[Entry]] = {}
         for entry in entries:
             months.setdefault(_month(entry.access.time), []).append(entry)
-        with self._lock:
+        with self._lock, writing("the audit log", "the access did not take place"):
             for month, found in months.items():
                 first, size = self._counts.get(month, 0), self._sizes.get(month, 0)
                 lines = [self._line(month, first + i, e) for i, e in enumerate(found)]
                 path = self._directory / f"{month}.log"
-                with open(path, "ab", opener=_private) as file:
-                    # What a write that failed (a full disk) has left would push every later line
-                    # out of the place it is sealed for.
-                    file.truncate(size)
-                    file.write(b"".join(lines))
-                    file.flush()
-                    os.fsync(file.fileno())
+                try:
+                    _append(path, size, b"".join(lines))
+                except OSError:
+                    # What was written may be whole, and nobody was told of it.
+                    with suppress(OSError):
+                        os.truncate(path, size)
+                    raise
                 self._counts[month] = first + len(lines)
                 self._sizes[month] = size + sum(map(len, lines))
         return entries
@@ -227,6 +230,16 @@ def _bound(month: str, number: int) -> bytes:
 
 def _month(time: int) -> str:
     return datetime.fromtimestamp(time + CHINA, UTC).strftime("%Y-%m")
+
+
+def _append(path: Path, size: int, raw: bytes) -> None:
+    with open(path, "ab", opener=_private) as file:
+        # What a write that failed (a full disk) has left would push every later line out of the
+        # place it is sealed for.
+        file.truncate(size)
+        file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _private(path: str, flags: int) -> int:

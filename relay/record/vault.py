@@ -26,9 +26,11 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from relay.errors import LianqiaoError, NotFound, Reason, Refused
+from relay.disk import flush_path, writing
+from relay.errors import Exhausted, LianqiaoError, NotFound, Reason, Refused
 from relay.record.parts import commit
 from relay.record.seal import Entropy, VaultKeys
 from relay.record.sealed import Description, KeptRecord, Sealer
@@ -59,7 +61,7 @@ class Vault:
         """Keeps a batch, durably. A record that is there already is left as it is.
 
         The parts must make the commitment. Raises Refused(RECORD_ERASED) where one of them was
-        erased; nothing is written then.
+        erased, Exhausted(LIMIT_EXCEEDED) where the disk refuses; nothing is kept then.
         """
         with self._lock:
             fresh = {}
@@ -71,19 +73,28 @@ class Vault:
                     raise _was_erased(record.commitment)
                 if not self._sealed(record.commitment).exists():
                     fresh[record.commitment] = record
-            written = [(self._write(record), record) for record in fresh.values()]
-            for temporary, _ in written:
-                _flush(temporary)
-            self._list(list(fresh.values()))
-            for temporary, record in written:
-                temporary.replace(self._sealed(record.commitment))
-            for directory in {temporary.parent for temporary, _ in written}:
-                _flush(directory)
+            try:
+                with writing("the vault"):
+                    self._keep(list(fresh.values()))
+            except Exhausted:
+                for record in fresh.values():
+                    with suppress(OSError):  # a disk that is full has room again by this
+                        self._temporary(record.commitment).unlink(missing_ok=True)
+                raise
+
+    def _keep(self, records: Sequence[KeptRecord]) -> None:
+        written = [(self._write(record), record) for record in records]
+        for temporary, _ in written:
+            flush_path(temporary)
+        self._list(records)
+        for temporary, record in written:
+            temporary.replace(self._sealed(record.commitment))
+        for directory in {temporary.parent for temporary, _ in written}:
+            flush_path(directory)
 
     def _write(self, record: KeptRecord) -> Path:
-        path = self._sealed(record.commitment)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        temporary = path.with_suffix(".new")
+        temporary = self._temporary(record.commitment)
+        temporary.parent.mkdir(mode=0o700, exist_ok=True)
         with open(temporary, "wb", opener=_private) as file:
             file.write(self._sealer.encode(record, self._patients(record)))
         return temporary
@@ -100,8 +111,8 @@ class Vault:
                 file.write(b"".join(entries))
                 file.flush()
                 os.fsync(file.fileno())
-        _flush(self._directory / "patients")
-        _flush(self._directory / "records")
+        flush_path(self._directory / "patients")
+        flush_path(self._directory / "records")
 
     def _patients(self, record: KeptRecord) -> list[bytes]:
         named = {(record.patient.scheme, record.patient.value), *record.identifiers}
@@ -112,7 +123,7 @@ class Vault:
 
         Raises NotFound(RECORD_NOT_FOUND).
         """
-        with self._lock:
+        with self._lock, writing("the vault", "erase it again"):
             path, mark = self._sealed(commitment), self._erased(commitment)
             if not path.exists():
                 if mark.exists():
@@ -128,7 +139,7 @@ class Vault:
                 file.flush()
                 os.fsync(file.fileno())
             path.unlink()
-            _flush(path.parent)
+            flush_path(path.parent)
             self._unlist(commitment, patients)
 
     def _unlist(self, commitment: bytes, patients: Sequence[bytes]) -> None:
@@ -139,9 +150,9 @@ class Vault:
             temporary = path.with_suffix(".new")
             with open(temporary, "wb", opener=_private) as file:
                 file.write(b"".join(left))
-            _flush(temporary)
+            flush_path(temporary)
             temporary.replace(path)
-        _flush(self._directory / "patients")
+        flush_path(self._directory / "patients")
 
     # --- reading
 
@@ -190,6 +201,9 @@ class Vault:
         name = commitment.hex()
         return self._directory / "records" / name[:2] / f"{name}.sealed"
 
+    def _temporary(self, commitment: bytes) -> Path:
+        return self._sealed(commitment).with_suffix(".new")
+
     def _erased(self, commitment: bytes) -> Path:
         return self._sealed(commitment).with_suffix(".erased")
 
@@ -205,15 +219,6 @@ def _entries(path: Path) -> Iterator[bytes]:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _flush(path: Path) -> None:
-    """Puts a file's bytes, or a directory's names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unknown(commitment: bytes) -> NotFound:

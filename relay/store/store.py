@@ -229,7 +229,11 @@ def _storage_error(err: DBAPIError) -> Exception:
             hint="the node goes on when it is back; nothing was half-written",
         )
     full = isinstance(err, OperationalError) and (
-        "full" in text or "readonly" in text or "read-only" in text or "disk i/o" in text
+        "full" in text
+        or "readonly" in text
+        or "read-only" in text
+        or "disk i/o" in text
+        or "unable to open database file" in text
     )
     if state in _UNWRITABLE or full:
         return Exhausted(

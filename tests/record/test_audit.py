@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.canonical import encode
-from relay.errors import Invalid, Malformed, Reason
+from relay.errors import Exhausted, Invalid, Malformed, Reason
 from relay.record.audit import MAX_ITEMS, MAX_TEXT, Access, Act, AuditStore
 from tests.record.samples import NAME, Entropy
 
@@ -65,7 +65,7 @@ def test_a_write_that_failed_does_not_spoil_what_follows(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(Exhausted, match="no space"):
             store.append([access(OCTOBER + 1)])
     written += store.append([access(OCTOBER + 2)])
     assert list(store.entries()) == written
