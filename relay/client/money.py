@@ -102,6 +102,13 @@ class SettlementCalls(Calls):
         request = pb.ListWindowsRequest()
         return self._pages(self._settlement.ListWindows, request, "windows", money.window_from_pb)
 
+    def settlement_entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) of everything that the contract has written, in order of its keys."""
+        request = pb.ListSettlementEntriesRequest()
+        return self._pages(
+            self._settlement.ListSettlementEntries, request, "entries", lambda e: (e.key, e.value)
+        )
+
 
 class EscrowCalls(Calls):
     """EscrowService; money ledgers alone serve it."""
@@ -169,3 +176,10 @@ class EscrowCalls(Calls):
         """What settlements have locked here."""
         request = epb.ListLocksRequest()
         return self._pages(self._escrow.ListLocks, request, "locks", money.lock_from_pb)
+
+    def escrow_entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """(key, value) of everything that the contract has written, in order of its keys."""
+        request = epb.ListEscrowEntriesRequest()
+        return self._pages(
+            self._escrow.ListEscrowEntries, request, "entries", lambda e: (e.key, e.value)
+        )

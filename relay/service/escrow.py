@@ -144,6 +144,17 @@ class EscrowServicer(rpc.EscrowServiceServicer):
             )
         return pb.ListLocksResponse(locks=locks, next_page_token=token)
 
+    def ListEscrowEntries(
+        self, request: pb.ListEscrowEntriesRequest, context: grpc.ServicerContext
+    ) -> pb.ListEscrowEntriesResponse:
+        """Every key of the contract."""
+        size, listing = pages.page_size(request.page_size), pages.filter_hash("EscrowEntries")
+        found = self._records("", pages.decode_token(request.page_token, listing), size)
+        entries, token = pages.cut(
+            listing, size, found, lambda f: pb.EscrowEntry(key=f[0], value=f[1]), lambda f: f[0]
+        )
+        return pb.ListEscrowEntriesResponse(entries=entries, next_page_token=token)
+
     def _call(self, method: str, body: Json) -> fields.Object:
         answer = self._parts.node.call(ESCROW_PORT, method, canonical.encode(body))
         return fields.document(answer, MAX_RECORD_BYTES)

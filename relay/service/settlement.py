@@ -138,6 +138,18 @@ class SettlementServicer(rpc.SettlementServiceServicer):
             )
         return pb.ListWindowsResponse(windows=windows, next_page_token=token)
 
+    def ListSettlementEntries(
+        self, request: pb.ListSettlementEntriesRequest, context: grpc.ServicerContext
+    ) -> pb.ListSettlementEntriesResponse:
+        """Every key of the contract."""
+        size, listing = pages.page_size(request.page_size), pages.filter_hash("SettlementEntries")
+        after = pages.decode_token(request.page_token, listing) or b""
+        found = query.list_records(self._parts.node.store, SETTLEMENT_PORT, b"", after, size)
+        entries, token = pages.cut(
+            listing, size, found, lambda f: pb.SettlementEntry(key=f[0], value=f[1]), lambda f: f[0]
+        )
+        return pb.ListSettlementEntriesResponse(entries=entries, next_page_token=token)
+
     def _call(self, method: str, body: Json) -> fields.Object:
         answer = self._parts.node.call(SETTLEMENT_PORT, method, canonical.encode(body))
         return fields.document(answer, MAX_RECORD_BYTES)

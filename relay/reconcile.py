@@ -1,0 +1,230 @@
+"""Whether a relay's books and the ledgers' agree: nothing open, missing, double or otherwise wrong.
+
+Pure, over verified records (relay.books) or any other Reader of them. For each settlement at the
+relay, and for each lock at a ledger, what must stand on the other side is computed and compared;
+each side's own books are audited by its contract's rules (every posting has its twin, sums are
+zero, balances follow from lines, decisions from answers).
+
+| break | means |
+| --- | --- |
+| OPEN | not decided, or not done everywhere, as of these books |
+| MISSING | one side has written what must stand on the other, and does not |
+| DOUBLE | written twice: a lock of two settlements, a quote or a reference used twice |
+| MISMATCH | both sides speak of it, and not alike |
+| BOOKS | one side's own books do not add up |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from relay.contracts.base import Reader
+from relay.contracts.escrow import End, Held, Line, find_end, find_held, read_line
+from relay.contracts.escrow.audit import audit as audit_escrow
+from relay.contracts.escrow.books import POSTINGS
+from relay.contracts.payloads import Ended, Ruling
+from relay.contracts.settlement import SettlementStatus, SettlementView, find_settlement
+from relay.contracts.settlement.audit import audit as audit_settlement
+from relay.errors import LianqiaoError
+
+_PAGE = 1000
+
+
+class Kind(StrEnum):
+    """What kind of break."""
+
+    OPEN = "OPEN"
+    MISSING = "MISSING"
+    DOUBLE = "DOUBLE"
+    MISMATCH = "MISMATCH"
+    BOOKS = "BOOKS"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Break:
+    """One thing that is not as it should be."""
+
+    chain: str
+    subject: str
+    """The settlement in hex, or what else it is about."""
+    kind: Kind
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One chain's records."""
+
+    chain: str
+    state: Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What was compared, and what was found."""
+
+    settlements: int
+    committed: int
+    aborted: int
+    lines: int
+    breaks: tuple[Break, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing is wrong or open."""
+        return not self.breaks
+
+
+def reconcile(relay: Side, ledgers: Sequence[Side]) -> Reconciled:
+    """Compares one relay's records with those of its ledgers."""
+    by_name = {side.chain: side for side in ledgers}
+    found: list[Break] = [
+        Break(relay.chain, "books", Kind.BOOKS, said)
+        for said in audit_settlement(relay.state, relay.chain)
+    ]
+    views = []
+    for key, _ in _all(relay.state, b"instruction/"):
+        try:
+            views.append(find_settlement(relay.state, bytes.fromhex(key.decode().split("/")[1])))
+        except (LianqiaoError, ValueError) as error:
+            found.append(Break(relay.chain, key.decode(), Kind.BOOKS, str(error)))
+    for view in views:
+        found += _settlement(relay.chain, view, by_name)
+    found += _used_once(relay.chain, views)
+    known = {view.under: view for view in views}
+    lines = 0
+    for side in ledgers:
+        found += [Break(side.chain, "books", Kind.BOOKS, said) for said in audit_escrow(side.state)]
+        held = _lines(side.state)
+        lines += sum(map(len, held.values()))
+        found += _ledger(side, relay.chain, known, held)
+    rulings = [view.decision.ruling for view in views if view.decision]
+    return Reconciled(
+        settlements=len(views),
+        committed=rulings.count(Ruling.COMMIT),
+        aborted=rulings.count(Ruling.ABORT),
+        lines=lines,
+        breaks=tuple(sorted(set(found))),
+    )
+
+
+def _all(state: Reader, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    after = b""
+    while page := state.scan(prefix, after=after, limit=_PAGE):
+        yield from page
+        after = page[-1][0]
+
+
+def _lines(state: Reader) -> dict[bytes, list[Line]]:
+    """Lines by what they refer to."""
+    found: dict[bytes, list[Line]] = {}
+    for where, value in _all(state, b"line/"):
+        line = read_line(where, value)
+        found.setdefault(line.reference, []).append(line)
+    return found
+
+
+def _settlement(relay: str, view: SettlementView, ledgers: dict[str, Side]) -> Iterator[Break]:
+    """What the relay says of one settlement, against the ledgers."""
+    name = view.signed.instruction.settlement.hex()
+    if view.status not in (SettlementStatus.SETTLED, SettlementStatus.RETURNED):
+        yield Break(relay, name, Kind.OPEN, f"is {view.status}")
+    for ledger in view.signed.instruction.ledgers:
+        side = ledgers.get(ledger)
+        if side is None:
+            yield Break(ledger, name, Kind.MISSING, "no books of this ledger were given")
+            continue
+        held = find_held(side.state, relay, view.under)
+        end = find_end(side.state, relay, view.under)
+        yield from _locked(ledger, name, view, held)
+        yield from _ended(ledger, name, view, held, end)
+
+
+def _locked(ledger: str, name: str, view: SettlementView, held: Held | None) -> Iterator[Break]:
+    answer = next((a for a in view.answers if a.ledger == ledger), None)
+    if answer is not None and answer.accepted and held is None:
+        yield Break(ledger, name, Kind.MISSING, "the relay was told of a lock that is not there")
+    if answer is not None and not answer.accepted and held is not None:
+        yield Break(ledger, name, Kind.MISMATCH, "locked, and the relay was told it is not")
+    if held is not None and not held.window and held.digest != view.signed.instruction.digest:
+        yield Break(ledger, name, Kind.MISMATCH, "locked for another instruction")
+
+
+def _ended(
+    ledger: str, name: str, view: SettlementView, held: Held | None, end: End | None
+) -> Iterator[Break]:
+    decision = view.decision
+    told = next((d for d in view.done if d.ledger == ledger), None)
+    if end is None:
+        if held is not None:
+            yield Break(ledger, name, Kind.OPEN, "locked, and neither released nor refunded")
+        if told is not None:
+            yield Break(
+                ledger, name, Kind.MISSING, "the relay was told of an end that is not there"
+            )
+        return
+    if decision is None:
+        yield Break(ledger, name, Kind.MISMATCH, "ended without a decision of the relay")
+        return
+    due = Ended.NOTHING
+    if held is not None:
+        due = Ended.RELEASED if decision.ruling is Ruling.COMMIT else Ended.REFUNDED
+    if end.ruling is not decision.ruling or end.ended is not due:
+        yield Break(ledger, name, Kind.MISMATCH, f"decided {decision.ruling}, and {end.ended} here")
+    if told is not None and (told.ended, told.time) != (end.ended, end.time):
+        yield Break(ledger, name, Kind.MISMATCH, "the relay was told of another end")
+
+
+def _used_once(relay: str, views: Sequence[SettlementView]) -> Iterator[Break]:
+    seen: dict[tuple[str, ...], bytes] = {}
+    for view in views:
+        instruction = view.signed.instruction
+        quote = instruction.quote
+        for what in (("quote", quote.maker, quote.id), ("uetr", instruction.uetr)):
+            if seen.setdefault(what, instruction.settlement) != instruction.settlement:
+                name = instruction.settlement.hex()
+                yield Break(relay, name, Kind.DOUBLE, f"{' '.join(what)} was used before")
+
+
+def _ledger(
+    side: Side, relay: str, known: dict[bytes, SettlementView], lines: dict[bytes, list[Line]]
+) -> Iterator[Break]:
+    """What one ledger says of locks, against the relay and against its own lines."""
+    for where, value in _all(side.state, b"lock/"):
+        _, of, settlement = where.decode().split("/")
+        under = bytes.fromhex(settlement)
+        if of != relay:
+            continue  # another relay's: reconciled with that one's books
+        if under not in known:
+            yield Break(
+                side.chain, settlement, Kind.MISSING, "the relay knows of no such settlement"
+            )
+        yield from _moved(side, settlement, Held.decode(value), relay, lines.get(under, []))
+
+
+def _moved(
+    side: Side, settlement: str, held: Held, relay: str, lines: Sequence[Line]
+) -> Iterator[Break]:
+    """The lines of one settlement are those that its lock and its end give, each once."""
+    end = find_end(side.state, relay, bytes.fromhex(settlement))
+    postings = [line for line in lines if line.entry in POSTINGS]
+    moved = sum(line.amount for line in postings if line.amount > 0)
+    due = 0
+    if end is not None and end.ended is Ended.RELEASED:
+        due = sum(movement.amount for movement in held.movements)
+    if moved != due:
+        kind = Kind.DOUBLE if moved > due else Kind.MISSING
+        yield Break(side.chain, settlement, kind, f"{moved} minor units moved where {due} are due")
+    free = sum(line.hold for line in lines)
+    still = sum(hold.amount for hold in held.holds) if end is None else 0
+    if free != still:
+        yield Break(side.chain, settlement, Kind.MISMATCH, "holds are not what the lock says")
+
+
+def read_undelivered(state: Reader) -> int:
+    """How many packets the relay has set aside because it could not send them."""
+    sent = {k.removeprefix(b"redelivered/") for k, _ in _all(state, b"redelivered/")}
+    waiting = (k.removeprefix(b"undelivered/") for k, _ in _all(state, b"undelivered/"))
+    return sum(1 for key in waiting if key not in sent)

@@ -1,0 +1,145 @@
+"""Books that are fetched, kept in a file, verified offline and reconciled; ways to lie in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from relay.books import Books, Proven, decode_books, encode_books, verify_books
+from relay.client.books import fetch_books
+from relay.contracts.base import key
+from relay.errors import LianqiaoError, Reason
+from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.client import anchor
+from relay.light.types import ClientState
+from relay.reconcile import Kind, Reconciled, Side, reconcile
+from relay.trust import Trust, TrustedChain
+from tests.contracts.money_flow import PLENTY
+from tests.contracts.money_world import HK, HUB, SZ, instruction, signed
+from tests.contracts.world import NOW
+from tests.service.clearing import Clearing
+from tests.service.nodes import Running
+
+GOOD = instruction("good", fee=500)
+POOR = instruction("poor", bill=PLENTY * 3)
+
+
+def trusted(of: Running) -> TrustedChain:
+    state = ClientState("checkpoint", f"{of.node.chain_id}/0")
+    (raw,) = of.client.headers(0, of.client.head().size)
+    return TrustedChain(state, anchor(CHECKPOINT, state, raw, NOW)[0])
+
+
+def client_types(name: str) -> object:
+    assert name == "checkpoint"
+    return CHECKPOINT
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Clearing, Trust]]:
+    clearing = Clearing(tmp_path_factory.mktemp("books"))
+    nodes = (clearing.hub, clearing[HK], clearing[SZ])
+    trust = Trust(tuple(trusted(node) for node in nodes))
+    for given in (GOOD, POOR):
+        clearing.hub.client.instruct(signed(given))
+    clearing.settle()
+    yield clearing, trust
+    clearing.stop()
+
+
+@pytest.fixture(scope="module")
+def books(world: tuple[Clearing, Trust]) -> tuple[Books, ...]:
+    clearing, trust = world
+    found = [fetch_books(clearing.hub.client, "settlement", trust)]
+    found += [fetch_books(clearing[name].client, "escrow", trust) for name in (HK, SZ)]
+    assert decode_books(encode_books(found)) == tuple(found)
+    return tuple(found)
+
+
+@pytest.fixture(scope="module")
+def proven(books: tuple[Books, ...], world: tuple[Clearing, Trust]) -> tuple[Proven, ...]:
+    return tuple(verify_books(one, world[1], client_types, NOW) for one in books)  # type: ignore[arg-type]
+
+
+def judge(*sides: Proven) -> Reconciled:
+    return reconcile(*_sides(*sides))
+
+
+def _sides(relay: Proven, *ledgers: Proven) -> tuple[Side, list[Side]]:
+    return Side(relay.chain_id, relay), [Side(one.chain_id, one) for one in ledgers]
+
+
+def without(side: Proven, *keys: bytes) -> Proven:
+    left = {k: v for k, v in side._records.items() if k not in keys}
+    assert len(left) == len(side) - len(keys)
+    return Proven(side.chain_id, side.port, side.height, side.time, left)
+
+
+def test_books_that_agree(proven: tuple[Proven, ...]) -> None:
+    found = judge(*proven)
+    assert found.breaks == ()
+    assert (found.settlements, found.committed, found.aborted) == (2, 1, 1)
+
+
+def test_a_changed_value_is_not_proven(
+    books: tuple[Books, ...], world: tuple[Clearing, Trust]
+) -> None:
+    hk = books[1]
+    place = next(i for i, (k, _) in enumerate(hk.records) if k.startswith(b"line/insurer"))
+    name, value = hk.records[place]
+    records = [*hk.records]
+    records[place] = (name, value.replace(b'"held":0', b'"held":1'))
+    assert records[place] != hk.records[place]
+    cases = [
+        (replace(hk, records=tuple(records)), Reason.INVALID_PROOF),
+        (replace(hk, proofs=()), Reason.BUNDLE_INCOMPLETE),
+        (replace(hk, records=(*hk.records, (b"zz", b"zz"))), Reason.BUNDLE_INCOMPLETE),
+        (replace(hk, records=hk.records[::-1]), Reason.NOT_CANONICAL),
+        (replace(hk, headers=()), Reason.BUNDLE_INCOMPLETE),
+        (replace(hk, chain_id="other/0"), Reason.TRUST_MISSING),
+        (replace(hk, headers=books[2].headers), Reason.CHAIN_ID_MISMATCH),
+    ]
+    for given, reason in cases:
+        with pytest.raises(LianqiaoError) as err:
+            verify_books(given, world[1], client_types, NOW)  # type: ignore[arg-type]
+        assert err.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("side", "gone", "kind"),
+    [
+        (0, lambda s: key("closed", s), Kind.OPEN),
+        (1, lambda s: key("ended", HUB, s), Kind.OPEN),
+        (2, lambda s: key("lock", HUB, s), Kind.MISSING),
+        (2, lambda s: b"line/hospital/000000000002", Kind.MISSING),
+        (0, lambda s: key("decision", s), Kind.MISMATCH),
+    ],
+)
+def test_what_is_kept_back_is_a_break(
+    proven: tuple[Proven, ...], side: int, gone: Callable[[bytes], bytes], kind: Kind
+) -> None:
+    sides = [*proven]
+    sides[side] = without(sides[side], gone(GOOD.settlement))
+    found = judge(*sides)
+    assert not found.agrees
+    assert kind in {b.kind for b in found.breaks}
+
+
+def test_a_lock_that_the_relay_knows_nothing_of_is_a_break(proven: tuple[Proven, ...]) -> None:
+    hub = proven[0]
+    hidden = [k for k in hub._records if GOOD.settlement.hex().encode() in k]
+    found = judge(without(hub, *hidden), *proven[1:])
+    assert Kind.MISSING in {b.kind for b in found.breaks}
+
+
+def test_a_ledger_whose_books_were_not_given_is_a_break(proven: tuple[Proven, ...]) -> None:
+    found = judge(*proven[:2])
+    assert {(b.chain, b.kind) for b in found.breaks} == {(SZ, Kind.MISSING)}
+
+
+def test_files_that_are_no_books() -> None:
+    for raw in (b"", b"{}", b'{"books":[],"version":2}', b'{"books":[{}],"version":1}'):
+        with pytest.raises(LianqiaoError):
+            decode_books(raw)
