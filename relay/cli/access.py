@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,13 @@ from relay.errors import Malformed
 institutions = typer.Typer(no_args_is_help=True)
 
 DEFAULT_DAYS = 365
+
+
+class InstitutionRole(StrEnum):
+    """relay.contracts.registry.Role, which start-up does without."""
+
+    ATTESTS = "attests"
+    ASKS = "asks"
 
 
 def access_log(
@@ -94,13 +102,18 @@ def register_institution(
     days: Annotated[
         int, typer.Option("--days", min=1, max=36_500, help="How long the keys hold.")
     ] = DEFAULT_DAYS,
+    role: Annotated[
+        InstitutionRole,
+        typer.Option("--role", help="`asks`: finds and fetches, and attests nothing here."),
+    ] = InstitutionRole.ATTESTS,
     as_json: Json = False,
 ) -> None:
-    """Registers the keys of an institution on a ledger, so that it can attest there.
+    """Registers the keys of an institution on a ledger, so that it can attest or ask there.
 
     Example: lianqiao institutions register zj-h1 --key h1.pem --node 127.0.0.1:7101
     """
     from relay.contracts.policy.values import DatedKey
+    from relay.contracts.registry import Role
 
     begin = time_of(start, "--from") if start else int(time.time())
     pairs = [(k.algorithm, k.public) for k in map(load_key, key or ())]
@@ -109,12 +122,13 @@ def register_institution(
         raise Malformed("no key is given", hint="give --key FILE or --public ALGORITHM:HEX")
     keys = [DatedKey(algorithm, raw, begin, begin + days * 86_400) for algorithm, raw in pairs]
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
-        peer.register_institution(institution, version, keys)
+        peer.register_institution(institution, version, keys, Role(role.value))
     if as_json:
-        output.print_json({"institution": institution, "version": version, "keys": keys})
+        said = {"institution": institution, "version": version, "role": role, "keys": keys}
+        output.print_json(said)
         return
     until = output.moment(begin + days * 86_400)
-    output.say(f"{institution}, version {version}: {len(keys)} key(s), until {until}")
+    output.say(f"{institution}, version {version}: {role}, {len(keys)} key(s), until {until}")
 
 
 def _public(text: str) -> tuple[str, bytes]:

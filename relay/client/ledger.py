@@ -20,6 +20,7 @@ from relay.codec import disclosure, records
 from relay.codec.fields import document, malformed, name, text
 from relay.contracts.payloads import Attestation, Notice, Outcome, RecognitionRequest
 from relay.contracts.policy.values import DatedKey
+from relay.contracts.registry import Role
 from relay.disclosure.asks import (
     MAX_FETCHES,
     MAX_FOUND,
@@ -50,11 +51,18 @@ class RegistryCalls(Calls):
         self._registry = rpc.RegistryServiceStub(connection.channel)
 
     def register_institution(
-        self, institution: str, version: int, keys: Sequence[DatedKey]
+        self,
+        institution: str,
+        version: int,
+        keys: Sequence[DatedKey],
+        role: Role = Role.ATTESTS,
     ) -> None:
         """Registers an institution of this ledger; versions ascend from 1, the latest counts."""
         request = pb.RegisterInstitutionRequest(
-            institution=institution, version=version, keys=[records.key_to_pb(k) for k in keys]
+            institution=institution,
+            version=version,
+            keys=[records.key_to_pb(k) for k in keys],
+            role=records.role_to_pb(role),
         )
         self._connection.call(self._registry.RegisterInstitution, request)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lianqiao.ledger.v1 import record_pb2 as pb
+from lianqiao.ledger.v1 import registry_service_pb2 as rpb
 from relay.codec.fields import (
     blob,
     digest,
@@ -24,6 +25,7 @@ from relay.codec.fields import (
 from relay.contracts.payloads import Attestation, Decision, RecognitionRequest
 from relay.contracts.payloads.fields import MAX_KEY_BYTES
 from relay.contracts.policy.values import DatedKey
+from relay.contracts.registry import Role
 from relay.errors import Reason
 from relay.ledger_views import (
     AnnouncementView,
@@ -56,6 +58,11 @@ RECORD_STATES = {
     pb.RECORD_STATE_CURRENT: RecordState.CURRENT,
     pb.RECORD_STATE_REVISED: RecordState.REVISED,
     pb.RECORD_STATE_RETRACTED: RecordState.RETRACTED,
+}
+ROLES = {
+    rpb.INSTITUTION_ROLE_UNSPECIFIED: Role.ATTESTS,
+    rpb.INSTITUTION_ROLE_ATTESTS: Role.ATTESTS,
+    rpb.INSTITUTION_ROLE_ASKS: Role.ASKS,
 }
 RECOGNITION_STATES = {
     pb.RECOGNITION_STATE_SENT: RecognitionState.SENT,
@@ -277,3 +284,9 @@ def recognition_from_pb(message: pb.Recognition, where: str = "recognition") -> 
 def relays_from_pb(values: Sequence[str], field: str = "relays", least: int = 0) -> tuple[str, ...]:
     """Ids of relays in ascending order, each once."""
     return tuple(sorted(set(each(values, field, MAX_RELAYS, identifier, least=least))))
+
+
+def role_to_pb(role: Role) -> rpb.InstitutionRole:
+    """What an institution may do as an enum value."""
+    asks = role is Role.ASKS
+    return rpb.INSTITUTION_ROLE_ASKS if asks else rpb.INSTITUTION_ROLE_ATTESTS

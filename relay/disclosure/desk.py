@@ -18,21 +18,28 @@ A fetch (`fetch`):
 
 Every query and every authenticated fetch, answered or refused, is an access entry: opened in the
 audit store, its salted commitment on the ledger. The entry is durable before the answer leaves; if
-it cannot be written there is no answer.
+it cannot be written there is no answer. A query that nobody known has signed is entered under no
+institution's name (UNAUTHENTICATED_CALLER): whom it claims to be from is in the audit store alone,
+and of many such queries in a minute the first are entered and the others counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay import canonical
 from relay.contracts.base import Reader, key
 from relay.contracts.codes import Detail
 from relay.contracts.payloads import REGISTRY_PORT, Consent, Notice, Signer, scope_of
 from relay.contracts.policy.values import key_holds
-from relay.contracts.registry import find_attestation, institution_keys, standing
+from relay.contracts.registry import (
+    UNAUTHENTICATED_CALLER,
+    find_attestation,
+    institution_keys,
+    standing,
+)
 from relay.disclosure.asks import (
     MAX_FOUND,
     Fetch,
@@ -43,6 +50,7 @@ from relay.disclosure.asks import (
     Withheld,
 )
 from relay.disclosure.nonces import Nonces
+from relay.disclosure.refusals import Refusals
 from relay.errors import Denied, Exhausted, Invalid, LianqiaoError, NotFound, Reason, Refused
 from relay.host import HostState
 from relay.light.keys import verify
@@ -69,35 +77,46 @@ class _Taken:
 class Desk:
     """The counter of one source's node. Thread-safe."""
 
-    def __init__(self, node: Node, vault: Vault, audit: AuditStore, nonces: Nonces) -> None:
+    def __init__(
+        self,
+        node: Node,
+        vault: Vault,
+        audit: AuditStore,
+        nonces: Nonces,
+        refusals: Refusals | None = None,
+    ) -> None:
         self._node = node
         self._vault = vault
         self._audit = audit
         self._nonces = nonces
+        self._refusals = refusals or Refusals()
 
     # --- queries
 
     def find(self, query: FindQuery, now: int) -> list[FoundRecord]:
         """Records of a consenting patient. Raises Denied(UNAUTHENTICATED, NOT_PERMITTED) or
         Refused(CONSENT_INVALID); both are entered."""
+        known = False
         try:
             with self._state(now) as state:
-                self._check_query(query, state, now)
+                self._authenticate_query(query, state, now)  # 1
+                known = True
+                self._check_consent(query, state, now)  # 2
                 found = self._found(query, state)
         except LianqiaoError as error:
-            self._enter([self._of_query(query, now, str(error.reason), b"")], now)
+            refused = self._of_query(query, now, str(error.reason), b"")
+            self._enter([refused] if known else self._of_stranger(refused), now)
             raise
         records = [record.commitment for record in found] or [b""]
         self._enter([self._of_query(query, now, OK, record) for record in records], now)
         return found
 
-    def _check_query(self, query: FindQuery, state: Reader, now: int) -> None:
-        keys = institution_keys(state, query.institution)  # 1
+    def _authenticate_query(self, query: FindQuery, state: Reader, now: int) -> None:
+        keys = institution_keys(state, query.institution)
         if not key_holds(keys, query.algorithm, query.key, now):
             raise _unauthenticated("not a key of that institution that is valid now")
         _verify(query.algorithm, query.key, query.signing_bytes(self._ledger), query.signature)
         self._nonces.use(query.institution, query.nonce, query.time, now)
-        self._check_consent(query, state, now)  # 2
 
     def _check_consent(self, query: FindQuery, state: Reader, now: int) -> None:
         consent = query.consent
@@ -160,6 +179,16 @@ class Desk:
             items=query.items,
             outcome=outcome,
         )
+
+    def _of_stranger(self, access: Access) -> list[Access]:
+        """What is entered of a query that nobody known has signed: nothing that it claims but the
+        patient, who may read of it, and for the source alone whose name was used."""
+        passed = self._refusals.take(access.time)
+        if passed is None:
+            return []
+        claimed = f"claims to be {access.institution}"
+        more = f"; {passed} more of the kind since the entry before" if passed else ""
+        return [replace(access, institution=UNAUTHENTICATED_CALLER, who=claimed + more, items=())]
 
     # --- fetches
 

@@ -37,11 +37,16 @@ from relay.record.parts import SALT_BYTES
 from relay.record.seal import Entropy, VaultKeys, corrupt
 from relay.record.times import CHINA
 
+MARK_LINES = 256
+MAX_LOOKED_AT = 20_000
+"""Lines opened for one page."""
 MAX_TEXT = 256
 MAX_ITEMS = 512
 MAX_TIME = 253_402_300_799 - CHINA
 """The end of the year 9999 at +08:00."""
 
+_MONTH_LINES = 10**10
+"""A place is the month, as the number yyyymm, times this, and the line in it."""
 _TAG = b"lianqiao/access/1\x00"
 _MAGIC = b"LQAUDIT1"
 _MONTH = re.compile(r"\d{4}-\d\d\.log")
@@ -101,9 +106,12 @@ class AuditStore:
         self._lock = threading.Lock()
         self._counts: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
+        self._marks: dict[str, list[int]] = {}
+        """By month, where every MARK_LINES-th line begins."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._months():
-            self._counts[path.stem], self._sizes[path.stem] = _repair(path)
+            month = path.stem
+            self._counts[month], self._sizes[month], self._marks[month] = _repair(path)
 
     def patient(self, scheme: str, value: str) -> str:
         """How a patient is named in entries of this store."""
@@ -133,8 +141,13 @@ class AuditStore:
                     with suppress(OSError):
                         os.truncate(path, size)
                     raise
-                self._counts[month] = first + len(lines)
-                self._sizes[month] = size + sum(map(len, lines))
+                marks = self._marks.setdefault(month, [0])
+                for line in lines:
+                    size += len(line)
+                    first += 1
+                    if not first % MARK_LINES:
+                        marks.append(size)
+                self._counts[month], self._sizes[month] = first, size
         return entries
 
     def _line(self, month: str, number: int, entry: Entry) -> bytes:
@@ -156,12 +169,44 @@ class AuditStore:
                 if patient in ("", entry.access.patient) and record in ("", entry.access.record):
                     yield entry
 
+    def page(
+        self, start: int, limit: int, *, patient: str = "", record: str = ""
+    ) -> tuple[list[tuple[int, Entry]], int | None]:
+        """(entries from place `start` on, each with the place after it; where to go on, or None).
+
+        A place is a number of this store: 0 is the first, and any other that is no place of an
+        entry means the next one after it. Looks at MAX_LOOKED_AT lines at most, so that a page may
+        hold fewer than `limit` entries, or none, and still not be the last. Raises as `entries`.
+        """
+        found: list[tuple[int, Entry]] = []
+        month, line = divmod(start, _MONTH_LINES)
+        looked = 0
+        for path in self._months():
+            number = int(path.stem.replace("-", ""))
+            if number < month:
+                continue
+            first = line if number == month else 0
+            for at, entry in enumerate(self._read(path, first), first + 1):
+                looked += 1
+                if patient in ("", entry.access.patient) and record in ("", entry.access.record):
+                    found.append((number * _MONTH_LINES + at, entry))
+                if len(found) == limit or looked == MAX_LOOKED_AT:
+                    return found, number * _MONTH_LINES + at
+        return found, None
+
     def _months(self) -> list[Path]:
         return sorted(p for p in self._directory.iterdir() if _MONTH.fullmatch(p.name))
 
-    def _read(self, path: Path) -> Iterator[Entry]:
+    def _read(self, path: Path, first: int = 0) -> Iterator[Entry]:
+        """The entries of a month from line `first` on; what lies before is not opened."""
+        lines = self._counts.get(path.stem, 0)
         with path.open("rb") as file:
-            for number in range(self._counts.get(path.stem, 0)):
+            marks = self._marks.get(path.stem, [0])
+            begin = min(first, lines) // MARK_LINES
+            file.seek(marks[begin])
+            for _ in range(begin * MARK_LINES, min(first, lines)):
+                file.readline()
+            for number in range(first, lines):
                 what = f"line {number + 1} of {path.name}"
                 sealed = _unbase64(file.readline(), what)
                 yield _entry(self._keys.audit.open(sealed, _bound(path.stem, number), what), what)
@@ -246,13 +291,16 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _repair(path: Path) -> tuple[int, int]:
-    """(whole lines, bytes) in a file, after dropping a line that a crash cut short."""
+def _repair(path: Path) -> tuple[int, int, list[int]]:
+    """(whole lines, bytes, marks) of a file, after dropping a line that a crash cut short."""
+    marks = [0]
     with path.open("r+b") as file:
         whole = count = 0
         for line in file:
             if line.endswith(b"\n"):
                 whole += len(line)
                 count += 1
+                if not count % MARK_LINES:
+                    marks.append(whole)
         file.truncate(whole)
-    return count, whole
+    return count, whole, marks

@@ -8,7 +8,6 @@ transaction that is thrown away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 
 import grpc
 
@@ -21,7 +20,7 @@ from relay.canonical import Json
 from relay.codec import pages
 from relay.codec import records as codec
 from relay.codec.disclosure import entry_to_pb
-from relay.codec.fields import digest, document, each, identifier, integer, malformed
+from relay.codec.fields import digest, document, each, identifier, integer, malformed, member
 from relay.contracts.base import Reader, key
 from relay.contracts.codes import Detail
 from relay.contracts.payloads import (
@@ -58,7 +57,6 @@ from relay.service.parts import Parts, Source
 
 MAX_TIMEOUT_SECONDS = 86_400
 MAX_CALL_BYTES = 8 * 1024 * 1024
-MAX_START = 2**62
 _STATES = {
     Detail.NONE: RecordState.CURRENT,
     Detail.REVISED: RecordState.REVISED,
@@ -93,6 +91,7 @@ class RegistryServicer(rpc.RegistryServiceServicer):
                 {"algorithm": k.algorithm, "key": k.key.hex(), "start": k.start, "end": k.end}
                 for k in keys
             ],
+            "role": member(request.role, "role", codec.ROLES).value,
         }
         self._call("institution.register", body)
         return pb.RegisterInstitutionResponse()
@@ -238,10 +237,8 @@ class RegistryServicer(rpc.RegistryServiceServicer):
         if request.HasField("patient"):
             patient = self._source.audit.patient(*codec.identifier_from_pb(request.patient))
         listing = pages.filter_hash("ListAccess", record, patient)
-        # A token may hold any number; nothing lies so far, and islice counts in a machine word.
-        start = min(pages.decode_number(pages.decode_token(request.page_token, listing)), MAX_START)
-        entries = self._source.audit.entries(patient=patient, record=record)
-        found = list(enumerate(islice(entries, start, start + size), start + 1))
+        start = pages.decode_number(pages.decode_token(request.page_token, listing))
+        found, following = self._source.audit.page(start, size, patient=patient, record=record)
         page, token = pages.cut(
             listing,
             size,
@@ -249,6 +246,8 @@ class RegistryServicer(rpc.RegistryServiceServicer):
             lambda item: entry_to_pb(item[1]),
             lambda item: pages.encode_number(item[0]),
         )
+        if not token and following is not None:
+            token = pages.encode_token(listing, pages.encode_number(following))
         return pb.ListAccessResponse(entries=page, next_page_token=token)
 
     # --- below

@@ -12,7 +12,8 @@ import pytest
 
 from relay.canonical import encode
 from relay.errors import Exhausted, Invalid, Malformed, Reason
-from relay.record.audit import MAX_ITEMS, MAX_TEXT, Access, Act, AuditStore
+from relay.record import audit
+from relay.record.audit import MAX_ITEMS, MAX_TEXT, Access, Act, AuditStore, Entry
 from tests.record.samples import NAME, Entropy
 
 KEY = bytes(range(32))
@@ -200,3 +201,71 @@ def test_what_is_out_of_bounds_writes_nothing(
         store.append([access(), access(**changes)])
     assert err.value.reason == reason
     assert list((tmp_path / "audit").iterdir()) == []
+
+
+# --- pages
+
+
+def _paged(store: AuditStore, size: int, **filters: str) -> list[Entry]:
+    entries, start = [], 0
+    while True:
+        found, following = store.page(start, size, **filters)
+        entries += [entry for _, entry in found]
+        if following is None:
+            return entries
+        start = found[-1][0] if found and len(found) == size else following
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_pages_hold_every_entry_once_and_go_on_over_months(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("relay.record.audit.MARK_LINES", 4)
+    store = AuditStore(tmp_path / "audit", KEY, "zj-medical", Entropy())
+    written = store.append([access(OCTOBER + n, patient=f"{n % 2:064}") for n in range(11)])
+    written += store.append([access(OCTOBER + 40 * 86_400 + n) for n in range(6)])
+    again = AuditStore(tmp_path / "audit", KEY, "zj-medical", Entropy(2))
+    for held in (store, again):
+        assert _paged(held, size) == written
+        mine = [e for e in written if e.access.patient == f"{1:064}"]
+        assert _paged(held, size, patient=f"{1:064}") == mine
+    written += again.append([access(OCTOBER + 41 * 86_400)])
+    assert _paged(again, size) == written
+
+
+def test_a_page_opens_its_own_lines_alone(
+    store: AuditStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = store.append([access(OCTOBER + n) for n in range(600)])
+    opened = []
+    real = audit._entry
+    monkeypatch.setattr(audit, "_entry", lambda *given: opened.append(1) or real(*given))
+    found, following = store.page(0, 500)
+    assert len(opened) == 500
+    assert following is not None
+    found, _ = store.page(following, 10)
+    assert [entry for _, entry in found] == written[500:510]
+    assert len(opened) == 510
+
+
+def test_a_page_looks_at_so_many_lines_and_no_more(
+    store: AuditStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "MAX_LOOKED_AT", 5)
+    store.append([access(OCTOBER + n) for n in range(12)])
+    (mine,) = store.append([access(OCTOBER + 99, record="ef" * 32)])
+    found, following = store.page(0, 10, record="ef" * 32)
+    assert (found, following is None) == ([], False)
+    assert _paged(store, 10, record="ef" * 32) == [mine]
+
+
+def test_a_place_that_is_none_is_the_next_one(store: AuditStore) -> None:
+    written = store.append([access(), access(OCTOBER + 40 * 86_400)])
+    place = 202610 * 10**10
+    for start, rest in (
+        (1, written),
+        (place + 7, written[1:]),
+        (place + 10**10 - 1, written[1:]),
+        (2**63 - 1, []),
+    ):
+        assert [entry for _, entry in store.page(start, 10)[0]] == rest

@@ -12,9 +12,12 @@ from lianqiao.ledger.v1 import record_service_pb2_grpc
 from relay import canonical
 from relay import query as node_query
 from relay.contracts.payloads import Purpose, Signer
+from relay.contracts.policy.values import DatedKey
+from relay.contracts.registry import UNAUTHENTICATED_CALLER, Role
 from relay.disclosure import desk
 from relay.disclosure.asks import Fetched, Withheld
 from relay.disclosure.nonces import Nonces
+from relay.disclosure.refusals import MAX_A_MINUTE, Refusals
 from relay.errors import Denied, Exhausted, Malformed, Reason, Refused
 from relay.record.audit import Act
 from relay.record.parts import Hidden, Opened, patient_reference
@@ -266,6 +269,60 @@ def test_refused_queries_are_entered_too(region: Region) -> None:
         (Act.FIND, reason, "") for _, reason in QUERIES
     ]
     assert [kind for _, kind, _ in on_ledger(region)] == ["refused"] * len(QUERIES)
+    for access, (changes, reason) in zip(accesses, QUERIES, strict=True):
+        known, named = reason == Reason.CONSENT_INVALID, changes.get("institution", "sh-h1")
+        assert access.institution == ("sh-h1" if known else UNAUTHENTICATED_CALLER)
+        assert access.who == ("Dr Li" if known else f"claims to be {named}")
+    assert {who for _, _, who in on_ledger(region)} == {"sh-h1", UNAUTHENTICATED_CALLER}
+
+
+def test_nobody_fills_the_log_in_anothers_name(region: Region) -> None:
+    """Past the limit they are counted, and the next entry says so; who is known is entered."""
+
+    def ask(**changes: object) -> None:
+        with pytest.raises((Denied, Refused)):
+            region.zj.client.find_records(query(**changes))
+
+    for _ in range(MAX_A_MINUTE + 5):
+        ask(by=STRANGER)
+    ask(items=(f"{world.LOINC}|99999-9",))
+    strangers = [UNAUTHENTICATED_CALLER] * MAX_A_MINUTE
+    assert [a.institution for a in log(region)] == [*strangers, "sh-h1"]
+    region.zj.clock.now += 61
+    ask(by=STRANGER, time=region.zj.clock.now)
+    assert log(region)[-1].who == "claims to be sh-h1; 5 more of the kind since the entry before"
+    assert len(on_ledger(region)) == MAX_A_MINUTE + 2
+
+
+def test_refusals_are_counted_by_the_minute() -> None:
+    refusals = Refusals(2)
+    asked = (0, 59, 59, 59, 60, 61, 61, 10)
+    answers = [0, 0, None, None, 2, 0, None, 1]
+    assert [refusals.take(now) for now in asked] == answers, "set back, a clock begins anew"
+
+
+def test_who_is_registered_to_ask_attests_nothing(region: Region) -> None:
+    """What it attested in another role it may still end."""
+    given = deposit()
+    region.attest(given)
+    key = DatedKey("ed25519", HOSPITAL.public, NOW - DAY, NOW + DAY)
+    region.zj.client.register_institution("zj-h1", 2, [key], Role.ASKS)
+    for attempt in (
+        lambda: region.zj.client.attest([deposit()]),
+        lambda: region.zj.client.amend([amended(given)]),
+    ):
+        with pytest.raises(Denied) as err:
+            attempt()
+        assert err.value.reason == Reason.NOT_PERMITTED
+    region.zj.client.retract([retraction(given)])
+    assert region.zj.client.find_records(query(patient=PERSON)) == []
+    region.zj.client.register_institution("zj-h1", 3, [key])
+    region.attest(deposit())
+
+
+def test_nobody_is_registered_as_nobody(region: Region) -> None:
+    with pytest.raises(Malformed):
+        region.zj.client.register_institution(UNAUTHENTICATED_CALLER, 1, [])
 
 
 def test_an_institution_may_sign_the_consent(region: Region) -> None:

@@ -2,8 +2,10 @@
 
 from relay.contracts.registry.contract import CONTRACT, Registry
 from relay.contracts.registry.keys import (
+    UNAUTHENTICATED_CALLER,
     RequestStatus,
     RequestView,
+    Role,
     find_attestation,
     find_grant,
     find_request,
@@ -15,9 +17,11 @@ from relay.contracts.registry.keys import (
 
 __all__ = [
     "CONTRACT",
+    "UNAUTHENTICATED_CALLER",
     "Registry",
     "RequestStatus",
     "RequestView",
+    "Role",
     "find_attestation",
     "find_grant",
     "find_request",

@@ -2,7 +2,7 @@
 
 Keys (ids and hashes in hex, numbers zero-padded so that byte order is their order):
 
-    institution/<id>/<version, 8 digits>       {institution, keys, registered, version}
+    institution/<id>/<version, 8 digits>       {institution, keys, registered, role, version}
     attestation/<commitment>                   row 1 as attested (new or amend)
     revision/<previous>                        the amending attestation
     retraction/<commitment>                    the retracting attestation
@@ -33,9 +33,20 @@ from relay.contracts.policy.readers import read_keys
 from relay.contracts.policy.values import DatedKey
 from relay.errors import Denied, NotFound, Reason
 
+UNAUTHENTICATED_CALLER = "unauthenticated"
+"""In the access log, for whom nobody vouches; no institution can be registered under that id."""
 MAX_VERSIONS = 1000
 MAX_GRANTS = 10_000
 MAX_ATTEMPTS = 100
+
+
+class Role(StrEnum):
+    """What an institution may do on this ledger."""
+
+    ASKS = "asks"
+    """Find and fetch what others attested, and end what it attested before."""
+    ATTESTS = "attests"
+    """All of that, and attest and amend records."""
 
 
 class RequestStatus(StrEnum):
@@ -66,6 +77,11 @@ def institution_keys(state: Reader, institution: str) -> tuple[DatedKey, ...]:
 
     Raises Denied(NOT_PERMITTED) where the institution is not registered on this ledger.
     """
+    return registered(state, institution)[0]
+
+
+def registered(state: Reader, institution: str) -> tuple[tuple[DatedKey, ...], Role]:
+    """(keys, role) of the latest registered version. Raises as `institution_keys`."""
     versions = everything(state, key("institution", institution, ""), MAX_VERSIONS)
     if not versions:
         raise Denied(
@@ -74,7 +90,13 @@ def institution_keys(state: Reader, institution: str) -> tuple[DatedKey, ...]:
             hint="the ledger's operator registers it with its keys: institution.register",
             institution=institution,
         )
-    return read_keys(fields.document(versions[-1][1]))
+    document = fields.document(versions[-1][1])
+    return read_keys(document), read_role(document)
+
+
+def read_role(document: fields.Object) -> Role:
+    """The role in a registration; one that names none is of an institution that attests."""
+    return fields.word(document, "role", Role) if "role" in document else Role.ATTESTS
 
 
 def find_attestation(state: Reader, commitment: bytes) -> Attestation:

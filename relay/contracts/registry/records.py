@@ -17,8 +17,11 @@ from relay.contracts.policy.readers import read_keys
 from relay.contracts.policy.values import DatedKey, key_holds
 from relay.contracts.registry.keys import (
     MAX_VERSIONS,
+    UNAUTHENTICATED_CALLER,
+    Role,
     find_attestation,
-    institution_keys,
+    read_role,
+    registered,
     revision_of,
 )
 from relay.errors import Denied, Invalid, LianqiaoError, Reason, Refused
@@ -32,19 +35,23 @@ MAX_AHEAD = 600
 
 
 def register_institution(body: bytes, state: State, now: int) -> bytes:
-    """`institution.register`: {institution, version, keys: [{algorithm, key, start, end}]}.
+    """`institution.register`: {institution, version, keys: [{algorithm, key, start, end}], role}.
 
-    Versions ascend from 1 without a gap; the latest counts, so that an empty `keys` ends it.
-    Raises Invalid(WEAK_KEY), Refused(CONFLICT).
+    `role` is `attests` (also where it is left out) or `asks`. Versions ascend from 1 without a
+    gap; the latest counts, so that an empty `keys` ends it. Raises Invalid(WEAK_KEY),
+    Refused(CONFLICT).
     """
-    asked = base.read_call(body, "institution version keys")
+    asked = base.read_call(body, "institution version keys", "role")
     institution = fields.identifier(asked, "institution")
+    if institution == UNAUTHENTICATED_CALLER:
+        fields.refuse("institution", "must not be the name of whom nobody knows")
+    role = read_role(asked)
     version = fields.integer(asked, "version", 1, MAX_VERSIONS)
     read_keys(asked)
     known = base.everything(state, key("institution", institution, ""), MAX_VERSIONS)
     if version <= len(known):
         held = fields.document(known[version - 1][1])
-        if held["keys"] == asked["keys"]:
+        if (held["keys"], read_role(held)) == (asked["keys"], role):
             return known[version - 1][1]
     if version != len(known) + 1:
         raise Refused(
@@ -52,7 +59,7 @@ def register_institution(body: bytes, state: State, now: int) -> bytes:
             f"the next version of this institution's keys is {len(known) + 1}",
             institution=institution,
         )
-    value: Json = {**asked, "registered": now}
+    value: Json = {**asked, "registered": now, "role": role.value}
     raw = encode(value)
     state.put(key("institution", institution, f"{version:08d}"), raw)
     return raw
@@ -69,15 +76,17 @@ def attest(body: bytes, action: Action, state: State, now: int) -> bytes:
     asked = base.read_call(body, "attestations relays")
     relays = fields.ascending(asked, "relays", fields.identifier, MAX_RELAYS)
     given = fields.sequence(asked, "attestations", Attestation.from_json, MAX_BATCH, low=1)
-    keys: dict[str, tuple[DatedKey, ...]] = {}
+    known: dict[str, tuple[tuple[DatedKey, ...], Role]] = {}
     answers: list[Json] = []
     for place, attestation in enumerate(given):
         try:
             if attestation.action is not action:
                 fields.refuse("action", f"must be {action}")
-            if attestation.institution not in keys:
-                keys[attestation.institution] = institution_keys(state, attestation.institution)
-            check_attestation(attestation, keys[attestation.institution], state.chain_id, now)
+            if attestation.institution not in known:
+                known[attestation.institution] = registered(state, attestation.institution)
+            keys, role = known[attestation.institution]
+            _check_role(attestation, role)
+            check_attestation(attestation, keys, state.chain_id, now)
             new = _write(attestation, state)
         except LianqiaoError as error:
             error.data["index"] = str(place)
@@ -85,6 +94,17 @@ def attest(body: bytes, action: Action, state: State, now: int) -> bytes:
         packets = _announce(attestation, relays, state, now) if new else []
         answers.append({"commitment": attestation.commitment.hex(), "new": new, "packets": packets})
     return encode({"attested": answers})
+
+
+def _check_role(attestation: Attestation, role: Role) -> None:
+    """Who only asks attests nothing; what he attested in another role he may still retract."""
+    if role is Role.ASKS and attestation.action is not Action.RETRACT:
+        raise Denied(
+            Reason.NOT_PERMITTED,
+            "the institution is registered to ask on this ledger, not to attest",
+            hint="the ledger's operator registers a new version with the role `attests`",
+            institution=attestation.institution,
+        )
 
 
 def check_attestation(
