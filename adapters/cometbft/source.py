@@ -12,7 +12,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from adapters.cometbft.answers import Json, base64_bytes, elements, member, number
-from adapters.cometbft.light import proofs, txproof
+from adapters.cometbft.light import ics23, proofs, txproof
 from adapters.cometbft.light.bisection import plan
 from adapters.cometbft.light.client import COMETBFT, CometHeader, make_header
 from adapters.cometbft.light.txproof import Result, TxPlace
@@ -185,7 +185,7 @@ class _Query:
         if kinds != ["ics23:iavl", "ics23:simple"]:
             raise Malformed(f"{node.address} gives no ics23 proof: its application has none")
         lower, upper = (
-            base64_bytes(member(op, "data"), "data", proofs.ics23.MAX_PROOF_BYTES) for op in ops
+            base64_bytes(member(op, "data"), "data", ics23.MAX_PROOF_BYTES) for op in ops
         )
         return upper, lower
 

@@ -1,0 +1,270 @@
+"""The chain over its RPC: failover, witnesses, paging, pruning, and answers that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from adapters.cometbft.chain import CometChain, connect
+from adapters.cometbft.light.client import CometHeader
+from adapters.cometbft.light.zip215 import ED25519
+from adapters.cometbft.push import Blocks
+from adapters.cometbft.rpc import Endpoint, Endpoints
+from relay.errors import LianqiaoError, Reason
+from relay.light.misbehaviour import verify_misbehaviour
+from relay.registry import connect_chain
+from tests.adapters.cometbft.maker import CHAIN, START, STATE, decoded, raw_header, set_of
+from tests.adapters.cometbft.rpc_server import RpcServer, Served
+
+Serve = Callable[[Any], RpcServer]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    servers: list[RpcServer] = []
+
+    def start(answer: Any) -> RpcServer:
+        servers.append(RpcServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def header_at(height: int, **fields: Any) -> CometHeader:
+    return decoded(raw_header(height, "abcd", **fields))
+
+
+def honest(newest: int = 20, lowest: int = 1) -> Served:
+    return Served(CHAIN, header_at, lambda: newest, lowest)
+
+
+def reach(*servers: RpcServer | str, **settings: str) -> CometChain:
+    first, *more = [s if isinstance(s, str) else s.address for s in servers]
+    made = connect_chain("cometbft", {"address": first, "rpc": ",".join(more), **settings})
+    assert isinstance(made, CometChain)
+    return made
+
+
+def refused(call: Callable[[], object], *reasons: Reason) -> LianqiaoError:
+    with pytest.raises(LianqiaoError) as err:
+        call()
+    assert err.value.reason in reasons, err.value
+    return err.value
+
+
+DEAD = "127.0.0.1:1"
+
+
+def test_the_next_endpoint_is_asked_where_one_does_not_answer(serve: Serve) -> None:
+    server = serve(honest())
+    chain = reach(DEAD, server)
+    assert (chain.chain_id, chain.latest_height()) == (CHAIN, 20)
+    assert len(chain.headers(3, 20, ED25519)) == 1
+    assert chain.source.endpoints.first.address == server.address
+    refused(reach(DEAD).latest_height, Reason.CHAIN_UNREACHABLE)
+
+
+def test_pruned_heights_are_noticed_and_asked_of_the_others(serve: Serve) -> None:
+    pruned, archive = serve(honest(lowest=15)), serve(honest())
+    error = refused(lambda: reach(pruned).headers(0, 3, ED25519), Reason.HEIGHT_NOT_FOUND)
+    assert "keeps 15 and above" in error.detail
+    assert error.data["lowest"] == "15"
+    assert len(reach(pruned, archive).headers(0, 3, ED25519)) == 1
+    error = refused(lambda: reach(pruned, archive).headers(0, 21, ED25519), Reason.HEIGHT_NOT_FOUND)
+    refused(lambda: reach(archive).headers(9, 3, ED25519), Reason.HEIGHT_NOT_FOUND)
+
+
+def test_sets_are_read_page_by_page(serve: Serve) -> None:
+    names = [f"v{n}" for n in range(40)]
+    server = serve(Served(CHAIN, lambda h: decoded(raw_header(h, names)), lambda: 9))
+    assert Endpoint(server.address).validators(2) == set_of(names)
+    import adapters.cometbft.rpc as rpc
+
+    before, rpc.PER_PAGE = rpc.PER_PAGE, 15
+    try:
+        assert Endpoint(server.address).validators(2) == set_of(names)
+        assert server.calls.count("validators") == 4
+    finally:
+        rpc.PER_PAGE = before
+
+
+def test_a_second_history_is_evidence(serve: Serve) -> None:
+    def forked(height: int) -> CometHeader:
+        return header_at(height, app_hash=bytes(40))
+
+    one, two = serve(honest()), serve(Served(CHAIN, forked, lambda: 20))
+    chain = reach(one, two)
+    refused(lambda: chain.headers(3, 20, ED25519), Reason.HEAD_CONFLICT)
+    (evidence,) = chain.source.evidence
+    known = {header_at(20).set_hash}
+    found = verify_misbehaviour(_client(), STATE, known, evidence, START + 60)
+    assert len(found.culprits) == 4
+
+
+def _client() -> Any:
+    from adapters.cometbft.light import CLIENT
+
+    return CLIENT
+
+
+def test_a_witness_that_lies_alone_stops_nothing(serve: Serve) -> None:
+    """Another header that nobody but two of four signed, and one of strangers: no evidence."""
+    weak = serve(
+        Served(CHAIN, lambda h: header_at(h, app_hash=bytes(40), signers="ab"), lambda: 20)
+    )
+    strange = serve(Served(CHAIN, lambda h: decoded(raw_header(h, "wxyz")), lambda: 20))
+    chain = reach(serve(honest()), weak, strange, DEAD)
+    assert len(chain.headers(3, 20, ED25519)) == 1
+    assert not chain.source.evidence
+
+
+def test_other_endpoints_are_shown_to_the_watch(serve: Serve) -> None:
+    chain = reach(serve(honest(20)), serve(honest(18)), DEAD)
+    heads = chain.verified_heads([CHAIN])
+    assert [decoded(head.header).height for head in heads] == [18]
+    assert not chain.verified_heads(["another"])
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "reasons"),
+    [
+        ("no JSON", lambda m, p: b"<html>", {Reason.MALFORMED}),
+        ("a list", lambda m, p: b"[]", {Reason.MALFORMED}),
+        ("nothing", lambda m, p: b"", {Reason.MALFORMED}),
+        ("deep", lambda m, p: b"[" * 100_000, {Reason.MALFORMED}),
+        ("null", lambda m, p: None, {Reason.MALFORMED}),
+        ("an object", lambda m, p: {}, {Reason.MALFORMED}),
+        ("a number", lambda m, p: b'{"result": 1e999}', {Reason.MALFORMED}),
+    ],
+)
+def test_answers_that_are_none(serve: Serve, name: str, answer: Any, reasons: set[Reason]) -> None:
+    node = Endpoint(serve(answer).address)
+    for call in (
+        node.status,
+        lambda: node.signed_header(2),
+        lambda: node.validators(2),
+        lambda: node.block_txs(2),
+        lambda: node.block_results(2),
+        lambda: node.query("/x", b"k", 2),
+    ):
+        refused(call, *reasons)
+
+
+def test_answers_without_end_and_without_haste(serve: Serve, monkeypatch: Any) -> None:
+    import adapters.cometbft.rpc as rpc
+
+    monkeypatch.setattr(rpc, "MAX_ANSWER_BYTES", 1000)
+    node = Endpoint(serve(lambda m, p: b"x" * 2000).address)
+    refused(node.status, Reason.LIMIT_EXCEEDED)
+    times = iter(range(0, 10_000, 6))
+    slow = Endpoint(serve(honest()).address, seconds=5, clock=lambda: float(next(times)))
+    refused(slow.status, Reason.CHAIN_UNREACHABLE)
+
+
+def changed_answer(method: str, change: Callable[[Any], Any]) -> Any:
+    inner = honest()
+
+    def answer(asked: str, params: dict[str, Any]) -> Any:
+        found = inner(asked, params)
+        return change(found) if asked == method else found
+
+    return answer
+
+
+def _other_height(result: Any) -> Any:
+    return {"signed_header": signed(19)}
+
+
+def signed(height: int) -> Any:
+    from tests.adapters.cometbft.rpc_server import signed_header
+
+    return signed_header(header_at(height))
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("commit", _other_height),
+        ("commit", lambda r: {"signed_header": {**r["signed_header"], "commit": None}}),
+        ("validators", lambda r: {**r, "block_height": "19"}),
+        ("validators", lambda r: {**r, "validators": []}),
+        ("validators", lambda r: {**r, "validators": r["validators"][:3], "total": "3"}),
+        ("validators", lambda r: {**r, "validators": r["validators"] * 60, "total": "9999"}),
+        ("status", lambda r: {**r, "node_info": {"network": 7}}),
+    ],
+)
+def test_nodes_that_contradict_themselves(
+    serve: Serve, method: str, change: Callable[[Any], Any]
+) -> None:
+    chain = reach(serve(changed_answer(method, change)))
+    if method == "status":
+        refused(lambda: chain.chain_id, Reason.MALFORMED)
+    else:
+        refused(lambda: chain.headers(0, 20, ED25519), Reason.MALFORMED, Reason.LIMIT_EXCEEDED)
+        good = reach(serve(changed_answer(method, change)), serve(honest()))
+        assert len(good.headers(0, 20, ED25519)) == 1
+
+
+def test_where_there_is_no_node_nothing_is_delivered(serve: Serve) -> None:
+    from relay.chain import Delivery
+
+    chain = reach(serve(honest()))
+    refused(lambda: chain.packets("a", 0, 1), Reason.CLIENT_NOT_FOUND)
+    refused(lambda: chain.client("a"), Reason.CLIENT_NOT_FOUND)
+    refused(lambda: chain.submit([Delivery("a")]), Reason.CLIENT_NOT_FOUND)
+    refused(lambda: chain.prove([b"x"], 3), Reason.PATH_NOT_FOUND)
+    assert not chain.sent("a", 3, 9)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"address": "nowhere"},
+        {"address": ""},
+        {"address": "a:0"},
+        {"address": "a:1", "rpc": "b"},
+        {"address": "a:1", "rpc": ",".join(f"b:{n}" for n in range(1, 20))},
+        {"address": "a:1", "colour": "red"},
+        {"address": "a:1", "proof": "word of honour"},
+        {"address": "a:1", "tls": "maybe"},
+        {"address": "a:1", "trust_level": "1/4"},
+        {"address": "a:1", "trust_level": "3/3"},
+        {"address": "a:1", "trust_level": "one"},
+        {"address": "a:1", "node": "nowhere"},
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, str]) -> None:
+    refused(lambda: connect(settings), Reason.CONFIG_INVALID)
+
+
+def test_waiting_polls_where_no_websocket_answers(serve: Serve) -> None:
+    heights = iter([5, 5, 6])
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    server = serve(honest())
+    blocks = Blocks(server.address, lambda: next(heights), clock=lambda: now[0], sleep=sleep)
+    assert blocks.wait(5, 60)
+    assert blocks.pushes == 0
+    still = Blocks(server.address, lambda: 5, clock=lambda: now[0], sleep=sleep)
+    assert not still.wait(5, 3)
+    blocks.close()
+
+
+def test_endpoints_prefer_a_known_absence_to_silence() -> None:
+    from relay.errors import NotFound, Unavailable
+
+    def answer(node: Endpoint) -> int:
+        if node.address == "a:1":
+            raise NotFound(Reason.HEIGHT_NOT_FOUND, "pruned")
+        raise Unavailable(Reason.CHAIN_UNREACHABLE, "dead")
+
+    for order in (("a:1", "b:1"), ("b:1", "a:1")):
+        endpoints = Endpoints([Endpoint(address) for address in order])
+        refused(lambda e=endpoints: e.ask(answer), Reason.HEIGHT_NOT_FOUND)
