@@ -13,7 +13,16 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Dialect, Table, bindparam, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Table,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from relay.errors import Reason, Refused
 from relay.store import tables
@@ -124,7 +133,7 @@ class Transaction:
         if staged is not None:
             return staged
         if path not in self._known:
-            sql, positional = _value_sql(self.connection.dialect)
+            sql, positional = _driver_sql(_SELECT_VALUE, self.connection.dialect)
             asked = (path,) if positional else {"path": path}
             found = self.connection.exec_driver_sql(sql, asked).scalar_one_or_none()
             self._known[path] = None if found is None else bytes(found)
@@ -206,8 +215,9 @@ class Transaction:
         high = bisect_left(self._ordered, stop)
         staged = self._ordered[high - 1] if high and self._ordered[high - 1] >= start else None
         if (start, stop) not in self._lasts:
-            asked = {"start": start, "stop": stop}
-            found = self.connection.execute(_SELECT_LAST, asked).one_or_none()
+            sql, positional = _driver_sql(_SELECT_LAST, self.connection.dialect)
+            asked = (start, stop) if positional else {"start": start, "stop": stop}
+            found = self.connection.exec_driver_sql(sql, asked).one_or_none()
             pair = None if found is None else (bytes(found[0]), bytes(found[1]))
             self._lasts[(start, stop)] = pair
         stored = self._lasts[(start, stop)]
@@ -334,18 +344,20 @@ class Transaction:
             effect(connection)
 
 
-_VALUE_SQL: dict[tuple[str, str], tuple[str, bool]] = {}
+_DRIVER_SQL: dict[tuple[Any, str, str], tuple[str, bool]] = {}
 
 
-def _value_sql(dialect: Dialect) -> tuple[str, bool]:
-    """The look-up of one path in a driver's own words, and whether its parameters have no names.
+def _driver_sql(statement: Any, dialect: Dialect) -> tuple[str, bool]:
+    """A look-up in a driver's own words, and whether its parameters have no names (they then
+    stand in the order of the statement).
 
     Contracts ask for keys one by one, and half of such a statement's cost is its making.
     """
-    found = _VALUE_SQL.get((dialect.name, dialect.driver))
+    found = _DRIVER_SQL.get((statement, dialect.name, dialect.driver))
     if found is None:
-        compiled = _SELECT_VALUE.compile(dialect=dialect)
-        found = _VALUE_SQL[dialect.name, dialect.driver] = str(compiled), compiled.positional
+        compiled = statement.compile(dialect=dialect)
+        found = str(compiled), compiled.positional
+        _DRIVER_SQL[statement, dialect.name, dialect.driver] = found
     return found
 
 
@@ -376,11 +388,13 @@ _SELECT_VALUES = select(_ENTRY.c.path, _ENTRY.c.value).where(
 _SELECT_VALUE = select(_ENTRY.c.value).where(_ENTRY.c.path == bindparam("path"))
 _DELIVERY = tables.table(tables.DeliveryTable)
 _LAST_NUMBER = select(func.coalesce(func.max(_DELIVERY.c.number), 0))
-_SELECT_LAST = (
-    select(_ENTRY.c.path, _ENTRY.c.value)
+# A greatest path instead of an order with a limit: some dialects make a parameter of each limit.
+_SELECT_LAST = select(_ENTRY.c.path, _ENTRY.c.value).where(
+    _ENTRY.c.path
+    == select(func.max(_ENTRY.c.path))
     .where(_ENTRY.c.path >= bindparam("start"), _ENTRY.c.path < bindparam("stop"))
-    .order_by(_ENTRY.c.path.desc())
-    .limit(1)
+    .correlate(None)
+    .scalar_subquery()
 )
 _SELECT_RANGE = (
     select(_ENTRY.c.path, _ENTRY.c.value)

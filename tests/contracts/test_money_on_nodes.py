@@ -265,3 +265,24 @@ def test_fsck_finds_books_that_do_not_add_up(world: World) -> None:
     assert any("without its twin" in detail for detail in found), findings
     assert any("not to zero" in detail for detail in found)
     world.nodes.pop(SZ).close()
+
+
+def test_a_settlement_writes_few_records(world: World) -> None:
+    """Nine at the relay, six on each ledger; one more where a fee is posted."""
+
+    def records() -> dict[str, int]:
+        ports = {HUB: "settlement", HK: "escrow", SZ: "escrow"}
+        return {
+            name: len(Window(world.nodes[name], port).scan(b"", limit=10_000))
+            for name, port in ports.items()
+        }
+
+    before = records()
+    instruct(world, signed())
+    world.settle(HUB)
+    assert view(world).status is SettlementStatus.SETTLED
+    assert {name: count - before[name] for name, count in records().items()} == {
+        HUB: 9,
+        HK: 6,
+        SZ: 6,
+    }

@@ -203,7 +203,16 @@ def test_a_window_past_its_deadline_comes_to_nothing() -> None:
     before = flow.balances()
     flow.instruct(signed(bound("one")))
     flow.at(DEADLINE)
+    for peer in flow.hub.peers.values():
+        peer.frozen = True
     cut_off(flow)
+    view = find_settlement(flow.hub, bound("one").settlement)
+    assert view.status is SettlementStatus.ABORTED
+    assert view.decision is not None
+    assert view.decision.reason is Reason.TIMED_OUT
+    for peer in flow.hub.peers.values():
+        peer.frozen = False
+    flow.hub.call("resend", encode({"after": "", "limit": 10}))
     flow.settle()
     check_end(flow)
     assert flow.balances() == before

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from relay.contracts.base import Reader, key
 from relay.contracts.payloads import (
@@ -104,7 +105,13 @@ def find_instruction(state: Reader, settlement: bytes) -> tuple[SignedInstructio
         raise NotFound(
             Reason.NOT_FOUND, "no such settlement was accepted here", settlement=settlement.hex()
         )
-    body = fields.document(found)
+    return _accepted(found)
+
+
+@lru_cache(maxsize=1024)
+def _accepted(raw: bytes) -> tuple[SignedInstruction, int]:
+    """What is written of an instruction: each answer of a ledger asks for it again."""
+    body = fields.document(raw)
     return SignedInstruction.from_json(body["signed"]), fields.integer(body, "accepted")
 
 

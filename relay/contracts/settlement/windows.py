@@ -16,6 +16,7 @@ from relay.contracts.base import Reader, key
 from relay.contracts.escrow.locks import obligations
 from relay.contracts.payloads import (
     CutOff,
+    LockAnswer,
     Member,
     NetLock,
     SignedInstruction,
@@ -24,6 +25,7 @@ from relay.contracts.payloads import (
     window_settlement,
 )
 from relay.contracts.payloads.settling import MAX_MEMBERS
+from relay.contracts.settlement.decide import Asked, answered
 from relay.contracts.settlement.keys import find_instruction
 from relay.contracts.settlement.sending import send_lock
 from relay.errors import NotFound, Reason, Refused
@@ -109,14 +111,16 @@ def cut_off(body: bytes, state: State, now: int) -> bytes:
     record = CutOff(state.chain_id, window, settlement, deadline, now, members)
     raw = record.encode()
     state.put(cut_off_key(window), raw)
-    # Past the deadline nothing can be locked any more: it is cut off empty-handed, so that what
-    # was bound to it is decided too.
-    timeout = deadline if now < deadline else now + 1
     packets: list[Json] = []
-    for ledger in record.ledgers:
+    for ledger in record.ledgers if now < deadline else ():
         lock = NetLock(state.chain_id, ledger, window, instructions_on(state, record, ledger))
-        packets.append(send_lock(state, ledger, lock.encode(), timeout, now))
+        packets.append(send_lock(state, ledger, lock.encode(), deadline, now))
     state.put(key("locking", settlement), encode({"packets": packets, "window": window}))
+    # Past the deadline nothing is asked of anyone, so that nothing can be locked: aborted at once,
+    # whether its ledgers can be reached or not.
+    for ledger in record.ledgers if now >= deadline else ():
+        missed = LockAnswer(ledger, settlement, Reason.TIMED_OUT, now)
+        answered(Asked(ledger, settlement, window), missed, state, now)
     return raw
 
 
