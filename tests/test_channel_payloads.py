@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from relay.chain import Delivery, Item, Outcome, Step, Submission
+from relay.contract import State
 from relay.errors import LianqiaoError, Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
+from relay.packet_bytes import MAX_ACKNOWLEDGEMENT_BYTES
 from relay.query import get_packet, get_record, trace_packet
-from relay.store import Direction, PacketState
+from relay.store import Direction, PacketRow, PacketState, Transaction
 from tests.echo import ECHO, Echo
 from tests.world import World
 
@@ -29,11 +31,22 @@ class Other(Echo):
     port = "other"
 
 
+class Odd(Echo):
+    """Answers with what no contract may answer."""
+
+    port = "odd"
+
+    def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes:
+        super().receive(packet, payload, state, now)
+        return "text" if payload.value == b"text" else bytes(MAX_ACKNOWLEDGEMENT_BYTES + 1)  # type: ignore[return-value]
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     made.node("zj", "ledger", [ECHO])
-    made.node("hub", "relay", [ECHO, Other()])
+    made.node("hub", "relay", [ECHO, Other(), Odd()])
+    made._follow("hub", "zj", {})  # so that one client has another id on each side
     made.connect("zj", "hub")
     yield made
     made.close()
@@ -68,7 +81,7 @@ def _answers(world: World, packet: Packet) -> tuple[bytes, ...]:
 
 
 def _received(world: World) -> bytes | None:
-    return get_record(world.nodes["hub"].store, "echo", b"received/checkpoint-0/1")
+    return get_record(world.nodes["hub"].store, "echo", b"received/checkpoint-1/1")
 
 
 def _heard(world: World) -> bytes | None:
@@ -108,6 +121,42 @@ def test_an_unknown_port_is_named_to_the_operator(world: World) -> None:
     assert _answers(world, packet) == (ERROR_ACKNOWLEDGEMENT,)
     steps = trace_packet(world.nodes["hub"].store, packet.destination_client, 1, Direction.IN)
     assert Reason.PORT_NOT_FOUND.value in steps[-1].detail
+
+
+@pytest.mark.parametrize("command", [b"text", b"long"])
+def test_an_answer_that_is_none_is_the_error(world: World, command: bytes) -> None:
+    packet = _send(world, command, port="odd")
+    _receive(world, packet)
+    assert _answers(world, packet) == (ERROR_ACKNOWLEDGEMENT,)
+    name = f"received/{packet.destination_client}/1".encode()
+    assert get_record(world.nodes["hub"].store, "odd", name) is None
+
+
+def test_another_number_of_answers_than_payloads_is_told_to_no_contract(world: World) -> None:
+    """Only a ledger that breaks the protocol writes it; the packet is closed all the same."""
+    packet = _send(world, b"defer")
+    _receive(world, packet)
+    hub, client = world.nodes["hub"], packet.destination_client
+
+    def answer_twice(tx: Transaction, now: int) -> None:
+        row = tx.load(PacketRow, client, Direction.IN, 1)
+        assert row is not None
+        hub.channel.write_acknowledgement(tx, row, [b"one", b"two"], "", now)
+
+    hub._groups.submit(answer_twice)
+    assert [a.outcome for _, _, a in world.relay_once("hub", "zj")] == [Outcome.DONE]
+    view = get_packet(world.nodes["zj"].store, packet.source_client, 1, Direction.OUT)
+    assert (view.state, _heard(world)) == (PacketState.ACKNOWLEDGED, None)
+
+
+def test_headers_are_taken_all_or_none(world: World) -> None:
+    chain, client = world.chain("zj"), world.clients[("hub", "zj")]
+    before = world.chain("hub").client(client).latest_height
+    _send(world, b"one")
+    headers = chain.headers(before, chain.latest_height())
+    result = world.nodes["hub"].deliver([Delivery(client, (*headers, b"none"))])[0]
+    assert (result.headers.reason, result.sent.outcome) == ("MALFORMED", Outcome.NOOP)
+    assert world.chain("hub").client(client).latest_height == before
 
 
 def test_only_the_port_that_deferred_may_answer(world: World) -> None:
