@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -19,7 +19,7 @@ from relay.errors import LianqiaoError
 POLL_SECONDS = 5.0
 """The height is asked for after so long a silence, whatever the websocket says."""
 OPEN_SECONDS = 5.0
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_PUSH_BYTES = 4 * 1024 * 1024
 _SUBSCRIBE = {
     "jsonrpc": "2.0",
     "id": 1,
@@ -46,6 +46,7 @@ class Blocks:
         self._clock = clock
         self._sleep = sleep
         self._connection: ClientConnection | None = None
+        self._open = ExitStack()
         self.pushes = 0
         """How often the websocket told of a block."""
 
@@ -61,9 +62,8 @@ class Blocks:
 
     def close(self) -> None:
         """Ends the connection."""
-        if self._connection is not None:
-            with suppress(OSError, WebSocketException):
-                self._connection.close()
+        with suppress(OSError, WebSocketException):
+            self._open.close()
         self._connection = None
 
     def _newest(self) -> int:
@@ -76,12 +76,13 @@ class Blocks:
         started = self._clock()
         try:
             if self._connection is None:
-                self._connection = connect(
+                opening = connect(
                     self._url,
                     open_timeout=min(seconds, OPEN_SECONDS),
                     close_timeout=1,
-                    max_size=MAX_MESSAGE_BYTES,
+                    max_size=MAX_PUSH_BYTES,
                 )
+                self._connection = self._open.enter_context(opening)
                 self._connection.send(json.dumps(_SUBSCRIBE))
                 self._connection.recv(timeout=min(seconds, OPEN_SECONDS))
             self._connection.recv(timeout=max(seconds - (self._clock() - started), 0.01))
