@@ -21,6 +21,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 
@@ -388,13 +389,10 @@ _SELECT_VALUES = select(_ENTRY.c.path, _ENTRY.c.value).where(
 _SELECT_VALUE = select(_ENTRY.c.value).where(_ENTRY.c.path == bindparam("path"))
 _DELIVERY = tables.table(tables.DeliveryTable)
 _LAST_NUMBER = select(func.coalesce(func.max(_DELIVERY.c.number), 0))
-# A greatest path instead of an order with a limit: some dialects make a parameter of each limit.
-_SELECT_LAST = select(_ENTRY.c.path, _ENTRY.c.value).where(
-    _ENTRY.c.path
-    == select(func.max(_ENTRY.c.path))
-    .where(_ENTRY.c.path >= bindparam("start"), _ENTRY.c.path < bindparam("stop"))
-    .correlate(None)
-    .scalar_subquery()
+# As text: some dialects would make a parameter of the limit. (No `max`: before version 18
+# PostgreSQL has none for bytes.)
+_SELECT_LAST = text(
+    "SELECT path, value FROM entry WHERE path >= :start AND path < :stop ORDER BY path DESC LIMIT 1"
 )
 _SELECT_RANGE = (
     select(_ENTRY.c.path, _ENTRY.c.value)
