@@ -94,6 +94,7 @@ def root(
 def _register() -> None:
     from relay.cli import (
         access,
+        accounts,
         attest,
         clients,
         connect,
@@ -103,8 +104,10 @@ def _register() -> None:
         packets,
         policy,
         recognise,
+        reconcile,
         records,
         serve,
+        settlement,
         setup,
         status,
         verify,
@@ -126,6 +129,9 @@ def _register() -> None:
     app.add_typer(records.app, name="records", help="Records: list, show, find, fetch, amend.")
     app.add_typer(recognise.app, name="recognise", help="Consent, request, decision, outcome.")
     app.command("access-log")(access.access_log)
+    app.add_typer(settlement.app, name="settlement", help="Money across ledgers: both or none.")
+    app.add_typer(accounts.app, name="accounts", help="Accounts of a money ledger.")
+    app.command("reconcile")(reconcile.reconcile)
     app.command("bundle")(evidence.bundle)
     app.command("trust")(evidence.trust)
     app.command("verify")(verify.verify)

@@ -27,8 +27,10 @@ def account_terms(ledger: str, account: str, **changes: object) -> Terms:
 class Clearing:
     """Three nodes, accounts opened and funded through the API alone."""
 
-    def __init__(self, folder: Path) -> None:
-        self.clock = Clock(NOW)
+    def __init__(self, folder: Path, now: int = NOW, *, opened: bool = True) -> None:
+        """`opened`: with accounts, funds and a rate policy."""
+        folder.mkdir(exist_ok=True)
+        self.clock = Clock(now)
         self.ledgers = {
             name: run(folder / name, name, "ledger", {"escrow": ESCROW}, self.clock)
             for name in (HK, SZ)
@@ -41,9 +43,10 @@ class Clearing:
         for name, ledger in self.ledgers.items():
             _, self.lanes[name] = join(ledger, self.hub)
             self.relayer.add_lane(self.lanes[name], LocalChain(ledger.node))
-        self.hub.client.load_rate_policy(encode(policy()))
-        for name in self.ledgers:
-            self._open(name)
+        if opened:
+            self.hub.client.load_rate_policy(encode(policy()))
+            for name in self.ledgers:
+                self._open(name)
 
     def _open(self, ledger: str) -> None:
         client = self[ledger].client
