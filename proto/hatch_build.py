@@ -19,13 +19,17 @@ class CompileProtos(BuildHookInterface):  # type: ignore[type-arg]
     PLUGIN_NAME = "compile-protos"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Runs protoc of the pinned grpcio-tools over all of proto/."""
+        """Runs protoc of the pinned grpcio-tools over all of proto/ and adapters/."""
         compile_protos(Path(self.root, "proto"))
+        compile_protos(Path(self.root), "adapters")
 
 
-def compile_protos(root: Path) -> None:
-    """Makes _pb2.py, _pb2.pyi, _pb2_grpc.py and _pb2_grpc.pyi beside each .proto below `root`."""
-    protos = sorted(str(path.relative_to(root)) for path in root.rglob("*.proto"))
+def compile_protos(root: Path, below: str = ".") -> None:
+    """Makes _pb2.py, _pb2.pyi, _pb2_grpc.py and _pb2_grpc.pyi beside each .proto in `root`/`below`.
+
+    Adapters keep the definitions of other people's wire formats beside the code that needs them.
+    """
+    protos = sorted(str(path.relative_to(root)) for path in (root / below).rglob("*.proto"))
     scripts = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     plugin = shutil.which("protoc-gen-mypy_grpc", path=scripts)
     if plugin is None:
@@ -50,3 +54,4 @@ def compile_protos(root: Path) -> None:
 
 if __name__ == "__main__":
     compile_protos(Path(__file__).parent)
+    compile_protos(Path(__file__).parent.parent, "adapters")

@@ -44,6 +44,7 @@ from relay.packet_bytes import (
     encode_claims,
     encode_packet,
 )
+from relay.powers import ChangePowers, Power, encode_powers, read_powers
 
 MAX_DELIVERIES = 64
 MAX_HEADERS = 1000
@@ -141,6 +142,13 @@ def _read_state(reader: Reader) -> ClientState:
     return decode_client_state(reader.data(_MAX_STATE))
 
 
+def _powers(raw: bytes) -> tuple[Power, ...]:
+    reader = Reader(raw, "powers")
+    powers = read_powers(reader)
+    reader.end()
+    return powers
+
+
 class _Form(NamedTuple):
     type: type[Any]
     write: Callable[[Writer, Any], object]
@@ -225,5 +233,10 @@ _FORMS: dict[int, _Form] = {
         lambda r: AnnounceSet(decode_set(r.data(MAX_SET_BYTES))),
     ),
     13: _Form(Tick, lambda w, a: w, lambda r: Tick()),
+    14: _Form(
+        ChangePowers,
+        lambda w, a: w.data(encode_powers(a.powers), MAX_SET_BYTES),
+        lambda r: ChangePowers(_powers(r.data(MAX_SET_BYTES))),
+    ),
 }
 _KINDS = {form.type: kind for kind, form in _FORMS.items()}

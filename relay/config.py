@@ -239,6 +239,8 @@ class Config(BaseSettings):
     """Ports of the contracts that run here. Default: those of the role (ROLE_CONTRACTS)."""
     engine: Id = "journal"
     """Entry point in the group `lianqiao.engines`: what serves and extends the journal."""
+    engine_settings: dict[Id, str | int] = Field({}, max_length=32)
+    """What that engine is told; it says itself what it knows."""
     log: LogConfig = LogConfig()
     """How to log."""
     reflection: bool = True

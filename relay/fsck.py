@@ -41,6 +41,7 @@ from relay.packet import (
 from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
 from relay.signing import verify_note
 from relay.store import (
+    BlockRow,
     CheckpointRow,
     ClientRow,
     ConsensusRow,
@@ -104,10 +105,21 @@ def fsck(
     `contracts` say which entries had to be proven beside a packet.
     """
     with store.read() as connection:
-        run = _Run(connection, client_types, origin, progress, contracts)
-        findings = [*run.tree(), *run.epochs(), *run.cosignatures(), *run.clients(), *run.headers()]
-        findings += [*run.deliveries(), *run.complete(), *run.packets(), *run.books()]
-        return run.checked(), findings
+        return check(connection, client_types, origin, progress, contracts)
+
+
+def check(
+    connection: Connection,
+    client_types: Mapping[str, ClientType],
+    origin: str,
+    progress: Progress = _quiet,
+    contracts: Mapping[str, Contract] = _NO_CONTRACTS,
+) -> tuple[Checked, list[Finding]]:
+    """`fsck` on a connection, so that what is not committed yet can be checked too."""
+    run = _Run(connection, client_types, origin, progress, contracts)
+    findings = [*run.tree(), *run.epochs(), *run.cosignatures(), *run.clients(), *run.headers()]
+    findings += [*run.deliveries(), *run.complete(), *run.packets(), *run.books()]
+    return run.checked(), findings
 
 
 class _Run:
@@ -131,6 +143,8 @@ class _Run:
         self._epochs: list[tuple[int, Opening]] = []
         """(index of the entry, what it opens), ascending."""
         self._load_epochs()
+        self._odd: list[Finding] = []
+        """What was found of blocks before their entries were read."""
         self._said: set[tuple[str, int, int]] = set()
         """(lineage, time, next sequence) of every proven statement."""
         self._claims: dict[int, frozenset[Claim]] = {}
@@ -150,7 +164,9 @@ class _Run:
 
     def tree(self) -> Iterator[Finding]:
         total = self._connection.execute(select(func.count()).select_from(_ENTRY)).scalar_one()
-        bodies = list(self._rows(CheckpointRow, "size"))
+        bodies: list[object] = list(self._rows(CheckpointRow, "size"))
+        if not bodies:
+            bodies = self._ends_of_blocks()
         edge, tiles, at = Edge(), dict[tuple[int, int], bytes](), 0
         leaves: list[bytes] = []
         previous: CheckpointRow | None = None
@@ -165,6 +181,11 @@ class _Run:
                 yield Finding(f"entry {index}", str(err))
             leaves.append(entry_hash(path, value))
             body = bodies[at] if at < len(bodies) else None
+            if isinstance(body, BlockRow) and body.size == index + 1:
+                edge, touched = extend(edge, leaves)
+                _remember(tiles, touched)
+                leaves, at = [], at + 1
+                yield from self._block(body, edge)
             if isinstance(body, CheckpointRow) and body.size == index + 1:
                 edge, touched = extend(edge, leaves)
                 _remember(tiles, touched)
@@ -177,12 +198,40 @@ class _Run:
                 self._progress("entries", index, total)
         if leaves or at != len(bodies):
             yield Finding("journal", "the last entries are under no checkpoint")
+        yield from self._odd
         yield from self._tiles(tiles)
 
     def _entries(self) -> Iterator[tuple[int, bytes, bytes]]:
         query = select(_ENTRY.c.index, _ENTRY.c.path, _ENTRY.c.value).order_by(_ENTRY.c.index)
         for index, path, value in self._connection.execute(query).yield_per(_CHUNK):
             yield index, bytes(path), bytes(value)
+
+    def _ends_of_blocks(self) -> list[object]:
+        """The first block of each size of a replicated journal: those after it wrote nothing."""
+        ends: dict[int, BlockRow] = {}
+        previous: BlockRow | None = None
+        for row in self._rows(BlockRow, "height"):
+            assert isinstance(row, BlockRow)
+            found = ends.setdefault(row.size, row)
+            if bytes(found.root) != bytes(row.root):
+                self._odd.append(Finding(f"block {row.height}", "another root of the same size"))
+            if previous is None and row.height:
+                self._odd.append(Finding(f"block {row.height}", "the blocks before are missing"))
+            if previous is not None and (
+                row.height != previous.height + 1
+                or row.time < previous.time
+                or row.size < previous.size
+            ):
+                self._odd.append(Finding(f"block {row.height}", "does not follow the one before"))
+            previous = row
+        return [ends[size] for size in sorted(ends)]
+
+    def _block(self, row: BlockRow, edge: Edge) -> Iterator[Finding]:
+        self._counts["checkpoints"] += 1
+        if bytes(row.root) != edge.root():
+            yield Finding(f"block {row.height}", "does not hold the root of its entries")
+        yield from self._recoveries(row)
+        yield from self._statements(row)
 
     def _body(
         self, row: CheckpointRow, edge: Edge, previous: CheckpointRow | None
@@ -235,13 +284,13 @@ class _Run:
             if found is None or parse_body(bytes(found)).root != opening.root:
                 yield Finding(where, "the epoch continues a head that is not in this journal")
 
-    def _recoveries(self, body: CheckpointRow) -> Iterator[Finding]:
+    def _recoveries(self, body: CheckpointRow | BlockRow) -> Iterator[Finding]:
         """No recovery is under a body from before it was due."""
         for index in list(self._fold.not_before):
             if body.time < self._fold.not_before.pop(index):
                 yield Finding(f"entry {index}", "a client was recovered before it was due")
 
-    def _statements(self, body: CheckpointRow) -> Iterator[Finding]:
+    def _statements(self, body: CheckpointRow | BlockRow) -> Iterator[Finding]:
         """Every statement of what was sent is of the time of its body."""
         for index in list(self._fold.stated):
             if body.time != self._fold.stated.pop(index):

@@ -53,6 +53,17 @@ class Kind(IntEnum):
     COMPLETE = 15
     """owner: client id; key: BE64(index); value: BE64(time) || BE64(sequence): everything that the
     chain of the client had sent before is here (relay.sent)."""
+    OPERATION = 20
+    """owner: operator; key: nonce; value: H(action). What an operator of a replicated chain asked
+    for, done or refused; the path is written once, so it is never asked for twice."""
+    APPROVAL = 21
+    """owner: operator; key: H(action) || BE64(round) || BE64(index); value: BE64(time). He wants
+    what only several operators together may do."""
+    DECIDED = 22
+    """owner: chain id; key: H(action) || BE64(round); value: BE64(time). Enough of them did."""
+    POWERS = 23
+    """owner: chain id; key: BE64(index); value: all who make blocks, with their powers
+    (relay.powers)."""
 
 
 def host_path(kind: Kind, owner: str, key: bytes = b"") -> bytes:

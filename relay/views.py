@@ -159,6 +159,8 @@ class StatusView:
     """Entry point in the group `lianqiao.clients` by which others follow this node."""
     proof_kind: str = "rfc6962"
     """Kind of the proofs under its heads, to be pinned with it."""
+    algorithm: str = ""
+    """Algorithm to be pinned with it; empty: whoever pins may choose."""
 
 
 @dataclass(frozen=True, slots=True)

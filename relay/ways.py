@@ -10,10 +10,11 @@ from relay import actions, recovery
 from relay.chain import Delivery, DeliveryResult
 from relay.channel import Channel
 from relay.contract import CONTRACT_FAILURES, HeadNeed
-from relay.errors import LianqiaoError, Malformed, Reason
+from relay.errors import Denied, LianqiaoError, Malformed, Reason
 from relay.host import HostState
 from relay.light.types import ClientState, ValidatorSet
 from relay.packet import Packet
+from relay.powers import Power
 from relay.store import Store, Transaction
 
 
@@ -110,6 +111,14 @@ class Ways(ABC):
     def announce_set(self, next_set: ValidatorSet) -> None:
         """Announces the validator set that signs every size after the batch this lands in."""
         self.run(actions.AnnounceSet(next_set))
+
+    def change_powers(self, powers: Sequence[Power]) -> None:
+        """Changes who makes blocks. Raises Denied(NOT_PERMITTED) where nobody makes any."""
+        raise Denied(
+            Reason.NOT_PERMITTED,
+            "this node is one institution's own: its validators are in its configuration",
+            hint="a chain of several is made by lianqiao init --engine cometbft",
+        )
 
     def heads_needed(self, packets: Sequence[Packet]) -> list[list[HeadNeed]]:
         """For each packet, which clients its contracts want younger before it is delivered. Pure.

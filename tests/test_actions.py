@@ -28,6 +28,7 @@ from relay.chain import Delivery, Item, Step
 from relay.errors import Malformed, Reason, Refused
 from relay.light.types import Claim, ClientState
 from relay.packet import Packet, Payload
+from relay.powers import ChangePowers, Power
 from tests.echo import Echo
 from tests.world import World, keys_of, set_of
 
@@ -59,6 +60,7 @@ EVERY: list[Action] = [
     SkipSequences("a-0", 12),
     AnnounceSet(set_of(keys_of("zj"), "zj")),
     Tick(),
+    ChangePowers((Power("ed25519", b"k" * 32, 3), Power("secp256k1", b"k" * 33, 0))),
 ]
 
 

@@ -144,6 +144,7 @@ def end_of(
             hint="lianqiao status shows whether it waits for its witnesses",
         )
     pinned = required(status, witnesses or [])
+    algorithm = status.algorithm or algorithm
     state = ClientState(
         client_type=status.client_type,
         chain_id=status.head.origin,

@@ -100,9 +100,11 @@ def _register() -> None:
         connect,
         epoch,
         evidence,
+        found,
         keys,
         packets,
         policy,
+        powers,
         recognise,
         reconcile,
         records,
@@ -115,7 +117,9 @@ def _register() -> None:
     )
 
     setup.register(app)
+    app.command("found")(found.found)
     app.command("serve")(serve.serve)
+    app.command("powers")(powers.powers)
     app.add_typer(keys.app, name="keys", help="Make and show keys.")
     app.command("connect")(connect.connect)
     app.add_typer(epoch.app, name="epoch", help="Go on after entries were lost for good.")

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
+
+import typer
 
 from relay.cli import output
 from relay.cli.clock import MAX_STEP, Clock
@@ -37,26 +39,38 @@ OLD_HEAD = 7 * 86_400
 WITNESS_TIMEOUT_SECONDS = 10.0
 
 
-def serve(config: ConfigFile) -> None:
+def serve(
+    config: ConfigFile,
+    engine_name: Annotated[
+        str, typer.Option("--engine", metavar="NAME", help="Instead of the configuration's.")
+    ] = "",
+) -> None:
     """Runs a node until Ctrl-C or SIGTERM. Prints one line once it serves; logs go to stderr.
 
     Example: lianqiao serve --config ./zj/config.toml
     """
     from relay.cli.opening import only_process, open_node, open_witness
     from relay.config import load
+    from relay.engine import Engine
     from relay.registry import engines
 
     loaded, clock = load(config), Clock(wall_clock)
-    engine = engines().named(loaded.engine)
+    if engine_name:
+        loaded = loaded.model_copy(update={"engine": engine_name})
+    engine: Any = engines().named(loaded.engine)
+    own = isinstance(engine, Engine)
     with only_process(loaded), ExitStack() as stack:
         _hold(loaded, stack)
-        node = open_node(loaded, clock)
+        node = engine.open_node(loaded, clock) if own else open_node(loaded, clock)
         stack.callback(node.close)
         stores, lanes = _stores(loaded), _lanes(loaded)
-        stores["witness"] = open_witness(loaded, node)
+        stores["witness"] = None if own else open_witness(loaded, node)
         configure_logs(loaded.log)
-        _warn(loaded)
-        _check_age(node, clock)
+        if own:
+            engine = partial(engine.serve, loaded)
+        else:
+            _warn(loaded)
+            _check_age(node, clock)
         _run(loaded, node, engine, stack, clock, stores, lanes)
 
 

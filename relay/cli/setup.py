@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -51,6 +52,19 @@ def init(
         list[str] | None,
         typer.Option("--algorithm", help="Of the keys; repeat for more. [default: ed25519]"),
     ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", metavar="NAME", help="What extends the journal.")
+    ] = "journal",
+    name: Annotated[
+        str, typer.Option("--name", help="Of this institution, on a chain of several.")
+    ] = "",
+    peer: Annotated[
+        str, typer.Option("--peer", metavar="ADDR", help="Where the others reach its validator.")
+    ] = "",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting of the engine."),
+    ] = None,
 ) -> None:
     """Makes the directory of a new node: configuration, keys, database.
 
@@ -76,13 +90,27 @@ def init(
         raise output.unreadable(building, error) from None
     try:
         names = [f"{chain_id}-{number}" for number in range(1, validators + 1)]
-        _build(building, chain_id, role, names, listen, algorithms)
+        if engine != "journal":
+            shared = _Shared(engine, name, peer, tuple(setting or ()))
+            _build_shared(building, chain_id, role, listen, shared)
+        else:
+            _build(building, chain_id, role, names, listen, algorithms)
         os.replace(building, directory)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+    _say_made(directory, chain_id, role, engine, validators)
+
+
+def _say_made(directory: Path, chain_id: str, role: str, engine: str, validators: int) -> None:
+    config = directory / "config.toml"
+    if engine != "journal":
+        output.say(f"made {directory}: {role} {chain_id}, replicated by the engine {engine}")
+        output.say(f"give {directory / 'join.json'} to the others, take theirs, and then:")
+        output.say(f"next: lianqiao found --config {config} JOIN...")
+        return
     many = "1 validator key" if validators == 1 else f"{validators} validator keys"
     output.say(f"made {directory}: {role} {chain_id}, {many}, all of them in this directory")
-    output.say(f"next: lianqiao serve --config {directory / 'config.toml'}")
+    output.say(f"next: lianqiao serve --config {config}")
 
 
 def _check_new(directory: Path, chain_id: str, listen: str) -> None:
@@ -144,6 +172,48 @@ def _build(
     _create_database(config, set_of(config.validators, load_signers(config)))
     # Opening it once signs the first head, and finds out now what `serve` would find out later.
     open_node(config, _clock).close()
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What a node of a replicated chain needs beside others."""
+
+    engine: str
+    name: str
+    peer: str
+    settings: tuple[str, ...]
+
+
+def _build_shared(directory: Path, chain_id: str, role: str, listen: str, shared: _Shared) -> None:
+    """Everything of a new replica; its chain begins with `found`."""
+    from relay.config import check_address, check_id, load
+    from relay.engine import Engine
+    from relay.keys import SigningKey
+    from relay.record.seal import create_key
+    from relay.registry import engines
+
+    engine = engines().named(shared.engine)
+    pairs = [text.partition("=") for text in shared.settings]
+    try:
+        check_id(shared.name)
+        check_address(shared.peer)
+        if not isinstance(engine, Engine) or not all(sign for _, sign, _ in pairs):
+            raise ValueError(f"the engine {shared.engine} is not made so")
+    except ValueError as error:
+        raise Malformed(
+            f"--name, --peer and --set: {error}",
+            hint="such as --name zj --peer 10.1.2.3:26656 --set rpc=127.0.0.1:26657",
+        ) from None
+    lines = config_text(chain_id, role, [shared.name], listen, ("ed25519",)).splitlines()
+    lines = lines[: lines.index("[witness]") - 1]
+    lines.insert(5, f"engine = {json.dumps(shared.engine)}")
+    lines += engine.init_text(shared.name, {key: value for key, _, value in pairs})
+    (directory / "keys").mkdir(mode=0o700)
+    (directory / "config.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    SigningKey.generate("ed25519").save(directory / key_file(shared.name, "ed25519"))
+    if role == "ledger":
+        create_key(directory / "keys/vault.key", os.urandom)
+    engine.init(load(directory / "config.toml"), shared.peer, _clock())
 
 
 def _create_database(config: Config, validators: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 from lianqiao.relay.v1 import operator_service_pb2 as opb
@@ -14,8 +14,15 @@ from relay.client.ledger import RecordCalls, RegistryCalls
 from relay.client.money import EscrowCalls, SettlementCalls
 from relay.client.recognition import RecognitionCalls
 from relay.client.witness import WitnessCalls
-from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_from_pb, status_from_pb
+from relay.codec.evidence import (
+    lane_from_pb,
+    lane_to_pb,
+    policy_from_pb,
+    power_to_pb,
+    status_from_pb,
+)
 from relay.ledger_views import Resent
+from relay.powers import Power
 from relay.views import Cleared, LaneView, PolicyView, StatusView
 
 
@@ -36,6 +43,11 @@ class OperatorCalls(Calls):
         """Loads a policy document (RFC 8785 JSON) on a relay."""
         request = opb.LoadPolicyRequest(document=document)
         return policy_from_pb(self._connection.call(self._operator.LoadPolicy, request).policy)
+
+    def propose_powers(self, powers: Sequence[Power]) -> None:
+        """Changes who makes blocks of a replicated chain. Raises Refused(APPROVAL_PENDING)."""
+        request = opb.ProposePowersRequest(powers=[power_to_pb(power) for power in powers])
+        self._connection.call(self._operator.ProposePowers, request)
 
     def policy(self, kind: str, name: str, version: int) -> tuple[PolicyView, bytes]:
         """A policy document and its place. Raises NotFound(POLICY_NOT_FOUND)."""

@@ -7,6 +7,7 @@ from lianqiao.relay.v1 import operator_service_pb2 as opb
 from relay.codec.clients import MAX_ALGORITHM, witness_from_pb, witness_to_pb
 from relay.codec.fields import MAX_NAME, blob, digest, each, integer, member, name, text
 from relay.light.states import MAX_WITNESSES
+from relay.powers import Power
 from relay.trust import Anchor
 from relay.views import HeadView, LaneView, PolicyView, StatusView, WitnessView
 
@@ -55,6 +56,7 @@ def status_to_pb(view: StatusView) -> opb.GetStatusResponse:
         witnesses=[_progress_to_pb(witness) for witness in view.witnesses],
         client_type=view.client_type,
         proof_kind=view.proof_kind,
+        algorithm=view.algorithm,
     )
     if view.own_witness is not None:
         message.own_witness.CopyFrom(witness_to_pb(view.own_witness))
@@ -95,6 +97,21 @@ def status_from_pb(message: opb.GetStatusResponse) -> StatusView:
         ),
         client_type=name(message.client_type or "checkpoint", "client_type"),
         proof_kind=name(message.proof_kind or "rfc6962", "proof_kind"),
+        algorithm=name(message.algorithm, "algorithm") if message.algorithm else "",
+    )
+
+
+def power_to_pb(power: Power) -> opb.Power:
+    """Power as a message."""
+    return opb.Power(algorithm=power.algorithm, key=power.key, power=power.power)
+
+
+def power_from_pb(message: opb.Power, where: str) -> Power:
+    """Power; what it may be is for relay.powers to say."""
+    return Power(
+        name(message.algorithm, f"{where}.algorithm"),
+        blob(message.key, f"{where}.key", 64, least=1),
+        integer(message.power, f"{where}.power"),
     )
 
 

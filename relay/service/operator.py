@@ -15,11 +15,18 @@ from lianqiao.relay.v1 import operator_service_pb2 as pb
 from lianqiao.relay.v1 import operator_service_pb2_grpc as rpc
 from relay import canonical, query
 from relay.codec import pages
-from relay.codec.evidence import lane_from_pb, lane_to_pb, policy_to_pb, status_to_pb
-from relay.codec.fields import blob, integer, name, present
+from relay.codec.evidence import (
+    lane_from_pb,
+    lane_to_pb,
+    policy_to_pb,
+    power_from_pb,
+    status_to_pb,
+)
+from relay.codec.fields import blob, each, integer, name, present
 from relay.contracts.payloads import RECOGNITION_PORT, fields
 from relay.contracts.policy import MAX_POLICY_BYTES, Line, in_force, index, read
 from relay.packet import MAX_INT
+from relay.powers import MAX_VALIDATORS
 from relay.service.parts import Parts
 from relay.views import PolicyView
 
@@ -65,8 +72,17 @@ class OperatorServicer(rpc.OperatorServiceServicer):
                 own_witness=own.pinned if own else None,
                 client_type=pinned.client_type,
                 proof_kind=pinned.proof_kind,
+                algorithm="" if pinned.client_type == "checkpoint" else pinned.algorithm,
             )
         )
+
+    def ProposePowers(
+        self, request: pb.ProposePowersRequest, context: grpc.ServicerContext
+    ) -> pb.ProposePowersResponse:
+        """Node.change_powers."""
+        powers = each(request.powers, "powers", MAX_VALIDATORS, power_from_pb, least=1)
+        self._parts.node.change_powers(powers)
+        return pb.ProposePowersResponse()
 
     def LoadPolicy(
         self, request: pb.LoadPolicyRequest, context: grpc.ServicerContext

@@ -1,0 +1,258 @@
+"""Executes one block on the journal: the same on every replica, whatever came before it.
+
+Order of effects of a transaction: it is decoded and verified; its nonce is written, so that it is
+never executed again; the operator's approval, where one operator is not enough; the action. What is
+refused leaves the nonce (and the approval) and nothing else. Deliveries and evidence prove
+themselves and are idempotent, so they leave no nonce. Recoveries that are due are completed at the
+end of a block.
+
+Nothing is written here: the outcome holds what `Application.commit` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from adapters.cometbft.engine.asked import Asked, decode_asked, verify_asked
+from relay import recovery
+from relay.actions import (
+    Action,
+    AnnounceSet,
+    Call,
+    CallEach,
+    CancelRecovery,
+    CompleteRecovery,
+    CreateClient,
+    Deliver,
+    ProposeRecovery,
+    RegisterCounterparty,
+    SkipSequences,
+    SubmitMisbehaviour,
+)
+from relay.channel import Channel
+from relay.contract import CONTRACT_FAILURES
+from relay.errors import (
+    Conflict,
+    Denied,
+    LianqiaoError,
+    Reason,
+    Refused,
+    Unavailable,
+)
+from relay.light.membership import entry_hash
+from relay.light.types import ValidatorSet
+from relay.light.validators import check_keys, decode_set
+from relay.packet import be64
+from relay.paths import Kind, host_path
+from relay.powers import ChangePowers, Power
+from relay.sent import state_sent
+from relay.store import BlockRow, Store, Transaction
+from relay.tiles import Edge, extend, write_tiles
+
+APPROVAL_SECONDS = 7 * 86_400
+"""How long an operator's approval waits for those of others."""
+MAX_SETS = 10_000
+TICK_SECONDS = 60
+"""How often a client states what it has sent (relay.sent)."""
+PROVE_THEMSELVES = (Deliver, SubmitMisbehaviour)
+BY_ONE = (Call, CallEach)
+BY_SEVERAL = (
+    CreateClient,
+    RegisterCounterparty,
+    ProposeRecovery,
+    CancelRecovery,
+    CompleteRecovery,
+    SkipSequences,
+    AnnounceSet,
+    ChangePowers,
+)
+"""What changes whom the chain trusts, or what it may do."""
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one transaction: an answer, or the error that it was refused with."""
+
+    answer: Any = None
+    error: LianqiaoError | None = None
+    size: int = 0
+    """Size of the journal after it: part of what all replicas must agree on."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One executed block, not yet written."""
+
+    block: BlockRow
+    base: int
+    """Size of the journal that it was executed on."""
+    edge: Edge
+    staged: Transaction
+    results: list[Result]
+    powers: list[Power]
+    operators: ValidatorSet
+    """In force after the block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is fixed at genesis."""
+
+    chain_id: str
+    """`id/epoch`, as headers name the chain."""
+    quorum: int
+
+
+class Execution:
+    """Runs blocks of one chain on a store."""
+
+    def __init__(self, store: Store, channel: Channel, rules: Rules) -> None:
+        self._store = store
+        self._channel = channel
+        self._rules = rules
+
+    def block(self, height: int, time: int, transactions: Sequence[bytes], edge: Edge) -> Outcome:
+        """Executes a block on the journal of `edge`. Raises what the database raises."""
+        with self._store.reading() as tx:
+            assert tx.size == edge.size, "a block is executed on the journal it follows"
+            operators = operators_of(tx, self._channel.chain_id)
+            results: list[Result] = []
+            powers: dict[tuple[str, bytes], Power] = {}
+            for raw in transactions:
+                result = self._one(tx, raw, operators, time)
+                results.append(result)
+                operators = operators_of(tx, self._channel.chain_id)
+                if isinstance(result.answer, tuple):
+                    powers |= {(p.algorithm, p.key): p for p in result.answer}
+            if recovery.any_due(tx, time):
+                recovery.complete_due(self._channel.clients, tx, time)
+            state_sent(self._channel.clients, tx, time, TICK_SECONDS)
+            return self._sealed(tx, height, time, edge, results, list(powers.values()), operators)
+
+    def _sealed(
+        self,
+        tx: Transaction,
+        height: int,
+        time: int,
+        edge: Edge,
+        results: list[Result],
+        powers: list[Power],
+        operators: ValidatorSet,
+    ) -> Outcome:
+        base = edge.size
+        leaves = [entry_hash(path, value) for path, value in tx.entries]
+        if leaves:
+            edge, touched = extend(edge, leaves)
+            tx.at_commit(lambda connection: write_tiles(connection, touched))
+        block = BlockRow(height, time, edge.size, edge.root())
+        tx.add(block)
+        return Outcome(block, base, edge, tx, results, powers, operators)
+
+    def _one(self, tx: Transaction, raw: bytes, operators: ValidatorSet, now: int) -> Result:
+        start = tx.mark()
+        try:
+            asked = decode_asked(raw)
+            verify_asked(asked, self._rules.chain_id, operators, now)
+            self._admit(tx, asked)
+        except LianqiaoError as err:
+            tx.rollback(start)
+            return Result(error=err, size=tx.size)
+        try:
+            self._approve(tx, asked, operators, now)
+        except LianqiaoError as err:  # the approval stays
+            return Result(error=err, size=tx.size)
+        mark = tx.mark()
+        try:
+            return Result(answer=asked.action.apply(self._channel, tx, now), size=tx.size)
+        except (Conflict, Unavailable):
+            raise
+        except CONTRACT_FAILURES as err:
+            tx.rollback(mark)
+            if not isinstance(err, LianqiaoError):
+                _log.error("action_failed", kind=type(err).__name__, exc_info=err)
+                err = LianqiaoError(Reason.INTERNAL, "the chain failed to do this; see its log")
+            return Result(error=err, size=tx.size)
+
+    def _admit(self, tx: Transaction, asked: Asked) -> None:
+        """Whether an operator may ask for this at all; writes the nonce.
+
+        Raises Denied(NOT_PERMITTED), Refused(REQUEST_ID_REUSED).
+        """
+        action = asked.action
+        if not isinstance(action, PROVE_THEMSELVES + BY_ONE + BY_SEVERAL):
+            raise Denied(Reason.NOT_PERMITTED, "the chain does this by itself")
+        if isinstance(action, PROVE_THEMSELVES):
+            return
+        if isinstance(action, AnnounceSet):
+            check_keys(action.next_set)
+            if len(action.next_set.validators) < self._rules.quorum:
+                raise Refused(
+                    Reason.LIMIT_EXCEEDED,
+                    f"fewer operators than the {self._rules.quorum} who must agree",
+                )
+        path = nonce_path(asked)
+        if tx.get(path) is not None:
+            raise Refused(Reason.REQUEST_ID_REUSED, "this was asked for before")
+        tx.append(path, asked.digest)
+
+    def _approve(self, tx: Transaction, asked: Asked, operators: ValidatorSet, now: int) -> None:
+        """Counts an approval. Raises Refused(APPROVAL_PENDING) while there are too few."""
+        quorum = self._rules.quorum
+        if quorum == 1 or not self._by_several(asked.action):
+            return
+        chain_id = self._channel.chain_id
+        number = 0
+        while tx.get(_decided(chain_id, asked.digest, number)) is not None:
+            number += 1
+        key = asked.digest + be64(number)
+        tx.append(host_path(Kind.APPROVAL, asked.operator, key + be64(tx.size)), be64(now))
+        young = [v.name for v in operators.validators if _approved(tx, v.name, key, now)]
+        if len(young) < quorum:
+            raise Refused(
+                Reason.APPROVAL_PENDING,
+                f"{len(young)} of {quorum} operators have asked for this: {', '.join(young)}",
+                hint="the others repeat the very same command at their own nodes",
+                approved=len(young),
+                needed=quorum,
+            )
+        tx.append(_decided(chain_id, asked.digest, number), be64(now))
+
+    def _by_several(self, action: Action) -> bool:
+        if isinstance(action, Call | CallEach):
+            contract = self._channel.contracts.get(action.port)
+            return action.method in getattr(contract, "operator_methods", ())
+        return isinstance(action, BY_SEVERAL)
+
+
+def nonce_path(asked: Asked) -> bytes:
+    """Where it is written that this was asked for."""
+    return host_path(Kind.OPERATION, asked.operator, asked.nonce)
+
+
+def quorum_path(chain_id: str) -> bytes:
+    """Where the genesis writes how many operators must ask for what BY_SEVERAL lists."""
+    return host_path(Kind.DECIDED, chain_id, b"quorum")
+
+
+def operators_of(tx: Transaction, chain_id: str) -> ValidatorSet:
+    """The operators in force: those announced last, else those of the genesis."""
+    base = host_path(Kind.SET, chain_id)
+    found = tx.scan(base, base + b"\xff" * 9, MAX_SETS)
+    value = found[-1][1] if found else tx.get(host_path(Kind.GENESIS, chain_id))
+    assert value is not None, "a journal begins with its operators"
+    return decode_set(value)
+
+
+def _decided(chain_id: str, digest: bytes, number: int) -> bytes:
+    return host_path(Kind.DECIDED, chain_id, digest + be64(number))
+
+
+def _approved(tx: Transaction, operator: str, key: bytes, now: int) -> bool:
+    base = host_path(Kind.APPROVAL, operator, key)
+    found = tx.scan(base, base + b"\xff" * 9, MAX_SETS)
+    return bool(found) and now - int.from_bytes(found[-1][1], "big") < APPROVAL_SECONDS

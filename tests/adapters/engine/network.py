@@ -1,0 +1,242 @@
+"""A chain of four institutions as its operators run it: the real commands, the real CometBFT."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.client import NodeClient, connect
+from relay.errors import LianqiaoError
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lianqiao/bin"
+PATIENCE = 120.0
+
+
+def binary() -> Path:
+    """The `cometbft` binary; skips the test, visibly, where there is none."""
+    found = shutil.which("cometbft", path=f"{CACHE}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        if os.environ.get("LIANQIAO_NEVER_SKIP"):
+            pytest.fail("no cometbft binary: CI never skips it")
+        pytest.skip(
+            "no cometbft binary: GOBIN=~/.cache/lianqiao/bin go install "
+            "github.com/cometbft/cometbft/cmd/cometbft@v0.38.25"
+        )
+    return Path(found)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def lianqiao(*arguments: str | Path) -> str:
+    """Runs a command to its end; what it printed. Fails with all that it said."""
+    command = [sys.executable, "-m", "relay.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def eventually(holds: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    """The first true answer. An error of a node that is not there yet counts as no."""
+    end, last = time.monotonic() + patience, None
+    while time.monotonic() < end:
+        try:
+            found = holds()
+            if found:
+                return found
+        except (LianqiaoError, OSError) as err:
+            last = err
+        time.sleep(0.2)
+    raise AssertionError(f"did not happen within {patience} seconds: {last}")
+
+
+@dataclass
+class Served:
+    """One `lianqiao serve`, which is killed and started again as the test likes."""
+
+    directory: Path
+    address: str
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it; does not wait."""
+        with (self.directory.parent / f"{self.directory.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "relay.cli",
+                    "serve",
+                    "--config",
+                    str(self.directory / "config.toml"),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        """kill -9 of this process alone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """As an operator stops it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def client(self) -> NodeClient:
+        """A connection to it."""
+        return connect(self.address, 60.0)
+
+
+@dataclass
+class Validator(Served):
+    """One institution's replica: its application, and its CometBFT in a process of its own."""
+
+    comet: subprocess.Popen[bytes] | None = None
+    rpc: str = ""
+
+    @property
+    def home(self) -> Path:
+        """CometBFT's files."""
+        return self.directory / "cometbft"
+
+    def start_comet(self) -> None:
+        """Starts CometBFT alone."""
+        with (self.directory.parent / f"{self.directory.name}.comet.log").open("ab") as log:
+            self.comet = subprocess.Popen(
+                [str(binary()), "start", "--home", str(self.home)], stdout=log, stderr=log
+            )
+
+    def revive(self) -> None:
+        """Starts CometBFT again where it has ended, as a service manager would."""
+        if self.comet is not None and self.comet.poll() is not None:
+            self.start_comet()
+
+    def kill_comet(self) -> None:
+        """kill -9 of CometBFT alone."""
+        assert self.comet is not None
+        self.comet.kill()
+        self.comet.wait()
+
+    def stop(self) -> None:
+        """Both."""
+        if self.comet is not None and self.comet.poll() is None:
+            self.comet.terminate()
+            try:
+                self.comet.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill_comet()
+        super().stop()
+
+
+@dataclass
+class Network:
+    """The validators of one chain."""
+
+    path: Path
+    role: str = "relay"
+    chain: str = "hub"
+    quorum: int = 1
+    interval: int = 0
+    validators: list[Validator] = field(default_factory=list)
+    _joins: list[Path] = field(default_factory=list)
+
+    def make(self, count: int) -> None:
+        """`init` for so many more institutions; they join by `found`."""
+        for number in range(len(self.validators), len(self.validators) + count):
+            listen, abci, rpc, p2p = free_ports(4)
+            directory = self.path / f"{self.chain}-{number}"
+            lianqiao(
+                "init", directory, "--chain-id", self.chain, "--role", self.role,
+                "--engine", "cometbft", "--name", f"op-{number}",
+                "--listen", f"127.0.0.1:{listen}", "--peer", f"127.0.0.1:{p2p}",
+                "--set", f"abci=127.0.0.1:{abci}", "--set", f"rpc=127.0.0.1:{rpc}",
+                "--set", f"p2p=127.0.0.1:{p2p}", "--set", "binary=", "--set", "pace=100ms",
+                "--set", f"snapshot_interval={self.interval}",
+            )  # fmt: skip
+            made = Validator(directory, f"127.0.0.1:{listen}", rpc=f"127.0.0.1:{rpc}")
+            self.validators.append(made)
+            self._joins.append(directory / "join.json")
+
+    def found(self) -> None:
+        """`found` at every institution: all have the same genesis."""
+        said = {
+            lianqiao(
+                "found", "--config", one.directory / "config.toml",
+                "--quorum", str(self.quorum), *self._joins,
+            ).split("\n")[0]
+            for one in self.validators
+        }  # fmt: skip
+        assert len(said) == 1
+
+    def start(self) -> None:
+        """Every process; waits until blocks are made."""
+        for one in self.validators:
+            one.start()
+            one.start_comet()
+        for one in self.validators:
+            eventually(lambda one=one: self.head(one))  # type: ignore[misc]
+
+    def head(self, one: Validator) -> int:
+        """Height of the newest header at one replica."""
+        with one.client() as node:
+            head = node.status().head
+            return head.size if head else 0
+
+    def stop(self) -> None:
+        """Every process."""
+        for one in self.validators:
+            one.stop()
+
+    def join_late(self) -> Validator:
+        """One more replica that begins from a snapshot of those that run."""
+        from adapters.cometbft.engine.local_rpc import LocalRpc
+
+        running = self.validators[:2]
+        height = self.head(running[0]) - 1
+        header = LocalRpc(running[0].rpc).commit(height)["signed_header"]
+        self.make(1)
+        late = self.validators[-1]
+        shutil.copy(running[0].home / "config/genesis.json", late.home / "config/genesis.json")
+        lianqiao(
+            "found", "--config", late.directory / "config.toml", *self._joins,
+            "--sync-from", ",".join(one.rpc for one in running),
+            "--sync-height", str(height), "--sync-hash", header["commit"]["block_id"]["hash"],
+        )  # fmt: skip
+        late.start()
+        late.start_comet()
+        return late
+
+
+def ledger(path: Path, chain: str) -> Served:
+    """A single-node ledger, made and not started."""
+    (port,) = free_ports(1)
+    directory = path / chain
+    lianqiao(
+        "init", directory, "--chain-id", chain, "--role", "ledger",
+        "--listen", f"127.0.0.1:{port}", "--validators", "1",
+    )  # fmt: skip
+    return Served(directory, f"127.0.0.1:{port}")
