@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from adapters.cometbft.light.client import COMETBFT
 from adapters.memory.chain import MemoryChain
 from relay.chain import Delivery, Item, Outcome, Step, Submission
 from relay.contract import Contract
@@ -25,7 +26,7 @@ from tests.databases import everyday_url, new_store, open_store
 
 START = 1_790_000_000
 MAX_TURNS = 200
-TYPES: Mapping[str, ClientType] = {"checkpoint": CHECKPOINT}
+TYPES: Mapping[str, ClientType] = {"checkpoint": CHECKPOINT, "cometbft": COMETBFT}
 
 
 @dataclass

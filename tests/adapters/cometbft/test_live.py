@@ -7,6 +7,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -177,6 +178,49 @@ def test_one_validator_may_be_away(network: Network) -> None:
     finally:
         network.start(3)
         chain.close()
+
+
+def test_connect_says_what_is_trusted(
+    network: Network, chain: CometChain, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from relay.cli.root import run
+    from tests.cli.conftest import Served, make
+
+    height = network.wait_height(3)
+    header = CLIENT.decode_header(chain.headers(0, height, ED25519)[-1])
+    file = tmp_path / "kv.toml"
+    file.write_text(
+        f"""adapter = "cometbft"
+address = "{network.rpc[0]}"
+chain_id = "kv-chain"
+algorithm = "{ED25519}"
+proof_kind = "tx"
+trusted_height = {height}
+trusted_hash = "{header.hash.hex().upper()}"
+trusting_days = 14
+lane = false
+[settings]
+rpc = "{",".join(network.rpc[1:])}"
+"""
+    )
+    hub = Served(make(tmp_path / "hub", "hub", "relay"))
+    try:
+        capfd.readouterr()
+        command = ["connect", "--chain", str(file), "--relay", hub.address]
+        assert run(command) == 0
+        said = capfd.readouterr().out
+        assert f"kv-chain, height {height}, hash {header.hash.hex()}" in said
+        assert "4 validators" in said
+        assert header.validators.validators[0].name in said
+        assert run(command) == 0
+        assert "connected already" in capfd.readouterr().out
+        assert run(["clients", "list", "--node", hub.address]) == 0
+        assert "cometbft-0" in capfd.readouterr().out
+        file.write_text(file.read_text().replace(header.hash.hex().upper(), "00" * 32))
+        assert run(command) == 1
+        assert "HEAD_CONFLICT" in capfd.readouterr().err
+    finally:
+        assert hub.stop() == 0
 
 
 def test_heights_that_are_not_there(network: Network, chain: CometChain) -> None:
