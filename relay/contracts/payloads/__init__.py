@@ -28,23 +28,25 @@ from relay.contracts.payloads.instruction import (
     Quote,
     Side,
 )
+from relay.contracts.payloads.netting import (
+    CutOff,
+    Member,
+    NetLock,
+    cut_off_key,
+    window_settlement,
+)
 from relay.contracts.payloads.notice import Notice, OutcomeNotice, PublicKey
 from relay.contracts.payloads.outcome import ItemOutcome, Outcome, Result, Role
 from relay.contracts.payloads.request import RecognitionRequest, Setting
 from relay.contracts.payloads.settling import (
-    CutOff,
     DecisionAnswer,
     DecisionNotice,
     Ended,
     Lock,
     LockAnswer,
-    Member,
-    NetLock,
     Ruling,
     SettlementDecision,
-    cut_off_key,
     decision_key,
-    window_settlement,
 )
 from relay.contracts.payloads.signatures import (
     Cosignature,

@@ -24,7 +24,7 @@ from relay.contracts.payloads import (
     fields,
     window_settlement,
 )
-from relay.contracts.payloads.settling import MAX_MEMBERS
+from relay.contracts.payloads.netting import MAX_MEMBERS
 from relay.contracts.settlement.decide import Asked, answered
 from relay.contracts.settlement.keys import find_instruction
 from relay.contracts.settlement.sending import send_lock
