@@ -112,6 +112,30 @@ def records(
     _run(Wanted(records_path, samples, count, directory, keep, lang, seed))
 
 
+@app.command()
+def settlement(
+    day: Annotated[
+        str, typer.Option("--date", metavar="YYYY-MM-DD", help="ECB rates of that day.")
+    ] = "",
+    directory: Dir = DEFAULT_DIRECTORY,
+    keep: Keep = False,
+    lang: Lang = "en",
+    faults: Annotated[
+        bool, typer.Option("--faults/--no-faults", help="Kill each node at each step.")
+    ] = True,
+) -> None:
+    """A bill in CNY paid in HKD, both sides or neither, at the real rate of a day; cheats, crashes.
+
+    Example: lianqiao demo settlement --date 2026-10-30 --lang zh
+    """
+    from relay.demo.clearing.show import ClearingShow
+    from relay.fixings import fixing, last_day
+
+    found = fixing("CNY", "HKD", day or last_day())
+    if not ClearingShow(directory, keep=keep, lang=lang).run(found, with_faults=faults):
+        raise typer.Exit(1)
+
+
 def _run(wanted: Wanted) -> None:
     from relay.demo.show import Show
 

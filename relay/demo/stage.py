@@ -23,10 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType, MappingProxyType, TracebackType
 from typing import IO
 
 from relay.client import NodeClient, connect
@@ -42,7 +42,7 @@ MAX_TOLD = 600
 """Characters of a failed command's output that are repeated."""
 MARK = ".lianqiao-demo"
 _ENDED = ("nodes", "keys")
-_LEFT = (*_ENDED, "bundles", "records", "trust.json")
+_LEFT = (*_ENDED, "bundles", "records", "trust.json", "books.json", "bill.json")
 
 
 @dataclass(slots=True)
@@ -67,7 +67,11 @@ class Command:
 class Stage:
     """The network of the demonstration. A context: leaving it stops every process."""
 
-    def __init__(self, directory: Path, keep: bool) -> None:
+    def __init__(
+        self, directory: Path, keep: bool, roles: Mapping[str, str] = MappingProxyType(ROLES)
+    ) -> None:
+        """`roles`: the nodes by name, each a ledger or a relay."""
+        self.roles = roles
         self.directory = directory.absolute()
         self.keep = keep
         self.processes: dict[str, Process] = {}
@@ -137,8 +141,8 @@ class Stage:
 
     def begin(self) -> None:
         """Begins to make the three nodes, in processes that this does not wait for."""
-        addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(ROLES))]
-        for (name, role), address in zip(ROLES.items(), addresses, strict=True):
+        addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(self.roles))]
+        for (name, role), address in zip(self.roles.items(), addresses, strict=True):
             where = self.directory / "nodes" / name
             arguments = ["--chain-id", name, "--role", role, "--listen", address]
             init = self.begin_command(["init", str(where), *arguments])

@@ -1,0 +1,61 @@
+"""The settlement story: its texts are complete, its bill ties, and (slow) it holds end to end."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from relay.demo.clearing.story import LINES, bill_of
+from relay.demo.clearing.texts import TEXTS, speaker
+from relay.record.bill import take_bill
+
+ROOT = Path(__file__).parent.parent.parent
+SOURCES = ROOT / "relay" / "demo" / "clearing"
+
+
+@pytest.mark.parametrize("key", TEXTS)
+def test_both_languages_say_it_with_the_same_values(key: str) -> None:
+    english, chinese = TEXTS[key]
+    assert english
+    assert re.search("[一-鿿]", chinese)
+    assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese))
+    values = {name: "x" for name in re.findall(r"{(\w+)}", english)}
+    assert speaker("en")(key, **values) != speaker("zh")(key, **values)
+
+
+def test_nothing_is_said_that_has_no_text() -> None:
+    code = "\n".join(path.read_text() for path in SOURCES.glob("*.py"))
+    asked = set(re.findall(r'(?:say|_tell|tell|_print_tried)\(\s*"(\w+)"', code))
+    assert asked <= TEXTS.keys()
+
+
+def test_the_bill_of_the_story_can_be_cleared() -> None:
+    bill = take_bill(bill_of(LINES, "2026-10-30"))
+    assert bill.amount == sum(minor for _, minor in LINES)
+    assert bill.lines == tuple(minor for _, minor in LINES)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_story_is_told_and_its_books_agree(tmp_path: Path) -> None:
+    where = tmp_path / "out"
+    command = [sys.executable, "-m", "relay.cli"]
+    told = subprocess.run(
+        [*command, "demo", "settlement", "--dir", str(where), "--lang", "zh"],
+        cwd=ROOT, capture_output=True, text=True, timeout=580,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "✗" not in told.stdout
+    checked = subprocess.run(
+        [*command, "reconcile", str(where / "books.json"), "--trust", str(where / "trust.json")]
+        + ["--json"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["breaks"] == []
+    assert not re.search("Patient/demo", (where / "books.json").read_text())
