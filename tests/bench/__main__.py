@@ -20,6 +20,11 @@ NO_DISK = {"tmpfs", "ramfs"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Measures and prints; 2 where the directory is no disk."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["cometbft"]:
+        from tests.bench import cometbft
+
+        return cometbft.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--records", type=_positive, default=1000, help="in the whole flow (1000)")
     parser.add_argument("--batch", type=_positive, default=500, help="records in one call (500)")

@@ -35,7 +35,7 @@ from relay.errors import Conflict, LianqiaoError, Malformed, Reason, Refused
 from relay.light.membership import entry_hash
 from relay.light.types import ValidatorSet
 from relay.light.validators import encode_set
-from relay.packet import be64, receipt_path
+from relay.packet import MAX_INT, be64, receipt_path
 from relay.paths import Kind, host_path
 from relay.powers import Power, check_powers, write_powers
 from relay.store import (
@@ -183,7 +183,7 @@ class Application:
     def check(self, raw: bytes) -> None:
         """Whether a transaction is worth spreading: form, operator, nonce, and for deliveries
         whether anything in them is new. Cheap: no proof is verified. Raises its refusal."""
-        asked = self._verified(raw)
+        asked = self._verified(raw, None)
         with self._store.reading() as tx:
             if not isinstance(asked.action, PROVE_THEMSELVES):
                 if tx.get(nonce_path(asked)) is not None:
@@ -191,15 +191,19 @@ class Application:
             elif isinstance(asked.action, Deliver) and nothing_new(tx, asked.action.deliveries):
                 raise Conflict(Reason.CONFLICT, "all of this was delivered before")
 
-    def _verified(self, raw: bytes) -> Asked:
+    def _verified(self, raw: bytes, time: int | None) -> Asked:
+        """Raises what verify_asked raises, at block time `time`; None: of a block to come."""
         last = self.last
         if last is None:
             raise Refused(Reason.WRONG_CHAIN, "this replica has no state yet")
         asked = decode_asked(raw)
-        verify_asked(asked, self._origin, self._operators, last.time)
+        if time is None:
+            verify_asked(asked, self._origin, self._operators, last.time, latest=MAX_INT)
+        else:
+            verify_asked(asked, self._origin, self._operators, max(time, last.time))
         return asked
 
-    def prepare(self, transactions: Sequence[bytes], limit: int) -> list[bytes]:
+    def prepare(self, transactions: Sequence[bytes], limit: int, time: int) -> list[bytes]:
         """What a proposal of this validator holds: what is sound, in order, within the limits."""
         chosen: list[bytes] = []
         seen: set[bytes] = set()
@@ -210,7 +214,7 @@ class Application:
             if digest in seen or size > left or len(chosen) == MAX_BLOCK_TXS:
                 continue
             try:
-                self._verified(raw)
+                self._verified(raw, time)
             except LianqiaoError:
                 continue
             seen.add(digest)
@@ -218,7 +222,7 @@ class Application:
             left -= size
         return chosen
 
-    def process(self, transactions: Sequence[bytes]) -> None:
+    def process(self, transactions: Sequence[bytes], time: int) -> None:
         """Raises what is wrong with another's proposal: unsound transactions, twice the same, or
         too much. Depends on the state of the last height alone, so all replicas agree."""
         size = sum(len(raw) for raw in transactions)
@@ -227,7 +231,7 @@ class Application:
         if len({sha256(raw).digest() for raw in transactions}) != len(transactions):
             raise Malformed("a proposal holds one transaction twice")
         for raw in transactions:
-            self._verified(raw)
+            self._verified(raw, time)
 
 
 def nothing_new(tx: Transaction, deliveries: Sequence[Delivery]) -> bool:

@@ -102,8 +102,13 @@ def decode_asked(raw: bytes) -> Asked:
     )
 
 
-def verify_asked(asked: Asked, chain_id: str, operators: ValidatorSet, now: int) -> None:
-    """1. for this chain: CHAIN_ID_MISMATCH  2. by an operator in force: UNAUTHENTICATED
+def verify_asked(
+    asked: Asked, chain_id: str, operators: ValidatorSet, now: int, *, latest: int | None = None
+) -> None:
+    """`now`: block time. `latest`: the latest time that the block may have, where it is not
+    known yet.
+
+    1. for this chain: CHAIN_ID_MISMATCH  2. by an operator in force: UNAUTHENTICATED
     3. not expired, and not for ever: TIMEOUT_ELAPSED, TIMEOUT_TOO_FAR  4. signed:
     INVALID_SIGNATURE.
     """
@@ -114,7 +119,7 @@ def verify_asked(asked: Asked, chain_id: str, operators: ValidatorSet, now: int)
         raise Denied(Reason.UNAUTHENTICATED, "nobody of that name is an operator of this chain")
     if now >= asked.expiry:
         raise Refused(Reason.TIMEOUT_ELAPSED, "this was asked for too long ago", now=now)
-    if asked.expiry > now + MAX_EXPIRY:
+    if asked.expiry > (now if latest is None else latest) + MAX_EXPIRY:
         raise Refused(Reason.TIMEOUT_TOO_FAR, f"at most {MAX_EXPIRY} seconds ahead", now=now)
     algorithm, key = found.keys[0]
     verify(algorithm, key, _TAG + asked.signed, asked.signature)

@@ -32,7 +32,7 @@ from relay.tiles import TileCache
 from relay.ways import Ways
 
 EXPIRY_SECONDS = 120
-"""After the block time: a transaction that is not in a block by then never will be."""
+"""By this machine's clock, or the last block's; what is in no block by then never will be."""
 WAIT_SECONDS = 60.0
 MAX_WAITING = 10_000
 NONCE_BYTES = 16
@@ -110,7 +110,7 @@ class ReplicatedNode(Ways):
             self.origin,
             self._operator.name,
             self._operator.key,
-            self._chain_time() + EXPIRY_SECONDS,
+            self.now() + EXPIRY_SECONDS,
             self._random(NONCE_BYTES),
             action,
         )

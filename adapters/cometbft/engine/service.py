@@ -94,7 +94,7 @@ class AbciServicer(rpc.ABCIServicer):
     ) -> pb.ResponsePrepareProposal:
         """Application.prepare."""
         return pb.ResponsePrepareProposal(
-            txs=self._app.prepare(list(request.txs), request.max_tx_bytes)
+            txs=self._app.prepare(list(request.txs), request.max_tx_bytes, request.time.seconds)
         )
 
     def ProcessProposal(
@@ -102,7 +102,7 @@ class AbciServicer(rpc.ABCIServicer):
     ) -> pb.ResponseProcessProposal:
         """Application.process."""
         try:
-            self._app.process(list(request.txs))
+            self._app.process(list(request.txs), request.time.seconds)
         except LianqiaoError as err:
             _log.warning("proposal_rejected", height=request.height, reason=str(err.reason))
             return pb.ResponseProcessProposal(status=pb.ResponseProcessProposal.REJECT)
