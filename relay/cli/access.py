@@ -12,7 +12,7 @@ import typer
 
 from relay.cli import output
 from relay.cli.keys import load_key
-from relay.cli.options import Json, Limit, Node, hex_of, node_at, time_of
+from relay.cli.options import MAX_NUMBER, Json, Limit, Node, hex_of, node_at, time_of
 from relay.cli.records import read_card
 from relay.errors import Malformed
 
@@ -94,7 +94,10 @@ def register_institution(
         ),
     ] = None,
     version: Annotated[
-        int, typer.Option("--version", min=1, help="Counts up from 1; the latest holds.")
+        int,
+        typer.Option(
+            "--version", min=1, max=MAX_NUMBER, help="Counts up from 1; the latest holds."
+        ),
     ] = 1,
     start: Annotated[
         str, typer.Option("--from", metavar="TIME", help="Keys hold from here on. Default: now.")

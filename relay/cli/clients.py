@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay.cli import output
-from relay.cli.options import Json, Limit, Node, node_at, read_file
+from relay.cli.options import MAX_NUMBER, Json, Limit, Node, node_at, read_file
 from relay.cli.status import key_text
 from relay.errors import Denied, Malformed, Reason
 
@@ -171,7 +171,9 @@ def _propose(peer: NodeClient, client: str, source: str, delay: int) -> HeadView
 @app.command()
 def skip(
     client: Annotated[str, typer.Argument(metavar="CLIENT", help="Such as checkpoint-0.")],
-    sequence: Annotated[int, typer.Argument(metavar="NEXT", min=1, help="The next sequence.")],
+    sequence: Annotated[
+        int, typer.Argument(metavar="NEXT", min=1, max=MAX_NUMBER, help="The next sequence.")
+    ],
     node: Node,
     as_json: Json = False,
 ) -> None:

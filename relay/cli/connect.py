@@ -21,13 +21,14 @@ from relay.cli import output
 from relay.cli.clients import threshold
 from relay.cli.options import Json, node_at, read_file, write_file
 from relay.cli.status import key_text
-from relay.errors import NotFound, Reason, Refused
+from relay.errors import Malformed, NotFound, Reason, Refused
 from relay.light.checkpoint import chain_name
 from relay.light.types import DAY
 
 if TYPE_CHECKING:
     from relay.client import NodeClient
     from relay.light.types import ClientState, Header
+    from relay.trust import TrustedChain
     from relay.views import ClientView, HeadView
 
 ADAPTER = "lianqiao"
@@ -105,6 +106,8 @@ def connect(
         return
     if not node:
         raise typer.BadParameter("give the ledger by --node, or a chain of another kind by --chain")
+    if trust is not None:
+        _kept_trust(trust)  # what cannot be written in the end is told before anything is made
     with (
         node_at(node) as ledger_node,
         node_at(relay) as relay_node,
@@ -226,14 +229,23 @@ def _usable(node: NodeClient, state: ClientState) -> list[ClientView]:
     return [v for v in node.clients() if v.state == state and not v.frozen and now < v.expires]
 
 
+def _kept_trust(path: Path) -> dict[str, TrustedChain]:
+    """The chains in a trust file that may not be there yet. Raises Malformed."""
+    from relay.trust import MAX_TRUST_BYTES, decode_trust
+
+    if not path.exists():
+        if not path.absolute().parent.is_dir():
+            raise Malformed(f"{path}: there is no such directory", hint="make it, or name another")
+        return {}
+    return {c.state.chain_id: c for c in decode_trust(read_file(path, MAX_TRUST_BYTES)).chains}
+
+
 def _write_trust(path: Path, raw: bytes) -> None:
     """Adds what the relay trusts to a trust file. A chain that is in it already keeps its head."""
-    from relay.trust import MAX_TRUST_BYTES, Trust, decode_trust, encode_trust
+    from relay.trust import Trust, decode_trust, encode_trust
 
     chains = {chain.state.chain_id: chain for chain in decode_trust(raw).chains}
-    if path.exists():
-        kept = decode_trust(read_file(path, MAX_TRUST_BYTES))
-        chains |= {chain.state.chain_id: chain for chain in kept.chains}
+    chains |= _kept_trust(path)
     write_file(path, encode_trust(Trust(tuple(chains[name] for name in sorted(chains)))))
 
 

@@ -36,12 +36,17 @@ Limit = Annotated[
 ]
 
 
+MAX_NUMBER = 2**63 - 1
+"""The greatest number that a call carries (relay.light.types.MAX_INT)."""
+
+
 def node_at(address: str) -> NodeClient:
     """A client of the node at an address. Raises Malformed where it is none."""
     from relay.client import connect
 
     host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    number = port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536
+    if not (host and colon and number) or "/" in host:
         raise Malformed(
             f"{address[:100]!r} is not an address",
             hint="give HOST:PORT, such as 127.0.0.1:7101, by --node or in LIANQIAO_NODE",

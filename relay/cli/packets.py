@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from relay.cli import output
-from relay.cli.options import Json, Limit, Node, node_at
+from relay.cli.options import MAX_NUMBER, Json, Limit, Node, node_at
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.packet import packet_commitment
 from relay.views import Direction, PacketState
@@ -37,13 +37,14 @@ def key_of(text: str) -> Key:
     client, _, rest = text.partition("/")
     sequence, _, direction = rest.partition("/")
     known = {"": Direction.OUT, "out": Direction.OUT, "in": Direction.IN}
-    if not (client and sequence.isascii() and sequence.isdigit()) or direction not in known:
+    number = sequence.isascii() and sequence.isdigit() and int(sequence[:20]) <= MAX_NUMBER
+    if not (client and number) or direction not in known:
         raise Malformed(
             f"{text[:100]!r} names no packet",
             hint="write CLIENT/SEQUENCE/DIRECTION, such as checkpoint-0/7/out; "
             "lianqiao packets list shows them",
         )
-    return client, int(sequence[:20]), known[direction]
+    return client, int(sequence), known[direction]
 
 
 def name_of(view: PacketView) -> str:
@@ -194,10 +195,10 @@ def clear(
     client: Annotated[str, typer.Argument(metavar="CLIENT", help="Such as checkpoint-0.")],
     node: Node,
     first: Annotated[
-        int, typer.Option("--from", min=0, metavar="N", help="The lowest sequence.")
+        int, typer.Option("--from", min=0, max=MAX_NUMBER, metavar="N", help="The lowest sequence.")
     ] = 0,
     last: Annotated[
-        int, typer.Option("--to", min=0, metavar="M", help="The greatest sequence.")
+        int, typer.Option("--to", min=0, max=MAX_NUMBER, metavar="M", help="The greatest sequence.")
     ] = 0,
     as_json: Json = False,
 ) -> None:
@@ -205,6 +206,8 @@ def clear(
 
     Example: lianqiao packets clear checkpoint-0 --from 1 --to 500 --node 127.0.0.1:7100
     """
+    if last and first > last:
+        raise Malformed(f"--from {first} is above --to {last}", hint="the lowest sequence first")
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         done = peer.clear_packets(client, first, last)
     if as_json:

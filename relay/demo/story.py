@@ -28,6 +28,7 @@ from relay.contracts.payloads import (
 )
 from relay.contracts.policy import parse_document
 from relay.contracts.policy.values import DatedKey
+from relay.contracts.registry import Role
 from relay.demo.generator import Expected, Generated
 from relay.demo.hospitals import DAY, HOSPITALS, RECEIVERS, SOURCES, policy_documents
 from relay.demo.stage import ASKING, RELAY, SOURCE, Stage
@@ -114,7 +115,7 @@ def introduce(stage: Stage, now: int) -> None:
         dated = DatedKey(key.algorithm, key.public, now - 366 * DAY, now + 366 * DAY)
         stage.node(hospital.ledger).register_institution(hospital.id, 1, [dated])
         if hospital in RECEIVERS:  # who asks at the source must be known to it
-            stage.node(SOURCE).register_institution(hospital.id, 1, [dated])
+            stage.node(SOURCE).register_institution(hospital.id, 1, [dated], Role.ASKS)
     names = [h.id for h in HOSPITALS] + [h.doctor for h in HOSPITALS]
     keys = {name: (stage.key(name).algorithm, stage.key(name).public) for name in names}
     items = [item.item for item in catalogue.items]

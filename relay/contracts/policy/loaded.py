@@ -128,6 +128,12 @@ def load(state: State, raw: bytes) -> Json:
             raise Refused(Reason.LIMIT_EXCEEDED, f"a relay holds {MAX_DOCUMENTS} policy documents")
         _check_order(parsed, lines)
         _check_overlap(state, parsed, lines)
+    elif state.get(_index_key(parsed)) != encode(line):
+        raise Refused(
+            Reason.PATH_WRITTEN,
+            f"{parsed.label} is loaded already, with other content",
+            hint="a loaded version never changes: raise `version`",
+        )
     state.put(_index_key(parsed), encode(line))
     state.put(document_key(digest), raw)
     return line

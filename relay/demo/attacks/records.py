@@ -9,8 +9,9 @@ from relay.canonical import encode
 from relay.contracts.catalogue import shipped
 from relay.contracts.payloads import RecognitionRequest
 from relay.contracts.policy import parse_document
-from relay.contracts.policy.values import Kind
-from relay.demo.attacks.attacker import Attacker, deposit_of, silent
+from relay.contracts.policy.values import DatedKey, Kind
+from relay.contracts.registry import Role
+from relay.demo.attacks.attacker import GROW_TRIES, Attacker, deposit_of, silent
 from relay.demo.delivery import deliver_all
 from relay.demo.hospitals import RECEIVERS, Hospital, policy_documents
 from relay.demo.stage import ASKING, RELAY, SOURCE
@@ -24,6 +25,7 @@ from relay.demo.story import (
 from relay.errors import Reason, Unavailable
 from relay.keys import SigningKey
 from relay.ledger_views import RecognitionState
+from relay.light.types import DAY
 from relay.record.attest import retraction
 from relay.record.parts import Opened, encode_record, verify_record
 
@@ -85,11 +87,14 @@ def other_ledgers_attestation(attacker: Attacker) -> tuple[str, str]:
 
 
 def other_ledgers_hospital(attacker: Attacker) -> tuple[str, str]:
-    """A hospital of the asking ledger attests on the source, which knows it as one that asks.
+    """A hospital of the asking ledger attests on the source, whose operator has let it, by mistake.
 
     The source writes it down, and the relay knows whose hospital it is.
     """
     case, now = attacker.fresh(), int(time.time())
+    key = attacker.stage.key(OTHER.id)
+    dated = DatedKey(key.algorithm, key.public, now - DAY, now + DAY)
+    attacker.source.register_institution(OTHER.id, 2, [dated], Role.ATTESTS)
     case.attested = attacker.sign(case, OTHER.id, attacker.stage.key(OTHER.id), SOURCE)
     attacker.source.attest([deposit_of(case.attested)], [RELAY])
     wait_announced(attacker.stage, [case], silent)
@@ -144,9 +149,12 @@ def kept_back(attacker: Attacker) -> tuple[str, str]:
         _retract(attacker, case)
         while time.time() < attacker.trusted().complete_time + STRICT_SECONDS + 1:
             time.sleep(0.1)
-        attacker.grow()
-        given = attacker.give_header(attacker.next_header())
-        if given[0] != "DONE":
+        for _ in range(GROW_TRIES):
+            attacker.grow()
+            given = attacker.give_header(attacker.next_header())
+            if given[0] == "DONE":
+                break  # else the relay was still taking what it had asked for before
+        else:
             return given
         return _answer(attacker, case, _request_by(attacker, case, OTHER))
     finally:
