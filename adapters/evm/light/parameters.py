@@ -50,7 +50,7 @@ def pinned(state: ClientState) -> Pinned:
     return Pinned(
         hexadecimal(said["endpoint"], 20),
         hexadecimal(said["code"], 32),
-        _source(said["validators"]),
+        read_source_text(said["validators"]),
     )
 
 
@@ -66,7 +66,8 @@ def hexadecimal(text: str, length: int) -> bytes:
     return bytes.fromhex(digits)
 
 
-def _source(text: str) -> bytes:
+def read_source_text(text: str) -> bytes:
+    """The source that the parameter `validators` names. Raises Malformed."""
     kind, _, rest = text.partition(":")
     if kind == "header":
         epoch = _decimal(rest)

@@ -1,0 +1,350 @@
+"""The endpoint's calls and logs: between relay.chain's values and the contract's ABI."""
+
+from __future__ import annotations
+
+import json
+import time as clock
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import coincurve
+from eth_account import Account
+from web3 import Web3
+from web3.contract import Contract
+
+from adapters.evm.light.crypto import address_of, keccak
+from adapters.evm.rpc import Rpc, decode_hex, decode_number
+from relay.chain import Delivery, Item, Outcome, PacketStep, Step, Submission
+from relay.errors import Malformed, Reason, Unavailable
+from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.types import Claim, Header, Signature, ValidatorSet
+from relay.light.validators import encode_set
+from relay.packet import (
+    ABSENT,
+    Packet,
+    Payload,
+    acknowledgement_commitment,
+    acknowledgement_path,
+    commitment_path,
+    packet_commitment,
+    receipt_path,
+)
+
+ARTIFACTS = Path(__file__).parent / "contracts" / "artifacts.json"
+DONE, NOOP = bytes(4), b"\0\0\0\1"
+RECEIPT_SECONDS = 60
+MAX_GAS = 12_000_000
+_VERBS = {Step.RECEIVE: 0, Step.ACKNOWLEDGE: 1, Step.TIMEOUT: 2, Step.EXPIRE: 3}
+OF_HEADERS = {
+    "CLIENT_FROZEN", "CLIENT_EXPIRED", "RECOVERY_PENDING", "HEIGHT_NOT_MONOTONIC",
+    "TIME_NOT_MONOTONIC", "HEADER_FROM_FUTURE", "NOT_ENOUGH_TRUST", "VALIDATOR_SET_MISMATCH",
+    "HEAD_CONFLICT", "INVALID_CONSISTENCY", "INVALID_SIGNATURE", "DUPLICATE_SIGNER",
+    "UNKNOWN_SIGNER", "QUORUM_NOT_REACHED", "WITNESS_MISSING",
+}  # fmt: skip
+
+
+@cache
+def artifacts() -> dict[str, Any]:
+    """ABI and bytecode of each contract, as built from contracts/src."""
+    found: dict[str, Any] = json.loads(ARTIFACTS.read_text())
+    return found
+
+
+@cache
+def _endpoint() -> Contract:
+    return Web3().eth.contract(abi=artifacts()["Endpoint"]["abi"])  # type: ignore[return-value]
+
+
+@cache
+def _functions() -> dict[str, Any]:
+    return {f["name"]: f for f in artifacts()["Endpoint"]["abi"] if f["type"] == "function"}
+
+
+def _type(part: dict[str, Any]) -> str:
+    kind: str = part["type"]
+    if not kind.startswith("tuple"):
+        return kind
+    return f"({','.join(map(_type, part['components']))}){kind[5:]}"
+
+
+def encode(name: str, arguments: Sequence[Any]) -> bytes:
+    """The data of a call."""
+    return bytes.fromhex(_endpoint().encode_abi(name, args=list(arguments))[2:])
+
+
+def decode(name: str, data: bytes) -> tuple[Any, ...]:
+    """What a call returned. Raises Malformed."""
+    types = [_type(part) for part in _functions()[name]["outputs"]]
+    return _decode(types, data)
+
+
+def _decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    try:
+        return tuple(Web3().codec.decode(types, data))
+    except Exception as err:  # the codec has many kinds of its own
+        raise Malformed("the node answers what the endpoint cannot have said") from err
+
+
+def _topic(name: str) -> str:
+    found = next(
+        e for e in artifacts()["Endpoint"]["abi"] if e["type"] == "event" and e["name"] == name
+    )
+    return "0x" + keccak(f"{name}({','.join(map(_type, found['inputs']))})".encode()).hex()
+
+
+PACKET = "(uint64,string,string,uint64,string,string,string,string,bytes)"
+SENT_TOPIC, WRITTEN_TOPIC, EXPIRED_TOPIC = _topic("Sent"), _topic("Written"), _topic("Expired")
+HEAD_TOPIC, DELIVERED_TOPIC = _topic("Head"), _topic("Delivered")
+STEP_TOPICS = [SENT_TOPIC, WRITTEN_TOPIC, EXPIRED_TOPIC]
+
+
+@cache
+def _reasons() -> dict[bytes, str]:
+    """Selectors of the custom errors, which are named like our reasons."""
+    found = {}
+    for made in artifacts().values():
+        for part in made["abi"] if isinstance(made, dict) else ():
+            if part["type"] == "error":
+                found[keccak(f"{part['name']}()".encode())[:4]] = part["name"]
+    return found
+
+
+def reason_of(data: bytes) -> str:
+    """The reason in what a call reverted with."""
+    return _reasons().get(data[:4], Reason.CONTRACT_REFUSED.value)
+
+
+def submission_of(code: bytes) -> Submission:
+    """What became of one item."""
+    if code == DONE:
+        return Submission(Outcome.DONE)
+    if code == NOOP:
+        return Submission(Outcome.NOOP)
+    return Submission(Outcome.REFUSED, reason_of(code), "the endpoint says so")
+
+
+# --- what goes in
+
+
+def decode_checkpoint(raw: bytes) -> Header:
+    """A header of the relay. Raises Malformed."""
+    return CHECKPOINT.decode_header(raw)
+
+
+def head_word(header: Header) -> bytes:
+    """What the endpoint keeps of a head."""
+    return keccak(header.root + header.time.to_bytes(32, "big"))
+
+
+def update_of(header: Header) -> tuple[Any, ...]:
+    """A head with its signatures, in order of the set."""
+    body = (header.height, header.time, header.root, header.set_hash, header.next_set_hash)
+    order = {v.name: i for i, v in enumerate(header.validators.validators)}
+    keys = {v.name: v.key("secp256k1") for v in header.validators.validators}
+    signatures = []
+    for signature in header.signatures:
+        key = keys.get(signature.signer)
+        if key is not None:
+            signatures.append(_signature(order[signature.signer], key, header.body, signature))
+    signatures.sort()
+    return (body, signatures, [], header.link_height, list(header.link))
+
+
+def _signature(index: int, key: bytes, body: bytes, signature: Signature) -> tuple[Any, ...]:
+    """(index, r, vs): v is found by trying both, since a note's signature has none."""
+    r, s = signature.value[:32], int.from_bytes(signature.value[32:64], "big")
+    for v in (0, 1):
+        try:
+            compact = signature.value[:64] + bytes((v,))
+            if coincurve.PublicKey.from_signature_and_message(compact, body).format() == key:
+                return (index, r, ((v << 255) | s).to_bytes(32, "big"))
+        except Exception:  # noqa: S112 - no point for this v
+            continue
+    return (index, r, s.to_bytes(32, "big"))
+
+
+def set_of(validators: ValidatorSet) -> tuple[bytes, list[int]]:
+    """(encoding, y of each secp256k1 key) as `registerSet` takes it."""
+    ys = []
+    for validator in validators.validators:
+        key = validator.key("secp256k1")
+        if key is not None:
+            full = coincurve.PublicKey(key).format(compressed=False)
+            ys.append(int.from_bytes(full[33:], "big"))
+    return encode_set(validators), ys
+
+
+def packet_of(packet: Packet) -> tuple[Any, ...]:
+    """A packet of one payload. Raises Malformed for what the endpoint has no words for."""
+    if len(packet.payloads) != 1 or not 0 <= packet.sequence < 2**64:
+        raise Malformed("the endpoint takes packets of one payload", reason=Reason.INVALID_PACKET)
+    (p,) = packet.payloads
+    return (
+        packet.sequence, packet.source_client, packet.destination_client,
+        packet.timeout_timestamp, p.source_port, p.destination_port, p.version, p.encoding, p.value,
+    )  # fmt: skip
+
+
+def item_of(item: Item) -> tuple[Any, ...]:
+    """An item. Raises Malformed."""
+    verb = _VERBS.get(item.step)
+    if verb is None or (item.step is Step.ACKNOWLEDGE and len(item.acknowledgements) != 1):
+        raise Malformed("the endpoint has no such item", reason=Reason.INVALID_PACKET)
+    answer = item.acknowledgements[0] if item.acknowledgements else b""
+    return (verb, packet_of(item.packet), answer, [(e.path, e.value or b"") for e in item.entries])
+
+
+def claims_of(delivery: Delivery) -> list[Claim]:
+    """What the one proof covers, in the endpoint's order."""
+    claims = list(delivery.sent)
+    for item in delivery.items:
+        packet, answers = item.packet, item.acknowledgements
+        if item.step is Step.ACKNOWLEDGE:
+            path = acknowledgement_path(packet.destination_client, packet.sequence)
+            claims.append(Claim(path, acknowledgement_commitment(answers)))
+        elif item.step is Step.TIMEOUT:
+            claims.append(Claim(receipt_path(packet.destination_client, packet.sequence), ABSENT))
+        else:
+            path = commitment_path(packet.source_client, packet.sequence)
+            claims.append(Claim(path, packet_commitment(packet)))
+        claims.extend(item.entries)
+    return claims
+
+
+NO_PROOF: tuple[Any, ...] = (0, bytes(32), 0, [], [], [], [])
+
+
+def proof_of(
+    delivery: Delivery,
+    root: bytes,
+    time: int,
+    indexes: Sequence[int],
+    hashes: Sequence[bytes],
+    claims: Sequence[Claim],
+) -> tuple[Any, ...]:
+    """The multi proof: leaves ascending, and for each claim which of them it is."""
+    distinct = list(dict.fromkeys(claims))
+    ascending = sorted(indexes)
+    place = []
+    for claim in claims:
+        at = distinct.index(claim) if len(claims) != len(distinct) else len(place)
+        place.append(ascending.index(indexes[at]) if at < len(indexes) else 2**16 - 1)
+    if len(distinct) != len(indexes):
+        place = [2**16 - 1] * len(claims)
+    sent = [(c.path, c.value or b"") for c in delivery.sent]
+    return (delivery.height, root, time, ascending, place, list(hashes), sent)
+
+
+# --- what comes out
+
+
+def read_steps(logs: Any) -> list[PacketStep]:
+    """The steps in an answer of eth_getLogs, in order. Raises Malformed."""
+    try:
+        found = [_step(log) for log in logs]
+    except (KeyError, TypeError, ValueError, IndexError) as err:
+        raise Malformed("the node's logs have another form") from err
+    return sorted(found, key=lambda step: step.cursor)
+
+
+def _step(log: dict[str, Any]) -> PacketStep:
+    topics = log["topics"]
+    cursor, height = decode_number(topics[1]), decode_number(log["blockNumber"])
+    data = decode_hex(log["data"], "log")
+    answers: tuple[bytes, ...] = ()
+    if topics[0] == WRITTEN_TOPIC:
+        packet, answer = _decode([PACKET, "bytes"], data)
+        step, answers = Step.RECEIVE, (answer,)
+    else:
+        (packet,) = _decode([PACKET], data)
+        step = Step.SEND if topics[0] == SENT_TOPIC else Step.EXPIRE
+    sequence, source, destination, timeout, port, to, version, encoding, value = packet
+    payload = Payload(port, to, version, encoding, value)
+    return PacketStep(
+        cursor, height, step, Packet(sequence, source, destination, timeout, (payload,)), answers
+    )
+
+
+def read_head(logs: Any) -> tuple[bytes, int]:
+    """(root, time) of a head in the logs; zeros where there is none, which no head is."""
+    if not isinstance(logs, list) or not logs:
+        return bytes(32), 0
+    time, root = _decode(["uint64", "bytes32"], decode_hex(logs[-1].get("data"), "log"))
+    return root, time
+
+
+def read_outcomes(receipt: dict[str, Any]) -> list[bytes]:
+    """What became of each item, from the receipt of the call. Raises Malformed."""
+    for log in receipt.get("logs", ()):
+        if log["topics"][0] == DELIVERED_TOPIC:
+            return [bytes(c) for c in _decode(["bytes4[]"], decode_hex(log["data"], "log"))[0]]
+    raise Malformed("the receipt does not say what became of the items")
+
+
+class Sender:
+    """A private key and its one lane of nonces."""
+
+    def __init__(self, path: Path, max_gas_price: int) -> None:
+        """Raises Malformed(CONFIG_INVALID)."""
+        try:
+            self._key = bytes.fromhex(path.read_text().strip().removeprefix("0x"))
+            public = coincurve.PrivateKey(self._key).public_key.format(compressed=False)
+        except (OSError, ValueError) as err:
+            raise Malformed(
+                f"{path}: is no private key in hex", reason=Reason.CONFIG_INVALID
+            ) from err
+        self.address = address_of(public)
+        self._max_gas_price = max_gas_price
+        self._chain = 0
+
+    def send(self, rpc: Rpc, to: bytes | None, data: bytes) -> dict[str, Any]:
+        """Signs, sends and waits for the receipt. Raises Unavailable.
+
+        The nonce is the chain's own count of what is mined or waits, asked each time: this key
+        has no other user, and what a crash left behind is counted there.
+        """
+        mine = "0x" + self.address.hex()
+        self._chain = self._chain or rpc.number("eth_chainId", [])
+        price = min(rpc.number("eth_gasPrice", []), self._max_gas_price)
+        asked: dict[str, Any] = {"from": mine, "data": "0x" + data.hex()}
+        if to is not None:
+            asked["to"] = Web3.to_checksum_address("0x" + to.hex())
+        gas = min(rpc.number("eth_estimateGas", [asked]) * 5 // 4, MAX_GAS)
+        signed = Account.sign_transaction(
+            {
+                **{k: v for k, v in asked.items() if k != "from"},
+                "value": 0,
+                "nonce": rpc.number("eth_getTransactionCount", [mine, "pending"]),
+                "gas": gas,
+                "gasPrice": price,
+                "chainId": self._chain,
+            },
+            self._key,
+        )
+        sent = rpc.ask("eth_sendRawTransaction", ["0x" + signed.raw_transaction.hex()])
+        return _receipt(rpc, str(sent))
+
+
+def _receipt(rpc: Rpc, sent: str) -> dict[str, Any]:
+    until = clock.monotonic() + RECEIPT_SECONDS
+    while clock.monotonic() < until:
+        try:
+            found: dict[str, Any] = rpc.ask("eth_getTransactionReceipt", [sent])
+            return found
+        except Malformed:
+            clock.sleep(0.1)
+    raise Unavailable(Reason.CHAIN_UNREACHABLE, "the call is not mined yet: it is tried again")
+
+
+def creation(contract: str, arguments: Sequence[object]) -> bytes:
+    """The data that makes a contract."""
+    made = artifacts()[contract]
+    types = [
+        _type(part)
+        for entry in made["abi"]
+        if entry["type"] == "constructor"
+        for part in entry["inputs"]
+    ]
+    return bytes.fromhex(made["bytecode"][2:]) + Web3().codec.encode(types, arguments)

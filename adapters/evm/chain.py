@@ -1,0 +1,428 @@
+"""An EVM ledger as a chain: entry point `lianqiao.chains: evm`. README.md has a whole file.
+
+Settings: `address` (HOST:PORT of a JSON-RPC node), `rpc` (more of them, by commas), `endpoint`,
+`variant` (qbft-seal, ibft2-seal, ibft1-seal), `validators` (as the client pins it), `key` (file
+with the sender's private key in hex; without it nothing is submitted), `max_gas_price` (wei; the
+node's own price is taken up to it), `from_block` (where the endpoint was deployed).
+
+Every answer is untrusted: headers and proofs are verified by whoever they are given to; steps carry
+a number that the endpoint counts, so a node that leaves out a log is noticed and the next is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from adapters.evm import calls
+from adapters.evm.light import CLIENT as LIGHT
+from adapters.evm.light.client import present
+from adapters.evm.light.header import VARIANTS, hashed_header, split_header
+from adapters.evm.light.parameters import hexadecimal, read_source_text
+from adapters.evm.light.state import encode_proof, slot_of
+from adapters.evm.light.validators import array_slots, read_source
+from adapters.evm.rpc import Rpc, decode_hex
+from relay.chain import (
+    MAX_BATCH,
+    Chain,
+    ClientStatus,
+    Delivery,
+    DeliveryResult,
+    Outcome,
+    PacketStep,
+    Submission,
+)
+from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused, Unavailable
+from relay.light.membership import decode_membership_proof
+from relay.light.types import MAX_INT, Header, Witness
+from relay.packet import receipt_path
+
+CLIENT_ID = "checkpoint-0"
+LOG_BLOCKS = 2_000
+"""Blocks in one question for logs."""
+MAX_PATHS = 4_096
+SLOTS_A_CALL = 256
+_NAMES = {
+    "address", "rpc", "endpoint", "variant", "validators", "key", "max_gas_price", "from_block",
+}  # fmt: skip
+_T = TypeVar("_T")
+
+
+class EvmChain:
+    """relay.chain.Chain over JSON-RPC. Thread-safe; one lane of nonces."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        endpoint: bytes,
+        variant: str,
+        source: bytes,
+        sender: calls.Sender | None,
+        from_block: int,
+    ) -> None:
+        self._rpc = rpc
+        self._endpoint = endpoint
+        self._variant = variant
+        self._source = source
+        self._sender = sender
+        self._steps: list[PacketStep] = []
+        self._read_to = from_block - 1
+        self._lock = threading.RLock()
+        self._chain_id = ""
+
+    @property
+    def chain_id(self) -> str:
+        """The name in the endpoint's code, asked once. Raises Unavailable(CHAIN_UNREACHABLE)."""
+        if not self._chain_id:
+            (name,) = self._view("NAME")
+            self._chain_id = bytes(name).rstrip(b"\0").decode("ascii", "replace")
+        return self._chain_id
+
+    def latest_height(self) -> int:
+        """See relay.chain.Chain."""
+        return self._rpc.number("eth_blockNumber", [])
+
+    def headers(
+        self,
+        trusted_height: int,
+        height: int,
+        algorithm: str = "",
+        witnesses: Sequence[Witness] = (),
+    ) -> Sequence[bytes]:
+        """See relay.chain.Chain: one header, with the trusted set where it is another."""
+        if not 1 <= height <= self._bounded(self.latest_height()) or trusted_height < 0:
+            raise NotFound(Reason.HEIGHT_NOT_FOUND, "the chain has no header of that height")
+        if trusted_height >= height:
+            raise NotFound(Reason.HEIGHT_NOT_FOUND, "nothing leads from there to that height")
+        raw = self._present(height)
+        if trusted_height == 0 or trusted_height + 1 == height:
+            return [raw]
+        header, trusted = (
+            LIGHT.decode_header(raw),
+            LIGHT.decode_header(self._present(trusted_height)),
+        )
+        if header.set_hash in (trusted.set_hash, trusted.next_set_hash):
+            return [raw]
+        return [LIGHT.encode_header(replace(header, trusted_validators=trusted.validators))]
+
+    def client(self, client_id: str) -> ClientStatus:
+        """See relay.chain.Chain."""
+        self._check_client(client_id)
+        size, time, _, _, following = self._view("latest")
+        return ClientStatus(
+            client_id=CLIENT_ID,
+            counterparty_client_id=str(self._view("counterparty")[0]),
+            chain_id=str(self._view("origin")[0]),
+            algorithm="secp256k1",
+            latest_height=size,
+            latest_time=time,
+            set_hash=bytes(following),
+            trusting_period=self._view("trustingPeriod")[0],
+            frozen=bool(self._view("frozen")[0]),
+        )
+
+    def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
+        """See relay.chain.Chain. A cursor is the number that the endpoint gave a step."""
+        self._check_client(client_id)
+        if not 0 <= after <= MAX_INT and after != -1:
+            raise Malformed("a cursor lies between 0 and 2^63 - 1")
+        if limit < 1:
+            raise Malformed("a limit is positive")
+        with self._lock:
+            if after >= len(self._steps) or len(self._steps) < max(after, 0) + limit:
+                self._read_logs()
+            return self._steps[max(after, 0) : max(after, 0) + min(limit, MAX_BATCH)]
+
+    def prove(self, paths: Sequence[bytes], height: int) -> bytes:
+        """See relay.chain.Chain. That a receipt is absent is proven, too; any other path must be
+        written."""
+        if not 1 <= height <= self._bounded(self.latest_height()):
+            raise NotFound(Reason.HEIGHT_NOT_FOUND, "the chain has no header of that height")
+        if not 1 <= len(paths) <= MAX_PATHS:
+            raise Malformed(f"a proof is of 1 to {MAX_PATHS} paths")
+        nodes: dict[bytes, None] = {}
+        of_storage: list[bytes] = []
+        for at in range(0, len(paths), SLOTS_A_CALL):
+            part = paths[at : at + SLOTS_A_CALL]
+            account, words = self._proof(self._endpoint, [slot_of(p) for p in part], height)
+            nodes.update(dict.fromkeys(account))
+            for path, (word, proof) in zip(part, words, strict=True):
+                if word == 0 and path[:-8] != receipt_path(CLIENT_ID, 0)[:-8]:
+                    raise NotFound(Reason.PATH_NOT_FOUND, "nothing is written there at that height")
+                of_storage += proof
+        nodes.update(dict.fromkeys(of_storage))
+        return encode_proof(self._endpoint, list(nodes))
+
+    def submit(self, deliveries: Sequence[Delivery]) -> Sequence[DeliveryResult]:
+        """See relay.chain.Chain: one call each, tried first, so that a refusal costs nothing."""
+        for delivery in deliveries:
+            self._check_client(delivery.client_id)
+        return [self._deliver(delivery) for delivery in deliveries]
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    # --- headers and proofs
+
+    def _raw(self, height: int) -> bytes:
+        return decode_hex(self._rpc.ask("debug_getRawHeader", [hex(height)]), "header")
+
+    def _present(self, height: int) -> bytes:
+        raw = self._raw(height)
+        _, contract, slot = read_source(self._source)
+        link: list[bytes] = []
+        if contract:
+            parent = split_header(self._variant, self._raw(height - 1))[0]
+            _, ((count, proof),) = self._proof(contract, [slot.to_bytes(32, "big")], height - 1)
+            slots = [s.to_bytes(32, "big") for s in array_slots(slot, min(count, 200))]
+            account, words = self._proof(contract, slots, height - 1)
+            nodes = dict.fromkeys([*account, *proof, *(n for _, listed in words for n in listed)])
+            link = [hashed_header(self._variant, parent), *nodes]
+        return present(self._variant, f"{self.chain_id}/0", self._source, raw, link=link)
+
+    def _proof(
+        self, address: bytes, slots: Sequence[bytes], height: int
+    ) -> tuple[list[bytes], list[tuple[int, list[bytes]]]]:
+        """(account nodes, of each slot its word and its nodes)."""
+        asked = ["0x" + address.hex(), ["0x" + s.hex() for s in slots], hex(height)]
+        got = self._rpc.ask("eth_getProof", asked)
+        try:
+            account = [decode_hex(n, "node") for n in got["accountProof"]]
+            words = [
+                (int(s["value"], 16), [decode_hex(n, "node") for n in s["proof"]])
+                for s in got["storageProof"]
+            ]
+        except (KeyError, TypeError, ValueError) as err:
+            raise Malformed("the node's proof has another form") from err
+        if len(words) != len(slots):
+            raise Malformed("the node proved another number of slots")
+        # A trie of one small leaf has a root below 32 bytes, and an empty one has no node at all.
+        return account, [(w, [n for n in p if n != b"\x80"]) for w, p in words]
+
+    # --- steps
+
+    def _read_logs(self) -> None:
+        """Reads on to the newest block. Raises Unavailable where a step is missing."""
+        head = self._bounded(self.latest_height())
+        while self._read_to < head:
+            last = min(head, self._read_to + LOG_BLOCKS)
+            found = calls.read_steps(
+                self._rpc.ask(
+                    "eth_getLogs",
+                    [
+                        {
+                            "address": "0x" + self._endpoint.hex(),
+                            "fromBlock": hex(max(self._read_to + 1, 0)),
+                            "toBlock": hex(last),
+                            "topics": [calls.STEP_TOPICS],
+                        }
+                    ],
+                )
+            )
+            numbers = [step.cursor for step in found]
+            if numbers != list(range(len(self._steps) + 1, len(self._steps) + 1 + len(found))):
+                raise self._rpc.distrust("left out steps of the endpoint")
+            self._steps += found
+            self._read_to = last
+        (count,) = self._view("steps", height=head)
+        if count != len(self._steps):
+            raise self._rpc.distrust("left out the newest steps of the endpoint")
+
+    # --- deliveries
+
+    def _deliver(self, delivery: Delivery) -> DeliveryResult:
+        try:
+            updates, fresh = self._updates(delivery.headers)
+        except LianqiaoError as err:
+            refusal = _refused(err.reason.value, err.detail)
+            return DeliveryResult(refusal, (refusal,) * len(delivery.items))
+        answer = Submission(Outcome.DONE if fresh else Outcome.NOOP)
+        if delivery.items:
+            try:
+                done = self._items(updates, delivery)
+                return DeliveryResult(answer, done)
+            except _Reverted as err:
+                if err.reason in calls.OF_HEADERS and updates:
+                    refusal = _refused(err.reason)
+                    return DeliveryResult(refusal, (refusal,) * len(delivery.items))
+                items = (_refused(err.reason),) * len(delivery.items)
+            except (Malformed, Refused) as err:
+                items = (_refused(err.reason.value, err.detail),) * len(delivery.items)
+        else:
+            items = ()
+        if updates:
+            try:
+                self._call(updates, (), calls.NO_PROOF)
+            except _Reverted as err:
+                refusal = _refused(err.reason)
+                return DeliveryResult(refusal, items or ())
+        return DeliveryResult(answer, items)
+
+    def _updates(self, raw: Sequence[bytes]) -> tuple[list[Any], int]:
+        """What of the headers is new, as the endpoint takes it. Stores sets that it lacks."""
+        size = self._view("latest")[0]
+        decoded = [calls.decode_checkpoint(one) for one in raw]
+        new: list[Header] = []
+        for header in decoded:
+            known = bytes(self._view("heads", header.height)[0]) if header.height <= size else b""
+            if known == calls.head_word(header):
+                continue
+            new.append(header)
+            self._ensure_set(header)
+        return [calls.update_of(header) for header in new], len(new)
+
+    def _ensure_set(self, header: Header) -> None:
+        if not self._view("knowsSet", header.set_hash)[0]:
+            encoded, ys = calls.set_of(header.validators)
+            self._transact("registerSet", [encoded, ys])
+
+    def _items(self, updates: list[Any], delivery: Delivery) -> tuple[Submission, ...]:
+        if not 0 <= delivery.height <= MAX_INT:
+            raise Malformed("a height lies between 0 and 2^63 - 1")
+        items = [calls.item_of(item) for item in delivery.items]
+        claims = calls.claims_of(delivery)
+        root, time = self._head(delivery)
+        try:
+            indexes, hashes = decode_membership_proof(delivery.proof)
+        except Malformed:
+            if not all(code == calls.NOOP for code in self._dry(updates, items)):
+                raise
+            indexes, hashes = (), []
+        proof = calls.proof_of(delivery, root, time, indexes, hashes, claims)
+        codes = self._call(updates, items, proof)
+        return tuple(calls.submission_of(code) for code in codes)
+
+    def _dry(self, updates: list[Any], items: list[Any]) -> list[bytes]:
+        try:
+            return self._simulate([updates, items, calls.NO_PROOF])
+        except _Reverted:
+            return [b""] * len(items)
+
+    def _head(self, delivery: Delivery) -> tuple[bytes, int]:
+        """(root, time) of the head that a delivery proves under."""
+        for raw in delivery.headers:
+            header = calls.decode_checkpoint(raw)
+            if header.height == delivery.height:
+                return header.root, header.time
+        size, time, root, _, _ = self._view("latest")
+        if size == delivery.height:
+            return bytes(root), time
+        topics = [calls.HEAD_TOPIC, "0x" + delivery.height.to_bytes(32, "big").hex()]
+        asked = {"address": "0x" + self._endpoint.hex(), "fromBlock": "0x0", "topics": topics}
+        return calls.read_head(self._rpc.ask("eth_getLogs", [asked]))
+
+    def _call(self, updates: list[Any], items: Sequence[Any], proof: Any) -> list[bytes]:
+        """What a call would answer; sent only where it changes something."""
+        arguments = [updates, list(items), proof]
+        codes = self._simulate(arguments)
+        if updates or any(code == calls.DONE for code in codes):
+            return calls.read_outcomes(self._transact("deliver", arguments))
+        return codes
+
+    def _simulate(self, arguments: list[Any]) -> list[bytes]:
+        data = calls.encode("deliver", arguments)
+        result = self._rpc.call(self._endpoint, data, sender=self._address())
+        if result.reverted:
+            raise _Reverted(calls.reason_of(result.data))
+        return [bytes(code) for code in calls.decode("deliver", result.data)[1]]
+
+    def _transact(self, name: str, arguments: list[Any]) -> dict[str, Any]:
+        if self._sender is None:
+            raise Refused(
+                Reason.CONFIG_INVALID,
+                "this lane has no key to submit with",
+                hint="give the adapter the setting `key`",
+            )
+        with self._lock:
+            receipt = self._sender.send(self._rpc, self._endpoint, calls.encode(name, arguments))
+        if receipt.get("status") != "0x1":
+            raise Unavailable(
+                Reason.CHAIN_UNREACHABLE, "the call was mined and reverted: try again"
+            )
+        return receipt
+
+    # --- small things
+
+    def _address(self) -> bytes:
+        return self._sender.address if self._sender is not None else bytes(20)
+
+    def _view(self, name: str, *arguments: Any, height: int | None = None) -> tuple[Any, ...]:
+        data = calls.encode(name, list(arguments))
+        result = self._rpc.call(self._endpoint, data, height=height)
+        if result.reverted or not result.data:
+            raise self._rpc.distrust("has no endpoint at that address")
+        return calls.decode(name, result.data)
+
+    def _bounded(self, height: int) -> int:
+        if not 0 <= height <= MAX_INT:
+            raise Malformed("the node tells a height that cannot be")
+        return height
+
+    def _check_client(self, client_id: str) -> None:
+        if client_id != CLIENT_ID:
+            raise NotFound(
+                Reason.CLIENT_NOT_FOUND, f"an endpoint has one client, {CLIENT_ID}", client_id="?"
+            )
+
+
+class _Reverted(Exception):
+    """The endpoint refused a call as a whole."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _refused(reason: str, detail: str = "") -> Submission:
+    return Submission(Outcome.REFUSED, reason, detail or "the endpoint says so")
+
+
+def connect(settings: Mapping[str, str]) -> Chain:
+    """The endpoint that `settings` name. Whether it answers shows at the first call.
+
+    Raises Refused(CONFIG_INVALID).
+    """
+    unknown = sorted(set(settings) - _NAMES)
+    if unknown:
+        raise _invalid(f"the adapter evm knows no setting {unknown[0][:64]!r}")
+    for name in ("address", "endpoint", "variant", "validators"):
+        if name not in settings:
+            raise _invalid(f"the adapter evm needs the setting {name!r}")
+    if settings["variant"] not in VARIANTS:
+        raise _invalid(f"variant is one of {', '.join(VARIANTS)}")
+    source = _read(lambda: read_source_text(settings["validators"]))
+    more = [one for one in settings.get("rpc", "").split(",") if one]
+    rpc = Rpc([settings["address"], *more])
+    sender = None
+    if "key" in settings:
+        price = _number(settings, "max_gas_price", 10**12)
+        sender = _read(lambda: calls.Sender(Path(settings["key"]), price))
+    return EvmChain(
+        rpc,
+        _read(lambda: hexadecimal(settings["endpoint"], 20)),
+        settings["variant"],
+        source,
+        sender,
+        _number(settings, "from_block", 0),
+    )
+
+
+def _read(call: Callable[[], _T]) -> _T:
+    try:
+        return call()
+    except Malformed as err:
+        raise _invalid(err.detail) from err
+
+
+def _number(settings: Mapping[str, str], name: str, default: int) -> int:
+    text = settings.get(name, str(default))
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise _invalid(f"{name} is a decimal number")
+    return int(text)
+
+
+def _invalid(detail: str) -> Refused:
+    return Refused(Reason.CONFIG_INVALID, detail, hint="adapters/evm/README.md shows a whole file")
