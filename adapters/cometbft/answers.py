@@ -33,7 +33,7 @@ KEY_TYPES = {
     "tendermint/PubKeyEd25519": ED25519,
     "tendermint/PubKeySecp256k1": SECP256K1,
 }
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z")
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
 Json = Any
 
 

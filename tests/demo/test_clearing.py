@@ -24,7 +24,7 @@ def test_both_languages_say_it_with_the_same_values(key: str) -> None:
     assert english
     assert re.search("[一-鿿]", chinese)
     assert set(re.findall(r"{\w+}", english)) == set(re.findall(r"{\w+}", chinese))
-    values = {name: "x" for name in re.findall(r"{(\w+)}", english)}
+    values = dict.fromkeys(re.findall(r"{(\w+)}", english), "x")
     assert speaker("en")(key, **values) != speaker("zh")(key, **values)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from adapters.cometbft import answers
 from adapters.cometbft.chain import CometChain, connect
 from adapters.cometbft.light.client import CometHeader
 from adapters.cometbft.light.zip215 import ED25519
 from adapters.cometbft.push import Blocks
 from adapters.cometbft.rpc import Endpoint, Endpoints
-from relay.errors import LianqiaoError, Reason
+from relay.errors import LianqiaoError, Malformed, Reason
 from relay.light.misbehaviour import verify_misbehaviour
 from relay.registry import connect_chain
 from tests.adapters.cometbft.maker import CHAIN, START, STATE, decoded, raw_header, set_of
@@ -268,3 +272,72 @@ def test_endpoints_prefer_a_known_absence_to_silence() -> None:
     for order in (("a:1", "b:1"), ("b:1", "a:1")):
         endpoints = Endpoints([Endpoint(address) for address in order])
         refused(lambda e=endpoints: e.ask(answer), Reason.HEIGHT_NOT_FOUND)
+
+
+# --- any JSON
+
+
+NAMES = (
+    "header commit version block time height signatures hash block_id parts total pub_key type "
+    "value chain_id"
+).split()
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["1", "-1", "00", "AB", "2024-02-30T00:00:00Z", "0001-01-01T00:00:00Z"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(NAMES),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_any_json_is_read_or_malformed(value: Any) -> None:
+    for read in (
+        answers.signed_header_of,
+        answers.header_of,
+        answers.commit_of,
+        answers.validator_of,
+        answers.block_id_of,
+        answers.time_of,
+    ):
+        with suppress(Malformed):
+            read(value)  # type: ignore[operator]
+
+
+@given(st.data())
+def test_true_answers_with_one_member_changed(data: st.DataObject) -> None:
+    answer = signed(19)
+    part = answer[data.draw(st.sampled_from(["header", "commit"]))]
+    part[data.draw(st.sampled_from(sorted(part)))] = data.draw(JSON)
+    with suppress(Malformed):
+        answers.signed_header_of(answer)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-02-30T00:00:00Z",
+        "2024-13-01T00:00:00Z",
+        "2024-01-01T24:00:00Z",
+        "2024-01-01T00:60:00Z",
+        "2024-01-01T00:00:60Z",
+        "2024-01-01T00:00:00",
+        "2024-01-01T00:00:00+00:00",
+        "2024-01-01T00:00:00.1234567890Z",
+        "0000-01-01T00:00:00Z",
+        "٢٠٢٤-01-01T00:00:00Z",
+        "",
+    ],
+)
+def test_times_that_are_none(text: str) -> None:
+    refused(lambda: answers.time_of(text), Reason.MALFORMED)
