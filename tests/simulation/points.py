@@ -19,6 +19,8 @@ SCENARIO = Options(
     ticks=0,
     nodes=("hub", "zj", "sh"),
     edges=(Edge("hub", "zj", "near"), Edge("hub", "sh", "far")),
+    witnessed="hub",
+    witness_quorum=2,
 )
 _TURNS = 5
 _SECONDS = 20
@@ -57,14 +59,10 @@ def _play(world: World) -> None:
         if turn == 1:
             world.users.send("zj", "hub", "tally", _value(world, "defer"), now + 600, again=True)
             world.users.send("sh", "hub", "tally", _value(world, "fail"), now + 600, again=False)
-            for wires in world.wires.values():
-                for wire in wires:
-                    wire.memory.reachable = False
+            _part(world, False)
             world.users.send("hub", "zj", "tally", _value(world, "echo"), now + 10, again=True)
         if turn == 2:
-            for wires in world.wires.values():
-                for wire in wires:
-                    wire.memory.reachable = True
+            _part(world, True)
             world.operators.rotate(world.processes["zj"])
         world.clock.now += _SECONDS
         for name, observer in world.observers.items():
@@ -72,6 +70,13 @@ def _play(world: World) -> None:
         world.turn()
         world.check()
         world.restart_all()
+
+
+def _part(world: World, reachable: bool) -> None:
+    """Cuts every way, or heals it; witnesses are asked by ways of their own."""
+    for wires in world.wires.values():
+        for wire in wires:
+            wire.memory.reachable = reachable
 
 
 def _value(world: World, command: str) -> str:

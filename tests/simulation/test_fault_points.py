@@ -18,11 +18,14 @@ def test_the_scenario_passes_undisturbed_and_has_effects_of_every_kind() -> None
     seen = run_point(-1, None)
     kinds = {effect.split()[0] + " " + effect.split()[-1] for effect in seen}
     calls = {"latest_height", "headers", "client", "packets", "prove", "submit"}
+    calls |= {"verified_heads", "add_checkpoint"}
     assert kinds >= {f"call {name}" for name in calls}
     assert {effect for effect in seen if effect.startswith("commit")} == {
         "commit hub",
         "commit zj",
         "commit sh",
+        "commit zj witness",
+        "commit sh witness",
     }
 
 

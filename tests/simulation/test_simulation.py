@@ -23,6 +23,8 @@ FIXED = (2, 3, 10)
 """Small networks: two heads, a hasty node, rotations, crashes, drift and strangers."""
 EVERYDAY_TICKS = 30
 CHUNK = 10
+REACHING = 60
+"""Seeds in which all that can happen has happened, each at least once."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -73,7 +75,7 @@ def test_a_seed_with_real_keys() -> None:
 def test_the_simulation_reaches_what_it_is_for() -> None:
     """A fault that never happens proves nothing: every kind is met within these seeds."""
     marks: Counter[str] = Counter()
-    for seed in range(12):
+    for seed in range(REACHING):
         marks += run_seed(seed, quiet=True)
     wanted = {
         *(f"call {act}" for act in ("lost", "unsure", "duplicate", "late", "slow")),
@@ -84,6 +86,24 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
         *(f"receive {reason}" for reason in (Reason.TIMED_OUT, Reason.TIMEOUT_ELAPSED)),
         f"expire {Reason.RECEIVED}",
         f"accuse {Reason.NOT_MISBEHAVIOUR}",
+        *(f"{verb} {Reason.COUNTERPARTY_MISMATCH}" for verb in ("receive", "acknowledge")),
+        *(f"receive {reason}" for reason in (Reason.COMMITMENT_MISMATCH, Reason.INVALID_PROOF)),
+        f"timeout {Reason.TIMEOUT_NOT_REACHED}",
+        f"expire {Reason.TIMEOUT_NOT_REACHED}",
+        f"acknowledge {Reason.CLIENT_EXPIRED}",
+        f"stranger: {Reason.WITNESS_MISSING}",
+        f"stranger: {Reason.MALFORMED}",
+        f"relayer: {Reason.HEADER_FROM_FUTURE}",
+        f"side: {Reason.CHAIN_UNREACHABLE}",
+        f"side: {Reason.CLIENT_FROZEN}",
+        f"operator: {Reason.DATABASE_UNREACHABLE}",
+        "stranger: too early",
+        "night",
+        "recovery",
+        "recovery cancelled",
+        "cosigned",
+        "caught by a relayer",
+        "crash",
         "partition",
         "rotation",
         "two heads",
