@@ -115,16 +115,9 @@ def _read_item(reader: Reader) -> Item:
     if number >= len(_STEPS):
         raise Malformed("action: unknown step")
     packet = decode_packet(reader.data(_MAX_PACKET))
-    acknowledgements = _acknowledgements(reader.data(_MAX_PACKET))
+    acknowledgements = decode_acknowledgements(reader.data(_MAX_PACKET))
     entries = decode_claims(reader.data(_MAX_ENTRIES))
     return Item(_STEPS[number], packet, acknowledgements, entries)
-
-
-def _acknowledgements(raw: bytes) -> tuple[bytes, ...]:
-    found = decode_acknowledgements(raw)
-    if raw and not found:
-        raise Malformed("action: an empty list is written as nothing")
-    return found
 
 
 def _write_call_each(writer: Writer, action: CallEach) -> None:

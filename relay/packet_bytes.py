@@ -71,6 +71,8 @@ def decode_acknowledgements(raw: bytes) -> tuple[bytes, ...]:
     reader = Reader(raw, "acknowledgements")
     found = tuple(reader.data(MAX_ACKNOWLEDGEMENT_BYTES) for _ in range(reader.count(MAX_PAYLOADS)))
     reader.end()
+    if not found:
+        raise Malformed("acknowledgements: nothing is written as nothing")
     return found
 
 

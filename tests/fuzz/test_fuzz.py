@@ -30,6 +30,14 @@ def test_any_bytes_are_decoded_or_refused(name: str) -> None:
     assert told.inputs == EVERYDAY
 
 
+def test_what_was_found() -> None:
+    """Inputs that a decoder once took, or fell over."""
+    known = {"acknowledgements": "00000000", "claims": "00000000"}
+    for name, raw in known.items():
+        target = next(one for one in targets() if one.name == name)
+        assert not feed(target, bytes.fromhex(raw))
+
+
 def _spoiled(decode: object) -> Target:
     return Target("spoiled", decode, lambda: [b"x"])  # type: ignore[arg-type]
 
