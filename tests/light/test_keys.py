@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from relay.errors import Invalid, Reason
 from relay.keys import SIGNING_ALGORITHMS, SigningKey
@@ -142,8 +144,21 @@ def test_ecdsa_high_s_and_numbers_out_of_range(curve: str) -> None:
 
 
 @pytest.mark.parametrize("curve", ORDERS)
+def test_an_ecdsa_signature_has_one_encoding(curve: str) -> None:
+    """A zero before s would leave its value as it is."""
+    key = SigningKey.from_seed(bytes(32), curve)
+    signature = key.sign(b"m")
+    keys.verify(curve, key.public, b"m", signature)
+    longer = signature[:32] + b"\0" + signature[32:]
+    refused(Reason.INVALID_SIGNATURE, curve, key.public, b"m", longer)
+
+
+@pytest.mark.parametrize("curve", ORDERS)
 def test_ecdsa_keys_have_one_encoding(curve: str) -> None:
     public = SigningKey.from_seed(bytes(32), curve).public
+    curve_of = {"p256": ec.SECP256R1(), "secp256k1": ec.SECP256K1()}[curve]
+    point = ec.EllipticCurvePublicKey.from_encoded_point(curve_of, public)
+    weak(curve, point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
     weak(curve, b"\x04" + public[1:])
     weak(curve, b"\x06" + public[1:])
     weak(curve, public[:32])

@@ -6,9 +6,12 @@ module is loaded twice.
 
 from __future__ import annotations
 
+import ast
+import gc
 import importlib
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -19,12 +22,32 @@ def apply(mutant: Mutant) -> None:
     """From here on this process runs the mutant. Raises LookupError where it cannot be put in."""
     path = ROOT / mutant.file
     module = importlib.import_module(mutant.file.removesuffix(".py").replace("/", "."))
-    compiled = compile(mutated_code(path, mutant), str(path), "exec")
+    whole = _named(_compiled(path, mutated_code(path, mutant)), mutant)
+    function = _function(module, mutant.function)
+    inner = zip(_codes(function.__code__), _codes(whole), strict=False)
+    _exchange({old: new for old, new in inner if old.co_qualname == new.co_qualname})
+    function.__code__ = whole
+
+
+def _compiled(path: Path, tree: ast.Module) -> CodeType:
+    return compile(tree, str(path), "exec")
+
+
+def _named(compiled: CodeType, mutant: Mutant) -> CodeType:
     wanted = [c for c in _codes(compiled) if c.co_qualname == mutant.function]
     wanted = [c for c in wanted if c.co_firstlineno == mutant.first_line]
     if len(wanted) != 1:
         raise LookupError(f"{mutant.name}: {len(wanted)} functions of that name")
-    _function(module, mutant.function).__code__ = wanted[0]
+    return wanted[0]
+
+
+def _exchange(codes: dict[CodeType, CodeType]) -> None:
+    """Functions that the outer one has made already, such as those in a table, change too."""
+    if not codes:
+        return
+    for found in gc.get_objects():
+        if isinstance(found, FunctionType) and found.__code__ in codes:
+            found.__code__ = codes[found.__code__]
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.mutation.mutants import Mutant
 
 _FASTER = "only reads ahead, in one statement, what is read one by one where it was not"
+_LIBRARY = "the library installed today refuses it as well; the written rule stands before any"
 _BELT = "nothing is staged where a refusal is raised today; undoing it is for those of tomorrow"
 
 EXPLAINED: dict[str, str] = {
@@ -20,6 +21,11 @@ EXPLAINED: dict[str, str] = {
     "relay/channel.py::Channel.deliver::skip::tx.rollback(mark) #2": _BELT,
     "relay/channel.py::Channel._take_sent::skip::tx.rollback(mark)": _BELT,
     "relay/channel.py::_why::skip::_log.error": "a line of the log for the operator, no effect",
+    "relay/light/keys.py::_verify_ed25519::never::len(signature) != 64": _LIBRARY,
+    "relay/light/keys.py::_verify_ed25519::never::int.from_bytes(signature[32:]": _LIBRARY,
+    "relay/light/keys.py::_verify_ed25519::drop::y >= _P25519": _LIBRARY,
+    "relay/light/keys.py::_load_ec::drop::": _LIBRARY,
+    "relay/light/keys.py::_ecdsa::drop::not 1 <= r < order": _LIBRARY,
     "relay/bundle_format.py::encode_bundle::skip::decode_bundle(raw)": (
         "what the writer makes is read back before it leaves; nothing that it makes is refused"
     ),
