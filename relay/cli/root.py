@@ -111,6 +111,7 @@ def _register() -> None:
         serve,
         settlement,
         setup,
+        statements,
         status,
         verify,
         witness,
@@ -134,6 +135,8 @@ def _register() -> None:
     app.add_typer(recognise.app, name="recognise", help="Consent, request, decision, outcome.")
     app.command("access-log")(access.access_log)
     app.add_typer(settlement.app, name="settlement", help="Money across ledgers: both or none.")
+    settlement.app.command("statement")(statements.statement)
+    settlement.app.command("documents")(statements.documents)
     app.add_typer(accounts.app, name="accounts", help="Accounts of a money ledger.")
     app.command("reconcile")(reconcile.reconcile)
     app.command("bundle")(evidence.bundle)

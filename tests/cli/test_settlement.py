@@ -111,6 +111,25 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
     assert "nostro:CNY" in run("accounts", "list", "--node", desk.sz).out
 
 
+def test_statements_and_documents(desk: Desk, run: Run) -> None:
+    today = time.strftime("%Y-%m-%d", time.gmtime(desk.clearing.clock() + 8 * 3600))
+    of = ("settlement", "statement", "hospital", "--node", desk.sz, "--date")
+    told = run(*of, today, "--json").json["statement"]
+    assert (told["opening"], told["closing"]) == (0, 100_000)
+    assert told["entries"][0]["uetr"]
+    assert "closing  1000.00 CNY" in run(*of, today).out
+    assert run(*of, "2026-02-30").reason == "MALFORMED"
+    pytest.importorskip("pyiso20022")
+    assert run(*of, today, "--xml", desk.folder / "camt.xml").code == 0
+    made = ("settlement", "documents", told["entries"][0]["uetr"], "--node", desk.hub)
+    assert run(*made, "-o", desk.folder / "iso").code == 0
+    assert {p.name for p in (desk.folder / "iso").iterdir()} == {
+        "pacs.002.xml",
+        "pacs.008-1.xml",
+        "pacs.009-0.xml",
+    }
+
+
 def test_books_are_reconciled_on_line_and_from_a_file(desk: Desk, run: Run) -> None:
     trust, books = desk.folder / "trust.json", desk.folder / "books.json"
     nodes = [arg for address in (desk.hub, desk.hk, desk.sz) for arg in ("--node", address)]

@@ -52,8 +52,7 @@ def test_the_story_is_told_and_its_books_agree(tmp_path: Path) -> None:
     assert told.returncode == 0, told.stdout + told.stderr
     assert "✗" not in told.stdout
     checked = subprocess.run(
-        [*command, "reconcile", str(where / "books.json"), "--trust", str(where / "trust.json")]
-        + ["--json"],
+        [*command, "reconcile", where / "books.json", "--trust", where / "trust.json", "--json"],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stderr
