@@ -227,7 +227,7 @@ def proof_of(
     """The multi proof: leaves ascending, and for each claim which of them it is."""
     distinct = list(dict.fromkeys(claims))
     ascending = sorted(indexes)
-    place = []
+    place: list[int] = []
     for claim in claims:
         at = distinct.index(claim) if len(claims) != len(distinct) else len(place)
         place.append(ascending.index(indexes[at]) if at < len(indexes) else 2**16 - 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adapters.evm import calls
+from adapters.evm.light.crypto import keccak
 from adapters.evm.rpc import Rpc, decode_hex
 from relay.errors import Malformed
 from relay.light.checkpoint import split_origin
@@ -46,7 +47,7 @@ def deploy_endpoint(
         raise Malformed("anchor the endpoint in a head that announces no other set")
     encoded, ys = calls.set_of(anchor.validators)
     body = (anchor.height, anchor.time, anchor.root, anchor.set_hash, anchor.next_set_hash)
-    pinned = (anchor.chain_id, trusting_period, clock_drift, 0, [], body)
+    pinned: tuple[object, ...] = (anchor.chain_id, trusting_period, clock_drift, 0, [], body)
     return deploy(rpc, sender, "Endpoint", _short(name), _short(relay), pinned, encoded, ys)
 
 
@@ -59,7 +60,7 @@ def deploy(rpc: Rpc, sender: calls.Sender, contract: str, *arguments: object) ->
     code = decode_hex(rpc.ask("eth_getCode", ["0x" + address.hex(), "latest"]), "code")
     return Deployed(
         address,
-        calls.keccak(code),
+        keccak(code),
         int(receipt["blockNumber"], 16),
         int(receipt["gasUsed"], 16),
     )

@@ -81,7 +81,7 @@ class Rpc:
         last: Exception | None = None
         for address in list(self._addresses):
             try:
-                answer = self._providers[address].make_request(method, list(params))  # type: ignore[arg-type]
+                answer = self._providers[address].make_request(method, list(params))
                 if not isinstance(answer, dict):
                     raise Malformed("a node answers something else than JSON-RPC")
                 return dict(answer)

@@ -353,7 +353,7 @@ def test_what_may_be_pinned() -> None:
             pinned(wrong)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 2))
 def test_decoders_raise_malformed_and_nothing_else(raw: bytes, kind: int) -> None:
     variant = (QBFT, IBFT2, IBFT1)[kind]
@@ -370,7 +370,7 @@ def test_decoders_raise_malformed_and_nothing_else(raw: bytes, kind: int) -> Non
             decode(raw)  # type: ignore[operator]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data(), st.sampled_from([QBFT, IBFT2, IBFT1]))
 def test_changed_headers_never_pass(data: st.DataObject, variant: str) -> None:
     raw = _RAW.setdefault(variant, raw_header(variant, header(variant, ring(4))))
@@ -386,13 +386,13 @@ _RAW: dict[str, bytes] = {}
 items = st.recursive(st.binary(max_size=70), lambda i: st.lists(i, max_size=5), max_leaves=20)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(items)
 def test_rlp_has_one_encoding(item: rlp.Item) -> None:
     assert rlp.decode(rlp.encode(item)) == item
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=80))
 def test_what_rlp_decodes_it_encodes_to_the_same_bytes(raw: bytes) -> None:
     try:
