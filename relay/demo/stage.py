@@ -141,7 +141,7 @@ class Stage:
 
     def begin(self) -> None:
         """Begins to make the three nodes, in processes that this does not wait for."""
-        addresses = [f"127.0.0.1:{port}" for port in _free_ports(len(self.roles))]
+        addresses = [f"127.0.0.1:{port}" for port in free_ports(len(self.roles))]
         for (name, role), address in zip(self.roles.items(), addresses, strict=True):
             where = self.directory / "nodes" / name
             arguments = ["--chain-id", name, "--role", role, "--listen", address]
@@ -339,7 +339,7 @@ def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             one.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago."""
     sockets = [socket.socket() for _ in range(count)]
     try:

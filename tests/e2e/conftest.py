@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +90,14 @@ def processes_of(directory: Path) -> list[int]:
             if os.fsencode(directory) in arguments:
                 found.append(int(entry.name))
     return found
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory into which the user of a database server may go as well: pytest takes that right
+    from its own ones, those of other runs included, whenever it starts."""
+    with tempfile.TemporaryDirectory(prefix="lianqiao-e2e-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 One thread attests records on the source, two at a time; another has each of them recognised on the
 asking ledger once the relay knows it. Callers repeat what got no answer, with the same content, as
-real ones do; whatever else is answered fails the run. Afterwards `drain` waits until nothing is on
+real ones do; whatever else is answered fails the run. A request that was decided while the source
+was away is refused as HEAD_STALE, and is made anew. Afterwards `drain` waits until nothing is on
 its way, and `judge` compares what all three nodes say.
 """
 
@@ -19,7 +20,8 @@ from typing import TypeVar
 
 from relay.client import NodeClient
 from relay.contracts.catalogue import shipped
-from relay.contracts.payloads import RecognitionRequest
+from relay.contracts.codes import Code
+from relay.contracts.payloads import Decision
 from relay.demo.generator import generate
 from relay.demo.stage import ASKING, RELAY, SOURCE
 from relay.demo.story import (
@@ -39,6 +41,7 @@ from tests.e2e.network import Network
 WAIT_SECONDS = 240
 TOGETHER = 2
 """Records in one call."""
+AGAIN = 5
 PAUSE = 0.15
 """Seconds between two calls, so that the run is about kills and not about volume."""
 _T = TypeVar("_T")
@@ -53,10 +56,13 @@ class Load:
     transient: tuple[type[LianqiaoError], ...] = (Unavailable, Conflict, Exhausted)
     """What a caller takes for "ask again"."""
     attested: list[Case] = field(default_factory=list)
-    requests: dict[bytes, RecognitionRequest] = field(default_factory=dict)
+    requests: dict[bytes, Case] = field(default_factory=dict)
+    """By request, the record that it asks for."""
     repeated: Counter[str] = field(default_factory=Counter)
     """By reason: calls that were asked again."""
     failed: list[BaseException] = field(default_factory=list)
+    _asked: set[bytes] = field(default_factory=set)
+    """Requests that were refused, and made anew."""
     _stop: threading.Event = field(default_factory=threading.Event)
     _ready: queue.Queue[list[Case]] = field(default_factory=queue.Queue)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -71,6 +77,8 @@ class Load:
 
     def start(self, most: int = 10**6) -> None:
         """Begins; at most `most` records."""
+        self._stop.clear()
+        self._threads.clear()
         for work in (lambda: self._attest(most), self._request):
             thread = threading.Thread(target=self._run, args=(work,))
             thread.start()
@@ -83,6 +91,11 @@ class Load:
             thread.join()
         if self.failed:
             raise self.failed[0]
+
+    @property
+    def attesting(self) -> bool:
+        """Whether records are still attested."""
+        return self._threads[0].is_alive()
 
     def until(self, name: str, what: Callable[[NodeClient], _T | None]) -> _T:
         """What a node answers, once it answers and its answer is not empty."""
@@ -130,15 +143,26 @@ class Load:
                 assert case.attested is not None
                 commitment = case.attested.attestation.commitment
                 self.until(SOURCE, lambda c, of=commitment: _known(c, of))  # type: ignore[misc]
-            made = [build_request(self.network.stage, case, int(time.time())) for case in cases]
-            self.requests |= {request.request: request for request in made}
-            self.until(ASKING, lambda c, m=made: c.request_recognition(m))  # type: ignore[misc]
+            self._ask(cases)
+
+    def _ask(self, cases: list[Case]) -> None:
+        made = [build_request(self.network.stage, case, int(time.time())) for case in cases]
+        self.requests |= {r.request: case for r, case in zip(made, cases, strict=True)}
+        self.until(ASKING, lambda c: c.request_recognition(made))
 
     # --- afterwards
 
     def drain(self) -> None:
         """Until every request is decided and no packet is on its way."""
-        self.until(ASKING, lambda c: len(_decided(c)) == len(self.requests))
+        for _ in range(AGAIN):
+            self.until(ASKING, lambda c: len(_decided(c)) == len(self.requests))
+            decided = self.until(ASKING, _decided)
+            stale = [r for r, d in decided.items() if not d.recognised and r not in self._asked]
+            if not stale:
+                break
+            self._asked.update(stale)
+            for start in range(0, len(stale), 50):
+                self._ask([self.requests[r] for r in stale[start : start + 50]])
         for name in (SOURCE, ASKING, RELAY):
             self.until(name, lambda c: not c.status().packets_open)
 
@@ -158,19 +182,27 @@ class Load:
             made = [view.decision for view in relay.decisions()]
             assert len(made) == len(decided)
             assert {decision.request: decision for decision in made} == decided
-            assert Counter(d.commitment for d in made) == Counter(wanted)
-            assert all(decision.recognised for decision in made)
+            good = [decision for decision in made if decision.recognised]
+            assert Counter(d.commitment for d in good) == Counter(wanted)
+            refused = [d.reason.code for d in made if not d.recognised and d.reason]
+            assert set(refused) <= {Code.HEAD_STALE}
+            assert len(good) + len(refused) == len(made)
             grants = sorted(notice.grant for notice in source.grants())
-            assert grants == sorted(decision.grant for decision in made)
+            assert grants == sorted(decision.grant for decision in good)
             packets = sum(_same_packets(ledger, relay) for ledger in (source, asking))
-        return {"records": len(records), "decisions": len(made), "packets": packets}
+        return {
+            "records": len(records),
+            "recognised": len(good),
+            "refused as HEAD_STALE and asked anew": len(refused),
+            "packets": packets,
+        }
 
 
 def _known(source: NodeClient, commitment: bytes) -> bool:
     return [a.accepted for a in source.record(commitment).announcements] == [True]
 
 
-def _decided(asking: NodeClient) -> dict[bytes, object]:
+def _decided(asking: NodeClient) -> dict[bytes, Decision]:
     views = [v for v in asking.recognitions() if v.state is RecognitionState.DECIDED]
     return {v.request.request: v.decision for v in views if v.decision is not None}
 

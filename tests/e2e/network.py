@@ -69,14 +69,22 @@ class Server:
 class Network:
     """A context: leaving it stops every process. `stage` lends its keys and its story."""
 
-    def __init__(self, directory: Path, *, postgresql: bool = True, clocks: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        postgresql: bool = True,
+        on_server: str = SOURCE,
+        clocks: bool = False,
+    ) -> None:
+        """`on_server`: whose journal is in the PostgreSQL server, where there is one."""
         self.stage = Stage(directory / "demo", keep=True)
         self._directory = directory
         self._clocks = clocks
         self.server: Server | None = None
         self.ended: Counter[str] = Counter()
         """By node: how often its process ended by itself and was started again."""
-        self._postgresql = postgresql
+        self._on_server = on_server if postgresql else ""
         self._down: set[str] = set()
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -112,21 +120,21 @@ class Network:
         for name in list(self.stage._made):
             where, address, init = self.stage._made[name]
             self.stage.end_command(f"init {name}", init)
-            if name == SOURCE and self._postgresql:
-                self._move(where, address)
+            if name == self._on_server:
+                self._move(name, where, address)
             self.stage.processes[name] = self._serve(name, where, address)
         for name in ROLES:
             self.wait_serving(name)
         self._guard.start()
         return self
 
-    def _move(self, where: Path, address: str) -> None:
+    def _move(self, name: str, where: Path, address: str) -> None:
         """The same node made again, with its journal in a PostgreSQL server."""
         self.server = Server(self._directory / "postgresql")
         subprocess.run(["rm", "-r", where], check=True)
-        init = [sys.executable, "-m", "relay.cli", "init", str(where), "--chain-id", SOURCE]
+        init = [sys.executable, "-m", "relay.cli", "init", str(where), "--chain-id", name]
         subprocess.run(
-            [*init, "--role", "ledger", "--listen", address],
+            [*init, "--role", ROLES[name], "--listen", address],
             env={**environment(), "LIANQIAO_DATABASE": self.server.url},
             check=True,
             stdout=subprocess.DEVNULL,

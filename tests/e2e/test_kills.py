@@ -14,21 +14,21 @@ def _judge(figures: dict[str, object], kills: int) -> None:
     struck = figures["kills"]
     assert isinstance(struck, dict)
     assert sum(struck.values()) == kills
-    assert figures["records"] == figures["decisions"] != 0
+    assert figures["records"] == figures["recognised"] != 0
     assert figures["fsck"] == "clean"
 
 
 @pytest.mark.timeout(240)
-def test_every_day_one_kill_of_each_node(tmp_path: Path) -> None:
+def test_every_day_two_kills(tmp_path: Path) -> None:
     """Without PostgreSQL, for whose server one waits longer than for everything else."""
-    _judge(run(tmp_path, 3, 1, postgresql=False), 3)
+    _judge(run(tmp_path, 2, 1, postgresql=False), 2)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_dozen_kills_the_database_server_too(tmp_path: Path) -> None:
+def test_a_dozen_kills_the_database_server_too(place: Path) -> None:
     seed = int.from_bytes(os.urandom(3), "big")
     print(f"seed {seed}: python -m tests.e2e.kills --count 12 --seed {seed}")
-    figures = run(tmp_path, 12, seed, say=print)
+    figures = run(place, 12, seed, say=print)
     _judge(figures, 12)
     assert figures["kills"].keys() >= {"postgresql", "relay"}  # type: ignore[attr-defined]
