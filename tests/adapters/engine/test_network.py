@@ -47,7 +47,7 @@ class Replicated(Stage):
         from relay.demo import stage
 
         for name in (SOURCE, ASKING):
-            (port,) = stage._free_ports(1)
+            (port,) = stage.free_ports(1)
             where, address = self.directory / "nodes" / name, f"127.0.0.1:{port}"
             self.command(
                 "init", str(where), "--chain-id", name, "--role", "ledger", "--listen", address
