@@ -251,12 +251,12 @@ class Money_(RuleBasedStateMachine):
 
 
 SETTINGS = settings(
-    max_examples=15,
+    max_examples=8,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-FOUND = settings(SETTINGS, max_examples=10, phases=[Phase.generate], print_blob=False)
+FOUND = settings(SETTINGS, max_examples=5, phases=[Phase.generate], print_blob=False)
 MORE = settings(SETTINGS, max_examples=300, stateful_step_count=40)
 
 
