@@ -46,5 +46,5 @@ def test_connect_makes_nothing_where_its_trust_file_cannot_be_written(
             assert not list(ledger.client.clients())
             assert not list(relay.client.clients())
     finally:
-        ledger.close()
-        relay.close()
+        ledger.stop()
+        relay.stop()
