@@ -16,9 +16,7 @@ from relay.light.quorum import is_reached, overlap
 from relay.light.types import ClientType, Header, Threshold, ValidatorSet
 
 MAX_HEADERS = 256
-"""Headers that one plan may hold."""
-MAX_FETCHED = 1024
-"""Headers that one plan may ask for."""
+"""Headers that one plan may hold; it asks for 64 more at most, one for each halving."""
 
 FetchHeader = Callable[[int], Header]
 FetchSet = Callable[[int], ValidatorSet]
@@ -46,8 +44,6 @@ def plan(
     while waiting:
         target = waiting[-1]
         if target not in fetched:
-            if len(fetched) >= MAX_FETCHED:
-                raise _too_many()
             fetched[target] = fetch(target)
         shown = _following(client_type, trusted, fetched[target], fetch_set, algorithm, trust_level)
         if shown is None:

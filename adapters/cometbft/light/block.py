@@ -200,7 +200,6 @@ def decode_signed_header(raw: bytes) -> tuple[BlockHeader, BlockCommit]:
     """(header, commit), every rule checked. Raises Malformed."""
     fields = Fields(raw, "signed header")
     header, commit = _read_header(fields.message(1)), _read_commit(fields.message(2))
-    fields.end()
     proto.check_encoding(raw, encode_signed_header(header, commit), "signed header")
     check_header(header)
     check_commit(commit)
@@ -302,16 +301,13 @@ def _encode_version(header: BlockHeader) -> bytes:
 def _read_time(raw: bytes) -> Timestamp:
     fields = Fields(raw, "time")
     time = Timestamp(fields.integer(1), fields.integer(2))
-    fields.end()
     return time
 
 
 def _read_block_id(raw: bytes) -> BlockId:
     fields = Fields(raw, "block id")
     hash_, parts = fields.data(1), Fields(fields.message(2), "parts")
-    fields.end()
     block_id = BlockId(hash_, parts.integer(1, signed=False), parts.data(2))
-    parts.end()
     return block_id
 
 
@@ -335,8 +331,6 @@ def _read_header(raw: bytes) -> BlockHeader:
         evidence_hash=fields.data(13),
         proposer_address=fields.data(14),
     )
-    version.end()
-    fields.end()
     return header
 
 
@@ -351,7 +345,6 @@ def _read_commit(raw: bytes) -> BlockCommit:
         block_id=_read_block_id(fields.message(3)),
         signatures=tuple(_read_place(place) for place in places),
     )
-    fields.end()
     return commit
 
 
@@ -360,5 +353,4 @@ def _read_place(raw: bytes) -> CommitSig:
     place = CommitSig(
         fields.integer(1), fields.data(2), _read_time(fields.message(3)), fields.data(4)
     )
-    fields.end()
     return place

@@ -193,7 +193,6 @@ def decode_proof(raw: bytes) -> Proof:
         raise Malformed("an ics23 proof is too long", reason=Reason.LIMIT_EXCEEDED)
     fields = Fields(raw, "ics23 proof")
     exist, absent = fields.optional(1), fields.optional(2)
-    fields.end()
     if (exist is None) == (absent is None):
         raise Malformed("ics23 proof: it shows either a presence or an absence")
     proof: Proof = _read_existence(exist) if exist is not None else _read_absence(absent or b"")
@@ -231,7 +230,6 @@ def _write_existence(proof: Existence) -> bytes:
 def _read_absence(raw: bytes) -> NonExistence:
     fields = Fields(raw, "absence")
     key, left, right = fields.data(1), fields.optional(2), fields.optional(3)
-    fields.end()
     return NonExistence(
         key,
         None if left is None else _read_existence(left),
@@ -243,7 +241,6 @@ def _read_existence(raw: bytes) -> Existence:
     fields = Fields(raw, "existence")
     key, value, leaf = fields.data(1), fields.data(2), fields.optional(3)
     steps = fields.messages(4)
-    fields.end()
     if len(steps) > MAX_PATH:
         raise Malformed(f"an ics23 proof has at most {MAX_PATH} steps")
     return Existence(
@@ -258,14 +255,12 @@ def _read_leaf(raw: bytes) -> LeafOp:
     fields = Fields(raw, "leaf")
     hash_, prehash_key, prehash_value, length = (fields.integer(n) for n in (1, 2, 3, 4))
     op = LeafOp(hash_, prehash_key, prehash_value, length, _bounded(fields.data(5)))
-    fields.end()
     return op
 
 
 def _read_inner(raw: bytes) -> InnerOp:
     fields = Fields(raw, "inner node")
     op = InnerOp(fields.integer(1), _bounded(fields.data(2)), _bounded(fields.data(3)))
-    fields.end()
     return op
 
 

@@ -1,9 +1,9 @@
 """The protobuf wire format, read and written strictly, for what CometBFT hashes, signs and proves.
 
 A message has one encoding here: fields ascending, varints minimal, scalars of value zero and empty
-bytes left out, nothing unknown and nothing after the end. `Fields` takes a message apart and is
-told what it may hold; whoever decodes a message encodes it again and compares (`check_encoding`),
-so that everything else (order, padding, defaults that are spelled out) is refused as well.
+bytes left out, nothing unknown and nothing after the end. `Fields` takes a message apart; whoever
+decodes one encodes what he took again and compares (`check_encoding`), so that everything else
+(fields that are unknown, another order, defaults that are spelled out) is refused.
 
 Raises Malformed and nothing else. Integers are those of proto3: int32 and int64 are varints of the
 64-bit two's complement, uint64 varints, sfixed64 eight bytes little-endian.
@@ -12,6 +12,7 @@ Raises Malformed and nothing else. Integers are those of proto3: int32 and int64
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from relay.errors import Malformed
 
@@ -94,7 +95,7 @@ def read_varint(raw: bytes, at: int, what: str) -> tuple[int, int]:
 
 
 class Fields:
-    """The fields of one message; each is taken once, and `end` refuses what was not taken."""
+    """The fields of one message, each taken once; what is left, `check_encoding` refuses."""
 
     __slots__ = ("_found", "_what")
 
@@ -112,12 +113,9 @@ class Fields:
                 number, at = read_varint(raw, at, what)
                 self._found.setdefault((key >> 3, kind), []).append(number)
                 continue
-            if kind == BYTES:
-                length, at = read_varint(raw, at, what)
-            elif kind == FIXED64:
-                length = 8
-            else:
+            if kind != BYTES:
                 raise Malformed(f"{what}: wire type {kind} is not used")
+            length, at = read_varint(raw, at, what)
             value = raw[at : at + length]
             if len(value) != length:
                 raise Malformed(f"{what}: ends in the middle of a field")
@@ -129,12 +127,6 @@ class Fields:
         (number,) = self._take(field, VARINT) or [0]
         assert isinstance(number, int)
         return number - _U64 if signed and number >= _I64 else number
-
-    def sfixed64(self, field: int) -> int:
-        """An sfixed64 field, zero where it is left out."""
-        (value,) = self._take(field, FIXED64) or [bytes(8)]
-        assert isinstance(value, bytes)
-        return int.from_bytes(value, "little", signed=True)
 
     def data(self, field: int) -> bytes:
         """A bytes field, empty where it is left out."""
@@ -158,8 +150,7 @@ class Fields:
 
     def messages(self, field: int) -> list[bytes]:
         """A repeated embedded message."""
-        values = self._found.pop((field, BYTES), [])
-        return [value for value in values if isinstance(value, bytes)]
+        return cast(list[bytes], self._found.pop((field, BYTES), []))
 
     def text(self, field: int) -> str:
         """A string field, UTF-8."""
@@ -167,12 +158,6 @@ class Fields:
             return self.data(field).decode()
         except UnicodeDecodeError as error:
             raise Malformed(f"{self._what}: field {field} is not UTF-8") from error
-
-    def end(self) -> None:
-        """Refuses what is left."""
-        if self._found:
-            field = min(self._found)[0]
-            raise Malformed(f"{self._what}: field {field} is unknown or of another type")
 
     def _take(self, field: int, kind: int) -> list[int | bytes]:
         values = self._found.pop((field, kind), [])

@@ -80,7 +80,6 @@ def decode_result(raw: bytes) -> Result:
     result = Result(
         fields.integer(1, signed=False), fields.data(2), fields.integer(5), fields.integer(6)
     )
-    fields.end()
     proto.check_encoding(raw, encode_result(result), "result")
     if result.code >= 2**32:
         raise Malformed("result: a code has 32 bits")

@@ -97,7 +97,6 @@ def decode_validator(raw: bytes) -> Validator:
     """The validator in a SimpleValidator. Raises Malformed, UNSUPPORTED_VERSION for its key."""
     fields = Fields(raw, "validator")
     key, power = Fields(fields.message(1), "public key"), fields.integer(2)
-    fields.end()
     for field, name in _REFUSED.items():
         if key.data(field):
             raise Malformed(
@@ -105,7 +104,6 @@ def decode_validator(raw: bytes) -> Validator:
                 reason=Reason.UNSUPPORTED_VERSION,
             )
     found = [(name, value) for name, (field, _) in _KINDS.items() if (value := key.data(field))]
-    key.end()
     if not 1 <= power <= MAX_TOTAL_POWER:
         raise Malformed("a validator's power lies between 1 and (2^63 - 1) / 8")
     if len(found) != 1:

@@ -278,9 +278,9 @@ def test_endpoints_prefer_a_known_absence_to_silence() -> None:
 
 
 NAMES = (
-    "header commit version block time height signatures hash block_id parts total pub_key type "
-    "value chain_id"
-).split()
+    *("header", "commit", "version", "block", "time", "height", "signatures", "hash"),
+    *("block_id", "parts", "total", "pub_key", "type", "value", "chain_id"),
+)
 JSON = st.recursive(
     st.none()
     | st.booleans()

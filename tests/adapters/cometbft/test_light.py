@@ -17,6 +17,10 @@ from adapters.cometbft.light.block import (
     BlockId,
     CommitSig,
     Timestamp,
+    check_commit,
+    check_header,
+    decode_signed_header,
+    encode_signed_header,
     header_hash,
 )
 from adapters.cometbft.light.client import encode_light_block
@@ -30,7 +34,8 @@ from adapters.cometbft.light.zip215 import ED25519
 from relay.errors import Invalid, LianqiaoError, Malformed, NotEnoughTrust, Reason, Refused
 from relay.light import client as light
 from relay.light.misbehaviour import Evidence, encode_evidence, verify_misbehaviour
-from relay.light.types import ConsensusState, Header, Threshold, ValidatorSet
+from relay.light.types import MAX_HEADER_BYTES, ConsensusState, Header, Threshold, ValidatorSet
+from relay.light.wire import Reader, Writer
 from tests.adapters.cometbft.maker import (
     CHAIN,
     PARTS,
@@ -194,6 +199,46 @@ def test_commits_that_are_none(what: str, change: Callable[[BlockCommit], BlockC
 @pytest.mark.parametrize(
     "change",
     [
+        lambda c: replace(c, height=0),
+        lambda c: replace(c, height=2**63),
+        lambda c: replace(c, round=-1),
+        lambda c: replace(c, round=2**31),
+        lambda c: replace(c, block_id=BlockId()),
+        lambda c: replace(c, block_id=BlockId(BAD, 1, PARTS)),
+        lambda c: replace(c, signatures=()),
+        lambda c: replace(c, signatures=c.signatures * 51),
+        at_place(0, address=bytes(19)),
+        at_place(0, signature=b""),
+        at_place(0, signature=bytes(65)),
+        at_place(0, flag=NIL),
+        at_place(0, flag=1),
+        at_place(0, time=Timestamp(2**40)),
+        at_place(0, time=Timestamp(-(2**40))),
+    ],
+)
+def test_each_rule_of_a_commit_by_itself(change: Callable[[BlockCommit], BlockCommit]) -> None:
+    good = commit_for(block_header(2, "abcd"), set_of("abcd"), "abcd")
+    check_commit(good)
+    refused(lambda: check_commit(change(good)), Reason.MALFORMED, Malformed)
+
+
+def test_raw_headers_that_are_none() -> None:
+    raw = raw_header(3, "abc")
+    refused(lambda: CLIENT.decode_header(b"\2" + raw[1:]), Reason.MALFORMED, Malformed)
+    refused(lambda: CLIENT.decode_header(raw + b"\0"), Reason.MALFORMED, Malformed)
+    bare = Writer().u8(1).data(encode_signed_header(*parts_of(raw)), 65536).u32(0).u32(0).done()
+    refused(lambda: CLIENT.decode_header(bare), Reason.MALFORMED, Malformed)
+    with pytest.raises(Malformed, match="at most"):
+        CLIENT.decode_header(bytes(MAX_HEADER_BYTES + 1))
+
+
+def parts_of(raw: bytes) -> tuple[Any, BlockCommit]:
+    return decode_signed_header(Reader(raw[1:]).data(65536))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         at_place(2, signature=bytes(64)),
         at_place(2, time=Timestamp(START, 1)),
         lambda c: replace(c, round=1),
@@ -213,6 +258,16 @@ def test_every_vote_is_over_round_block_and_its_own_time(
     [
         {"block_protocol": 10},
         {"chain_id": ""},
+        {"height": 2**63},
+        {"time": Timestamp(2**40)},
+        {"time": Timestamp(1, -1)},
+        {"time": Timestamp(1, 10**9)},
+        {"validators_hash": BAD},
+        {"last_block_id": BlockId(BAD, 1, PARTS)},
+        {"last_block_id": BlockId(PARTS, 1, BAD)},
+        {"last_block_id": BlockId(PARTS, 2**32, PARTS)},
+        {"last_block_id": BlockId(PARTS, -1, PARTS)},
+        {"last_block_id": BlockId(b"", 1, b"")},
         {"chain_id": "x" * 51},
         {"chain_id": "a b"},
         {"height": 0},
@@ -235,6 +290,9 @@ def test_headers_that_are_none(fields: dict[str, Any]) -> None:
     refused(
         lambda: CLIENT.decode_header(broken(lambda c: c, **fields)), Reason.MALFORMED, Malformed
     )
+    check_header(block_header(2, "abcd"))
+    header = replace(block_header(2, "abcd"), **fields)
+    refused(lambda: check_header(header), Reason.MALFORMED, Malformed)
 
 
 @pytest.mark.parametrize(
@@ -457,24 +515,23 @@ def test_a_chain_that_contradicts_its_announcement() -> None:
 
 
 def test_a_way_has_a_limit() -> None:
-    names = [f"v{n}" for n in range(4)]
-    tricks = decoded(raw_header(2**40, names, time=Timestamp(START)))
-    calls = 0
+    """Sets that change as a whole at each height leave nothing to be skipped."""
+    from adapters.cometbft.light.bisection import MAX_HEADERS
+
+    last = MAX_HEADERS + 2
+    made: dict[int, Header] = {}
+
+    def named(height: int) -> ValidatorSet:
+        return set_of([f"v{height % 30}"])
 
     def fetch(height: int) -> Header:
-        nonlocal calls
-        calls += 1
-        return replace(tricks, height=height, set_hash=height.to_bytes(32, "big"))
+        names, following = [f"v{height % 30}"], [f"v{(height + 1) % 30}"]
+        made[height] = decoded(raw_header(height, names, following=following))
+        return made[height]
 
-    with pytest.raises(LianqiaoError) as err:
-        plan(
-            CLIENT,
-            decoded(raw_header(1, "abcd")),
-            2**40,
-            fetch,
-            lambda h: set_of("abcd"),
-            ED25519,
-            Threshold(1, 3),
-        )
-    assert err.value.reason in (Reason.LIMIT_EXCEEDED, Reason.VALIDATOR_SET_MISMATCH)
-    assert calls < 2000
+    def lead_to(height: int) -> int:
+        start = fetch(1)
+        return len(plan(CLIENT, start, height, fetch, named, ED25519, Threshold(1, 3)))
+
+    assert lead_to(last - 1) == MAX_HEADERS
+    refused(lambda: lead_to(last), Reason.LIMIT_EXCEEDED, Malformed)

@@ -12,13 +12,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.cometbft.light import CLIENT, ics23, proofs, proto, txproof
-from adapters.cometbft.light.block import BlockHeader, BlockId, decode_signed_header, header_hash
+from adapters.cometbft.light.block import (
+    BlockHeader,
+    BlockId,
+    decode_header,
+    decode_signed_header,
+    encode_header,
+    encode_signed_header,
+    header_hash,
+)
 from adapters.cometbft.light.ics23 import Existence, NonExistence
-from adapters.cometbft.light.ics23_ops import IAVL, InnerOp, LeafOp, apply_inner, apply_leaf
+from adapters.cometbft.light.ics23_ops import (
+    IAVL,
+    SIMPLE,
+    TENDERMINT,
+    InnerOp,
+    LeafOp,
+    Spec,
+    apply_inner,
+    apply_leaf,
+    check_inner,
+    check_leaf,
+)
 from adapters.cometbft.light.txproof import Result, TxPlace
 from adapters.cometbft.light.validators import decode_validator
 from adapters.cometbft.source import _aunts
-from relay.errors import LianqiaoError, Malformed, Reason
+from relay.errors import Invalid, LianqiaoError, Malformed, Reason
 from relay.light import merkle
 from relay.light.membership import (
     encode_membership_proof,
@@ -27,7 +46,14 @@ from relay.light.membership import (
     journal_root,
 )
 from relay.light.types import Claim, ClientState, ConsensusState
-from tests.adapters.cometbft.maker import STATE, block_header, decoded, raw_header
+from tests.adapters.cometbft.maker import (
+    STATE,
+    block_header,
+    commit_for,
+    decoded,
+    raw_header,
+    set_of,
+)
 
 FORM = (Reason.MALFORMED, Reason.LIMIT_EXCEEDED, Reason.UNSUPPORTED_VERSION)
 LEAF = LeafOp(1, 0, 1, 1, b"\0")
@@ -432,3 +458,123 @@ def test_absence_is_refused_where_the_pinned_kind_is_a_log() -> None:
 
     assert absence_provable(CLIENT, COSMOS)
     assert not absence_provable(CLIENT, STATE)
+
+
+UNKNOWN = proto.data(100, b"x")
+SIGNED = encode_signed_header(UPPER, commit_for(UPPER, set_of("abcd"), "abcd"))
+
+
+def swapped(raw: bytes) -> bytes:
+    """Two fields of a signed header, the other way round."""
+    from adapters.cometbft.light.proto import Fields
+
+    fields = Fields(raw, "signed header")
+    one, two = fields.message(1), fields.message(2)
+    return proto.message(2, two) + proto.message(1, one)
+
+
+@pytest.mark.parametrize(
+    ("decode", "good", "bad"),
+    [
+        (decode_signed_header, SIGNED, SIGNED + UNKNOWN),
+        (decode_signed_header, SIGNED, swapped(SIGNED)),
+        (decode_header, encode_header(UPPER), encode_header(UPPER) + UNKNOWN),
+        (decode_validator, *[DECODERS["validator"][1] + more for more in (b"", UNKNOWN)]),
+        (ics23.decode_proof, *[DECODERS["ics23"][1] + more for more in (b"", UNKNOWN)]),
+        (txproof.decode_result, *[DECODERS["result"][1] + more for more in (b"", UNKNOWN)]),
+        (txproof.decode_result, *[b"\x08\x01" + more for more in (b"", b"\x12\x00")]),
+        (txproof.decode_result, *[b"\x08\x01" + more for more in (b"", b"\x28\x00")]),
+    ],
+)
+def test_there_is_one_encoding(decode: Callable[[bytes], object], good: bytes, bad: bytes) -> None:
+    decode(good)
+    refused(lambda: decode(bad), Reason.MALFORMED)
+
+
+def test_a_header_alone_keeps_the_rules_of_headers() -> None:
+    refused(lambda: decode_header(encode_header(replace(UPPER, height=0))), Reason.MALFORMED)
+
+
+def test_a_result_of_a_code_that_is_none() -> None:
+    refused(lambda: txproof.decode_result(proto.integer(1, 2**32)), Reason.MALFORMED)
+    assert txproof.decode_result(proto.integer(1, 2**32 - 1)).code == 2**32 - 1
+
+
+# --- rules that other rules would cover for: each by itself
+
+
+@pytest.mark.parametrize(
+    ("op", "spec"),
+    [
+        (InnerOp(2, b"\2\4\2 "), IAVL),
+        (InnerOp(1, b"\1", SIDE + SIDE[:1]), TENDERMINT),
+        (InnerOp(1, b"", SIDE), TENDERMINT),
+        (InnerOp(1, b"\1" * 34), TENDERMINT),
+        (InnerOp(1, b"\0", SIDE), TENDERMINT),
+        (InnerOp(1, b"\3\4\2 "), IAVL),
+        (InnerOp(1, b"\2\5\2 "), IAVL),
+        (InnerOp(1, b"\2\4\3 "), IAVL),
+        (InnerOp(1, b"\2\4\2"), IAVL),
+        (InnerOp(1, b"\2\4"), IAVL),
+        (InnerOp(1, b"\2\x84\0\2 "), IAVL),
+    ],
+)
+def test_inner_nodes_that_a_tree_has_not(op: InnerOp, spec: Spec) -> None:
+    refused(lambda: check_inner(op, spec, 1), Reason.INVALID_PROOF)
+
+
+def test_leaves_that_a_tree_has_not() -> None:
+    check_leaf(LEAF, SIMPLE)
+    check_leaf(replace(LEAF, prefix=b"\0\1"), TENDERMINT)
+    refused(lambda: check_leaf(replace(LEAF, prefix=b"\0\1"), SIMPLE), Reason.INVALID_PROOF)
+    refused(lambda: check_leaf(LEAF, IAVL), Reason.INVALID_PROOF)
+
+
+def test_lengths_before_data() -> None:
+    from adapters.cometbft.light.ics23_ops import do_length
+
+    assert do_length(0, b"ab") == b"ab"
+    assert do_length(1, b"ab") == b"\2ab"
+    assert do_length(3, b"ab") == b"\0\0\0\2ab"
+    assert do_length(4, b"ab") == b"\2\0\0\0ab"
+    assert do_length(5, b"ab") == b"\0\0\0\0\0\0\0\2ab"
+    assert do_length(6, b"ab") == b"\2\0\0\0\0\0\0\0ab"
+    assert do_length(7, bytes(32)) == bytes(32)
+    assert do_length(8, bytes(64)) == bytes(64)
+    for op, data in ((2, b"ab"), (9, b"ab"), (7, bytes(31)), (7, bytes(64)), (8, bytes(32))):
+        refused(lambda o=op, d=data: do_length(o, d), Reason.INVALID_PROOF)
+
+
+def neighbours(left: Existence, right: Existence, key: bytes) -> Callable[[], bytes]:
+    """An absence between two proofs that lead to one root, whatever tree that is."""
+    return lambda: ics23.non_existence_root(NonExistence(key, left, right), IAVL, key)
+
+
+def test_neighbours_must_touch() -> None:
+    # One path is all of the other's end: there is no node where they part.
+    short = replace(PROVEN[b"d"], path=PROVEN[b"d"].path[1:])
+    for left, right in ((PROVEN[b"b"], short), (short, PROVEN[b"f"])):
+        refused(neighbours(left, right, b"c" if left is not short else b"e"), Reason.INVALID_PROOF)
+    # A tree in which neighbours part at the top, and one of them is not at the edge below.
+    root, proven = store([b"b", b"d", b"f", b"h"])
+    for left, right, key in ((b"b", b"f", b"c"), (b"d", b"h", b"e")):
+        refused(neighbours(proven[left], proven[right], key), Reason.INVALID_PROOF)
+    assert neighbours(proven[b"d"], proven[b"f"], b"e")() == root
+
+
+def test_proofs_have_a_limit() -> None:
+    with pytest.raises(Malformed) as err:
+        ics23.decode_proof(bytes(ics23.MAX_PROOF_BYTES + 1))
+    assert err.value.reason is Reason.LIMIT_EXCEEDED
+    from relay.light.types import MAX_PROOF_BYTES
+
+    with pytest.raises(Malformed, match="a proof is at most"):
+        show(STATE, HEAD, bytes(MAX_PROOF_BYTES + 1), CLAIMS[:1])
+    with pytest.raises(Malformed, match="either"):
+        ics23.decode_proof(b"")
+    assert isinstance(ics23.decode_proof(ics23.encode_proof(PROVEN[b"b"])), Existence)
+
+
+def test_a_kind_of_proof_that_does_not_exist() -> None:
+    with pytest.raises(Invalid, match="pins another kind"):
+        show(replace(STATE, proof_kind="word"), HEAD, journal_proof([1]), CLAIMS[1:2])
