@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time as clock
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from web3.contract import Contract
 from adapters.evm.light.crypto import address_of, keccak
 from adapters.evm.rpc import Rpc, decode_hex, decode_number
 from relay.chain import Delivery, Item, Outcome, PacketStep, Step, Submission
-from relay.errors import Malformed, Reason, Unavailable
+from relay.errors import LianqiaoError, Malformed, Reason, Unavailable
 from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.narrow import narrow_membership
 from relay.light.types import Claim, Header, Signature, ValidatorSet
 from relay.light.validators import encode_set
 from relay.packet import (
@@ -36,6 +38,8 @@ ARTIFACTS = Path(__file__).parent / "contracts" / "artifacts.json"
 DONE, NOOP = bytes(4), b"\0\0\0\1"
 RECEIPT_SECONDS = 60
 MAX_GAS = 12_000_000
+MAX_ITEMS = 40
+"""Items in one call: at most 6 million gas where applications use little (README.md)."""
 _VERBS = {Step.RECEIVE: 0, Step.ACKNOWLEDGE: 1, Step.TIMEOUT: 2, Step.EXPIRE: 3}
 OF_HEADERS = {
     "CLIENT_FROZEN", "CLIENT_EXPIRED", "RECOVERY_PENDING", "HEIGHT_NOT_MONOTONIC",
@@ -348,3 +352,29 @@ def creation(contract: str, arguments: Sequence[object]) -> bytes:
         for part in entry["inputs"]
     ]
     return bytes.fromhex(made["bytecode"][2:]) + Web3().codec.encode(types, arguments)
+
+
+def parts_of(delivery: Delivery) -> list[Delivery]:
+    """The delivery in parts of MAX_ITEMS, each with the proof of its own claims.
+
+    The head goes with the first. What cannot be divided is left as it is: it is refused whole.
+    """
+    if len(delivery.items) <= MAX_ITEMS:
+        return [delivery]
+    claims = list(dict.fromkeys(claims_of(delivery)))
+    place = {claim: at for at, claim in enumerate(claims)}
+    parts = []
+    for at in range(0, len(delivery.items), MAX_ITEMS):
+        part = replace(
+            delivery,
+            headers=delivery.headers if at == 0 else (),
+            items=delivery.items[at : at + MAX_ITEMS],
+            sent=(),
+        )
+        wanted = [place[claim] for claim in dict.fromkeys(claims_of(part))]
+        try:
+            proof = narrow_membership(delivery.height, delivery.proof, claims, wanted)
+        except (LianqiaoError, ValueError, KeyError, IndexError):
+            return [delivery]
+        parts.append(replace(part, proof=proof))
+    return parts

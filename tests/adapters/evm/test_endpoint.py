@@ -273,6 +273,11 @@ def test_deliveries(ledger: EvmLedger) -> None:
     assert early == [Reason.RECEIVED]
 
 
+def test_a_large_delivery_takes_several_calls(ledger: EvmLedger) -> None:
+    true = delivery_of(ledger, [b"%d" % i for i in range(calls.MAX_ITEMS + 5)])
+    assert outcomes(ledger, true)[1:] == ["done"] * (calls.MAX_ITEMS + 5)
+
+
 def test_who_may_do_what(ledger: EvmLedger) -> None:
     stranger = b"\x77" * 20
     me = "0x" + ledger.registry.address.hex()
