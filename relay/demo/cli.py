@@ -54,6 +54,11 @@ Seed = Annotated[
     int, typer.Option("--seed", min=0, help="The same seed makes the same patients and records.")
 ]
 
+Chains = Annotated[
+    Literal["lianqiao", "cometbft,lianqiao"],
+    typer.Option("--chains", help="With cometbft, four institutions replicate the relay."),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -66,6 +71,7 @@ class Wanted:
     keep: bool
     lang: str
     seed: int
+    chains: str
 
 
 @app.callback()
@@ -78,13 +84,14 @@ def demo(
     keep: Keep = False,
     lang: Lang = "en",
     seed: Seed = DEFAULT_SEED,
+    chains: Chains = "lianqiao",
 ) -> None:
     """Three nodes on this machine, records that cross them, and attacks. Bare: `demo records`.
 
     Example: lianqiao demo --count 100 --lang zh
     """
     if context.invoked_subcommand is None:
-        _run(Wanted(records_path, samples, count, directory, keep, lang, seed))
+        _run(Wanted(records_path, samples, count, directory, keep, lang, seed, chains))
         return
     for name in context.params:
         source = context.get_parameter_source(name)
@@ -104,12 +111,13 @@ def records(
     keep: Keep = False,
     lang: Lang = "en",
     seed: Seed = DEFAULT_SEED,
+    chains: Chains = "lianqiao",
 ) -> None:
     """Records attested on one ledger, recognised on another through a relay, delivered; attacks.
 
     Example: lianqiao demo records --records ./my-reports --dir ./out
     """
-    _run(Wanted(records_path, samples, count, directory, keep, lang, seed))
+    _run(Wanted(records_path, samples, count, directory, keep, lang, seed, chains))
 
 
 @app.command()
@@ -144,7 +152,8 @@ def _run(wanted: Wanted) -> None:
             f"{wanted.records}: No such file or directory",
             hint="name a FHIR R4 file (.json, .ndjson) or a folder of them",
         )
-    show, now = Show(wanted.directory, keep=wanted.keep, lang=wanted.lang), int(time.time())
+    show = Show(wanted.directory, keep=wanted.keep, lang=wanted.lang, chains=wanted.chains)
+    now = int(time.time())
     show.begin()
     if not show.run(lambda: _cases(show, wanted, now), now):
         raise typer.Exit(1)

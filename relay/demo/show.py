@@ -24,6 +24,7 @@ from relay.demo.attacks import Attack, run_attacks
 from relay.demo.hospitals import SOURCES
 from relay.demo.leave import Left, leave
 from relay.demo.lots import tell_story
+from relay.demo.replicated import ReplicatedStage
 from relay.demo.report import print_results, print_summary, print_unexpected
 from relay.demo.stage import ASKING, RELAY, SOURCE, Stage, Stoppable
 from relay.demo.story import Case, introduce
@@ -39,11 +40,13 @@ MAX_REFUSALS = 20
 class Show:
     """Runs the demonstration and tells it."""
 
-    def __init__(self, directory: Path, *, keep: bool, lang: str) -> None:
+    def __init__(self, directory: Path, *, keep: bool, lang: str, chains: str = "lianqiao") -> None:
+        """`chains`: which kinds take part. Raises Refused(CONFIG_INVALID) where one cannot."""
         self.words = Words(lang)
         self.console = _console()
         self.directory = directory
-        self.stage = Stage(directory, keep)
+        replicated = "cometbft" in chains.split(",")
+        self.stage = (ReplicatedStage if replicated else Stage)(directory, keep)
         self._began = time.monotonic()
 
     def begin(self) -> None:

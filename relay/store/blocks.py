@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, func, select
 
 from relay.errors import NotFound, Reason
+from relay.light.types import Witness
 from relay.packet import be64
 from relay.store import tables
 from relay.store.rows import BlockRow
@@ -63,6 +64,8 @@ class BlockHeads:
     """relay.store.cosignatures.Heads of a replicated journal."""
 
     quorum = 0
+    witnesses: tuple[Witness, ...] = ()
+    """Checkpoints have witnesses; headers have none."""
 
     def __init__(self, origin: str) -> None:
         """`origin`: chain id and epoch, as headers name the chain."""

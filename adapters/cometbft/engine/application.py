@@ -33,7 +33,8 @@ from relay.chain import Delivery, Item, Step
 from relay.channel import Channel
 from relay.errors import Conflict, LianqiaoError, Malformed, Reason, Refused
 from relay.light.membership import entry_hash
-from relay.light.types import ValidatorSet
+from relay.light.sent import decode_sent
+from relay.light.types import Claim, ValidatorSet
 from relay.light.validators import encode_set
 from relay.packet import MAX_INT, be64, receipt_path
 from relay.paths import Kind, host_path
@@ -256,7 +257,17 @@ def _known(tx: Transaction, delivery: Delivery) -> bool:
     client = tx.load(ClientRow, delivery.client_id)
     if client is None:
         return False
+    if any(_tells_more(client, claim) for claim in delivery.sent):
+        return False
     if not delivery.headers:
         return True
     newest = tx.load(ConsensusRow, client.lineage, client.latest_height)
     return newest is not None and newest.header == delivery.headers[-1]
+
+
+def _tells_more(client: ClientRow, claim: Claim) -> bool:
+    """Whether a statement of what was sent (relay.sent) may say more than is known. Unverified."""
+    try:
+        return decode_sent(claim.value or b"")[0].time > client.complete_time
+    except LianqiaoError:
+        return True

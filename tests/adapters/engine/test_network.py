@@ -137,6 +137,9 @@ def test_records_cross_a_replicated_relay_whatever_is_killed(stage: Replicated) 
         return len(done) == COUNT
 
     eventually(decided)
+    for case, request in zip(cases, requests, strict=True):
+        case.request, case.view = request, asking.recognition(request.request)
+        assert case.as_expected, case.view
     first.start()
     stage._drop(RELAY)
 

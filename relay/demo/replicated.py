@@ -1,0 +1,84 @@
+"""The stage with a relay that four institutions replicate: `demo --chains cometbft,lianqiao`.
+
+The ledgers are as ever; the relay is four replicas with their CometBFT, made and founded by the
+commands that institutions would type. Every call goes to the first replica, which runs the lanes.
+With a quorum of one operator: here one person plays all four.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from relay.demo.stage import ASKING, RELAY, ROLES, SOURCE, Command, Stage, free_ports
+from relay.errors import Reason, Refused
+
+REPLICAS = 4
+BINARY = "cometbft"
+
+
+class ReplicatedStage(Stage):
+    """A Stage whose relay is a chain of four replicas."""
+
+    def __init__(self, directory: Path, keep: bool) -> None:
+        """Raises Refused(CONFIG_INVALID) where there is no CometBFT."""
+        super().__init__(directory, keep)
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lianqiao/bin"
+        found = shutil.which(BINARY, path=f"{cache}{os.pathsep}{os.environ.get('PATH', '')}")
+        if found is None:
+            raise Refused(
+                Reason.CONFIG_INVALID,
+                f"no program {BINARY} is installed",
+                hint=f"GOBIN={cache} go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25",
+            )
+        self._binary = found
+        self._replicas: dict[str, tuple[Path, str, Command]] = {}
+
+    def begin(self) -> None:
+        """See Stage: two ledgers and four replicas."""
+        nodes = self.directory / "nodes"
+        ports = free_ports(2 + 4 * REPLICAS)
+        for name in (SOURCE, ASKING):
+            address = f"127.0.0.1:{ports.pop()}"
+            arguments = ["--chain-id", name, "--role", ROLES[name], "--listen", address]
+            init = self.begin_command(["init", str(nodes / name), *arguments])
+            self._made[name] = (nodes / name, address, init)
+        for number in range(REPLICAS):
+            listen, abci, rpc, p2p = (f"127.0.0.1:{ports.pop()}" for _ in range(4))
+            name = RELAY if not number else f"{RELAY}-{number + 1}"
+            settings = {"abci": abci, "rpc": rpc, "p2p": p2p, "binary": self._binary}
+            init = self.begin_command(
+                [
+                    *("init", str(nodes / name), "--chain-id", RELAY, "--role", "relay"),
+                    *("--engine", "cometbft", "--name", f"institution-{number + 1}"),
+                    *("--listen", listen, "--peer", p2p, "--set", "pace=100ms"),
+                    *(p for key, value in settings.items() for p in ("--set", f"{key}={value}")),
+                ]
+            )
+            self._replicas[name] = (nodes / name, listen, init)
+
+    def start(self) -> None:
+        """See Stage; the replicas have made their first block when it returns."""
+        if not self._made:
+            self.begin()
+        for name, (_, _, init) in self._replicas.items():
+            self.end_command(f"init {name}", init)
+        joins = [str(where / "join.json") for where, _, _ in self._replicas.values()]
+        self.commands(
+            *(
+                ["found", "--config", str(where / "config.toml"), "--quorum", "1", *joins]
+                for where, _, _ in self._replicas.values()
+            )
+        )
+        for name, (where, address, _) in self._replicas.items():
+            self.processes[name] = self._serve(name, where, address)
+        super().start()
+        self._wait_for_blocks()
+
+    def _wait_for_blocks(self) -> None:
+        end = time.monotonic() + 60
+        while self.node(RELAY).status().head is None and time.monotonic() < end:
+            self.check()
+            time.sleep(0.1)
