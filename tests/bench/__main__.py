@@ -25,6 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
         from tests.bench import cometbft
 
         return cometbft.main(arguments[1:])
+    if arguments[:1] == ["settlement"]:
+        from tests.bench import settlement
+
+        return settlement.main(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--records", type=_positive, default=1000, help="in the whole flow (1000)")
     parser.add_argument("--batch", type=_positive, default=500, help="records in one call (500)")

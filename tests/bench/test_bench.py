@@ -55,3 +55,17 @@ def test_quantiles_of_few() -> None:
     assert quantiles([]) == (0.0, 0.0)
     assert quantiles([2.0]) == (2.0, 2.0)
     assert quantiles([float(n) for n in range(101)]) == (50.0, 99.0)
+
+
+def test_a_small_measurement_of_settlement_is_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ("settlement", "--settlements", "3", "--singles", "2")
+    assert command.main([*small, "--dir", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["settlements_per_second"] == pytest.approx(3 / found["seconds"])
+    assert found["ratio_to_floor"] == pytest.approx(found["seconds"] / found["floor_seconds"])
+    assert found["alone_seconds"]["p50"] <= found["alone_seconds"]["p99"]
+    assert found["commits"]["hub"] >= 3
+    # Two debtors' signatures of each, at the relay and at the ledger that each debits.
+    assert found["signatures_verified"] >= 3 * 4
