@@ -7,7 +7,8 @@ holds no opinion on what the entries say. It signs a head of another chain where
    there (algorithm, threshold, periods) is the rule, its newest header where the witness begins;
 2. the head is a header that this client might accept (relay.light.client.verify_header: signed by
    the set in force, set changes in order, time never decreasing, not from the future) built on the
-   *base*: the newest head that the witness co-signed or its client verified, whichever is larger;
+   *base*: the newest head that the witness co-signed, or, where that is past the trusting period
+   or from before a recovery, or there is none, the newest that its client verified;
 3. a consistency proof leads from the base to it. Asked from another size, the witness answers the
    size of its base and signs nothing;
 4. there is one body per size. The same body is signed again as often as it is asked for; a smaller
@@ -37,18 +38,21 @@ from pathlib import Path
 
 import structlog
 
-from relay.clients import Client
+from relay.clients import Client, decode_creation
 from relay.disk import replace_file, writing
 from relay.errors import Invalid, LianqiaoError, NotFound, Reason, Refused
+from relay.journal import Kind, host_path
 from relay.light.checkpoint import Signer, cosign_body, parse_body
 from relay.light.checkpoint_client import CHECKPOINT, make_header, select_signatures
-from relay.light.client import consensus_of, verify_header
+from relay.light.client import consensus_of, expires, verify_header
 from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.light.note import Note, decode_note, encode_line
+from relay.light.states import decode_consensus_state
 from relay.light.types import ClientState, Header
 from relay.light.types import Witness as PinnedWitness
 from relay.light.validators import decode_set
 from relay.node import Node
+from relay.packet import be64
 from relay.store import ConsensusRow, Transaction
 from relay.store.lookups import all_clients
 from relay.views import Cosigned
@@ -98,7 +102,7 @@ class Witness:
         decoded = decode_note(note)
         origin = parse_body(decoded.text).origin
         with self._lock:
-            followed = self._follow(origin)
+            followed = self._follow(origin, now)
             header, base = _header(decoded, validators, followed, old_size, proof), followed.base
             known = base if header.height == base.height else self._known(followed, header.height)
             if known is not None:
@@ -117,7 +121,7 @@ class Witness:
 
     # --- what is known of an origin
 
-    def _follow(self, origin: str) -> _Followed:
+    def _follow(self, origin: str, now: int) -> _Followed:
         with self._node.store.reading() as tx:
             rows = [row for row in all_clients(tx) if row.chain_id == origin]
             clients = [self._node.clients.load(tx, row.client_id) for row in rows]
@@ -138,11 +142,17 @@ class Witness:
                 )
             ahead = max(clients, key=lambda client: client.row.latest_height)
             base = _stored_header(tx, ahead, ahead.row.latest_height)
+            anchored = _anchor_height(tx, ahead)
         assert base is not None, "a client has the header of its latest height"
-        seen = self._seen.load(origin)
-        if seen is not None and seen.height > base.height:
-            base = seen
         state = replace(ahead.state, witnesses=(), witness_quorum=0)
+        seen = self._seen.load(origin)
+        # A client may have verified another history since, by the co-signatures of others: what
+        # this witness has co-signed binds it, until that is too old or its operators judged anew.
+        if seen is not None and (
+            seen.height > base.height
+            or (seen.height >= anchored and now < expires(state, consensus_of(seen)))
+        ):
+            base = seen
         return _Followed(tuple(clients), state, base)
 
     def _known(self, followed: _Followed, height: int) -> Header | None:
@@ -233,6 +243,16 @@ def _unreadable(path: Path) -> Refused:
         f"what this witness has signed cannot be read from {path}",
         hint="restore that file from the signing machine; do not make a new one",
     )
+
+
+def _anchor_height(tx: Transaction, client: Client) -> int:
+    """Where the present lineage of a recovered client begins; 0 where it was never recovered."""
+    if not client.row.recovered:
+        return 0
+    key = be64(client.row.recovered - 1)
+    value = tx.get(host_path(Kind.RECOVERED, client.row.client_id, key))
+    assert value is not None, "a completed recovery is on the journal"
+    return decode_consensus_state(decode_creation(value)[1]).height
 
 
 def _stored_header(tx: Transaction, client: Client, height: int) -> Header | None:

@@ -232,7 +232,7 @@ def test_sets_are_followed_in_their_order(world: World, witness: Witness) -> Non
     assert _reason(lambda: ask(witness, hub, now, old=base)) is Reason.NOT_ENOUGH_TRUST
     assert ask(witness, hub, now, old=base, row=change).lines
     assert ask(witness, hub, now, old=change.size).lines
-    assert witness_of(world, ZJ)._follow("hub/0").base.height == hub.head.size
+    assert witness_of(world, ZJ)._follow("hub/0", now).base.height == hub.head.size
 
 
 def test_time_never_decreases(world: World, witness: Witness) -> None:
@@ -305,7 +305,7 @@ def test_a_crash_between_persist_and_answer(
     again = witness_of(world, ZJ)
     forged = _forged(world, head, root=bytes(32))
     if crash.startswith("before"):
-        assert again._follow("hub/0").base.height == base
+        assert again._follow("hub/0", world.clock.now).base.height == base
         assert _reason(lambda: ask(again, hub, now, old=base, row=forged)) is (
             Reason.INVALID_CONSISTENCY
         )

@@ -221,7 +221,7 @@ def _cosign_all(
     """Looks at nothing but the form of what is shown."""
     text = decode_note(note).text
     body = parse_body(text)
-    base = self._follow(body.origin).base
+    base = self._follow(body.origin, now).base
     presented = decode_set(validators) if validators else base.validators
     header = make_header(decode_note(note), presented, 0, ())
     if header.height >= base.height:
