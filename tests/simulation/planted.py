@@ -91,28 +91,28 @@ BUGS = (
     Bug(
         "no receipt check: the journal's write-once path stops it",
         ("reasons", "no fault of ours"),
-        20,
+        40,
         (Edit(Channel, "receive", "if written is not None:", "if False:"),),
     ),
-    Bug("no receipt check, and nothing else stops it", ("once",), 20, (harm.RECEIVES_AGAIN,)),
+    Bug("no receipt check, and nothing else stops it", ("once",), 40, (harm.RECEIVES_AGAIN,)),
     Bug(
         "receipt written after the contract, in another transaction",
         ("once",),
-        40,
+        80,
         (harm.RECEIPT_LATER,),
     ),
     Bug(
         "received without a proof",
         ("forged", "fsck"),
-        40,
+        80,
         (Edit(Channel, "receive", "_, delivery = proven.require()", "delivery = 0"),),
     ),
-    Bug("membership is never verified", ("forged", "verbs", "time"), 40, (harm.PROVES_ALL,)),
-    Bug("signatures are never verified", ("forged", "reasons"), 40, (harm.SIGNS_ALL,)),
+    Bug("membership is never verified", ("forged", "verbs", "time"), 80, (harm.PROVES_ALL,)),
+    Bug("signatures are never verified", ("forged", "reasons"), 80, (harm.SIGNS_ALL,)),
     Bug(
         "counterparty not compared",
         ("forged",),
-        40,
+        80,
         (
             Edit(
                 Channel,
@@ -126,63 +126,63 @@ BUGS = (
     Bug(
         "received after the timeout",
         ("time",),
-        20,
+        40,
         (Edit(Channel, "receive", _REFUSE_TIMEOUT, "    if False:\n        raise Refused("),),
     ),
     Bug(
         "a failed contract keeps what it wrote",
         ("once",),
-        20,
+        40,
         (Edit(Channel, "_run_contracts", "tx.rollback(mark)", "pass"),),
     ),
     Bug(
         "sentinel written without checking the receipt",
         ("reasons",),
-        20,
+        40,
         (Edit(Channel, "expire", "if written is not None:", "if False:"),),
     ),
     Bug(
         "sentinel written before the timeout",
         ("time",),
-        20,
+        40,
         (Edit(Channel, "expire", _REFUSE_EARLY, "    if False:\n        raise Refused("),),
     ),
     Bug(
         "sentinel written for a packet that was never sent",
         ("forged", "fsck"),
-        60,
+        120,
         (Edit(Channel, "expire", "_, delivery = proven.require()", "delivery = 0"),),
     ),
     # --- what a sender does
     Bug(
         "no dedupe of acknowledgements: the journal's write-once path stops it",
         ("reasons",),
-        20,
+        40,
         (Edit(Channel, "_open", " or row.state is not PacketState.SENT", ""),),
     ),
-    Bug("no dedupe of acknowledgements, and nothing stops it", ("once",), 20, (harm.TOLD_AGAIN,)),
+    Bug("no dedupe of acknowledgements, and nothing stops it", ("once",), 40, (harm.TOLD_AGAIN,)),
     Bug(
         "acknowledged without a proof",
         ("verbs", "fsck"),
-        60,
+        120,
         (Edit(Channel, "acknowledge", "_, delivery = proven.require()", "delivery = 0"),),
     ),
     Bug(
         "timeout without looking at the time of the proof",
         ("time",),
-        60,
+        120,
         (Edit(Channel, "timeout", "consensus.time < packet.timeout_timestamp", "False"),),
     ),
     Bug(
         "a failed callback keeps what it wrote",
         ("once",),
-        20,
+        40,
         (Edit(Channel, "_call_back", "tx.rollback(mark)", "pass"),),
     ),
     Bug(
         "a request id is not remembered",
         ("users",),
-        20,
+        40,
         (
             Edit(
                 relay.actions,
@@ -196,64 +196,64 @@ BUGS = (
     Bug(
         "evidence is taken and the client not frozen",
         ("frozen", "liveness"),
-        40,
+        80,
         (Edit(Clients, "freeze", "tx.save(replace(client.row, frozen=index + 1))", "pass"),),
     ),
-    Bug("evidence leaves no trace", ("frozen",), 40, (harm.FREEZES_NOTHING,)),
+    Bug("evidence leaves no trace", ("frozen",), 80, (harm.FREEZES_NOTHING,)),
     Bug(
         "a frozen client is active",
         ("frozen",),
-        40,
+        80,
         (Edit(Client, "check_active", "self.row.frozen != 0", "False"),),
     ),
     Bug(
         "anything is evidence",
         ("liars",),
-        20,
+        40,
         (harm.ALL_IS_EVIDENCE,),
     ),
     Bug(
         "fold-breaking update of a client's row",
         ("fold",),
-        20,
+        40,
         (Edit(Clients, "update", "latest_time=verified.time", "latest_time=verified.time + 1"),),
     ),
     Bug(
         "fold-breaking update of a packet's row",
         ("fold",),
-        20,
+        40,
         (Edit(Channel, "_close", "closed_index=index", "closed_index=index - 1"),),
     ),
-    Bug("consensus states are pruned too soon", ("heads", "fold"), 20, (harm.FORGETS_HEADS,)),
+    Bug("consensus states are pruned too soon", ("heads", "fold"), 40, (harm.FORGETS_HEADS,)),
     # --- the node
     Bug(
         "signature before commit",
         ("one body",),
-        20,
+        40,
         (harm.SIGNS_EARLY,),
     ),
     Bug(
         "high-water mark skipped",
         ("high-water mark",),
-        20,
+        40,
         (Edit(CheckpointSigner, "sign", "self._mark.raise_to(size, body)", "pass"),),
     ),
     Bug(
         "an old copy starts",
         ("stale restore",),
-        40,
+        80,
         (Edit(Heads, "__init__", "signer.check_not_stale(last.size, last.body)", "pass"),),
     ),
     Bug(
         "time goes back with the clock",
         ("one body", "reasons"),
-        40,
+        80,
         (Edit(Node, "_commit", "max(self._clock(), last.time)", "self._clock()"),),
     ),
     Bug(
         "what a failed signature left is not signed",
         ("liveness", "reasons"),
-        40,
+        80,
         (
             Edit(Heads, "committed", "bool(self.last.note)", "True"),
             Edit(Node, "_run_group", "self._heads.sign()  #", "pass  #"),
@@ -262,13 +262,13 @@ BUGS = (
     Bug(
         "a conflict is taken for an answer",
         ("reasons", "liveness", "no fault of ours", "users"),
-        20,
+        40,
         (Edit(Node, "_commit_once", "except Conflict:", "except KeyError:"),),
     ),
     Bug(
         "an announced set signs too early",
         ("reasons", "fsck", "no fault of ours", "liveness"),
-        40,
+        80,
         (
             Edit(
                 Node,
@@ -281,44 +281,44 @@ BUGS = (
     Bug(
         "changes of the set are not shown",
         ("reasons", "liveness"),
-        40,
+        80,
         (harm.HIDES_CHANGES,),
     ),
     # --- witnesses
     Bug(
         "a witness forgets what it has co-signed",
         ("witness memory",),
-        20,
+        40,
         (Edit(Witness, "add_checkpoint", "self._seen.save(origin, header)", "pass"),),
     ),
     Bug(
         "a witness remembers after it has co-signed",
         ("witness memory",),
-        20,
+        40,
         (harm.REMEMBERS_LATER,),
     ),
     Bug(
         "a witness co-signs whatever it is shown",
         ("one history",),
-        60,
+        120,
         (harm.COSIGNS_ALL,),
     ),
     Bug(
         "a head is believed without its witnesses",
         ("witnessed",),
-        60,
+        120,
         (Edit(relay.light.client, "verify_commit", "< state.witness_quorum", "< 0"),),
     ),
     Bug(
         "heads are shown before they are co-signed",
         ("reasons",),
-        20,
+        40,
         (Edit(Shown, "newest", "if not self.quorum:", "if True:"),),
     ),
     Bug(
         "nobody asks a witness again that failed once",
         ("liveness",),
-        20,
+        40,
         (
             Edit(
                 Cosigning,
@@ -332,7 +332,7 @@ BUGS = (
     Bug(
         "an expired client judges on",
         ("expired", "reasons"),
-        40,
+        80,
         (
             Edit(
                 relay.light.client, "_check_not_expired", "now >= expires(state, trusted)", "False"
@@ -342,7 +342,7 @@ BUGS = (
     Bug(
         "a recovery is completed at once",
         ("recovery",),
-        40,
+        80,
         (
             Edit(relay.recovery, "complete", "if now < proposal.due:", "if False:"),
             Edit(relay.recovery, "any_due", "_proposal(tx, row).due <= now", "True"),
@@ -351,7 +351,7 @@ BUGS = (
     Bug(
         "a recovery forgets what was sent",
         ("fold", "once", "no fault of ours", "verbs", "reasons", "fsck"),
-        40,
+        80,
         (
             Edit(
                 relay.recovery,
@@ -365,7 +365,7 @@ BUGS = (
     Bug(
         "cursor moved before the delivery",
         ("liveness",),
-        20,
+        40,
         (
             Edit(
                 Side,
@@ -379,25 +379,25 @@ BUGS = (
     Bug(
         "a refusal finishes a step",
         ("liveness",),
-        20,
+        40,
         (harm.GIVES_UP,),
     ),
     Bug(
         "nobody expires a packet that came too late",
         ("liveness",),
-        20,
+        40,
         (harm.NEVER_EXPIRES,),
     ),
     Bug(
         "what was decided meanwhile is tried for ever",
         ("liveness",),
-        20,
+        40,
         (harm.NEVER_SETTLES,),
     ),
     Bug(
         "updates are answered with updates",
         ("liveness",),
-        20,
+        40,
         (harm.ALWAYS_DUE,),
     ),
 )
