@@ -578,3 +578,21 @@ def test_proofs_have_a_limit() -> None:
 def test_a_kind_of_proof_that_does_not_exist() -> None:
     with pytest.raises(Invalid, match="pins another kind"):
         show(replace(STATE, proof_kind="word"), HEAD, journal_proof([1]), CLAIMS[1:2])
+
+
+def test_a_true_proof_of_something_else() -> None:
+    refused(lambda: cosmos([present(b"b")], [PROVEN[b"d"]]), Reason.INVALID_PROOF)
+    refused(lambda: cosmos([Claim(b"b", b"vd")], [PROVEN[b"b"]]), Reason.INVALID_PROOF)
+    refused(lambda: cosmos([Claim(b"x", b"vb")], [PROVEN[b"b"]]), Reason.INVALID_PROOF)
+
+
+def test_a_transaction_under_a_header_that_differs_elsewhere() -> None:
+    other = replace(UPPER, app_hash=b"x")
+    refused(lambda: show_tx([tx_claim(1)], [place(1)], upper=other), Reason.INVALID_PROOF)
+
+
+def test_steps_and_paths_have_a_limit() -> None:
+    long = replace(PROVEN[b"b"], path=PROVEN[b"b"].path[:1] * (ics23.MAX_PATH + 1))
+    refused(lambda: ics23.decode_proof(ics23.encode_proof(long)), Reason.MALFORMED)
+    wide = replace(PROVEN[b"b"], leaf=replace(IAVL_LEAF, prefix=bytes(1025)))
+    refused(lambda: ics23.decode_proof(ics23.encode_proof(wide)), Reason.MALFORMED)

@@ -400,3 +400,16 @@ def test_a_vote_for_a_block_differs_from_one_for_nil() -> None:
     time = answers.time_of("2024-01-01T00:00:00Z")
     block = BlockId(bytes(31) + b"\1", 1, bytes(31) + b"\2")
     assert vote_sign_bytes("c", 1, 0, block, time) != vote_sign_bytes("c", 1, 0, None, time)
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_keys_of_another_length(length: int) -> None:
+    from adapters.cometbft.light.zip215 import check_key
+
+    for call in (
+        lambda: check_key(bytes(length)),
+        lambda: verify_zip215(bytes(length), b"", bytes(64)),
+    ):
+        with pytest.raises(Invalid) as err:
+            call()
+        assert err.value.reason is Reason.WEAK_KEY
