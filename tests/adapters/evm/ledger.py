@@ -30,7 +30,7 @@ from relay.chain import Chain
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.registry import connect_chain
 from tests.adapters.evm.sealing import EPOCH, QBFT, Sealer, hash_of, header, ring, state_of
-from tests.world import World, keys_of
+from tests.world import Clock, World, keys_of
 
 ANVIL = "1.7.1"
 KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
@@ -171,7 +171,7 @@ class EvmLedger:
     """An EVM ledger with the registry, joined to the relay `hub`."""
 
     def __init__(self, path: Path, contracts: Sequence[Any], variant: str = QBFT) -> None:
-        self.world = World(path)
+        self.world = World(path, Clock(int(time.time())))
         self.world.signers["hub"] = keys_of("hub", algorithm="secp256k1")
         self.hub = self.world.node("hub", "relay", contracts)
         self.anvil = SealedAnvil(self.world.clock, variant)
