@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from relay.canonical import encode
 from relay.errors import Malformed
 from tests.fuzz.run import Found, Part, feed, run_part
 from tests.fuzz.targets import Target, targets
@@ -32,7 +33,10 @@ def test_any_bytes_are_decoded_or_refused(name: str) -> None:
 
 def test_what_was_found() -> None:
     """Inputs that a decoder once took, or fell over."""
-    known = {"acknowledgements": "00000000", "claims": "00000000"}
+    row = {"equivalence": [], "source": "urn:zj-h1:lis|1004", "target": "http://loinc.org|5196-1"}
+    rest = {"effective_from": 0, "kind": "conceptmap", "name": "zj-h1", "provenance": "tests"}
+    odd = encode({**rest, "rows": [row], "version": 1})
+    known = {"acknowledgements": "00000000", "claims": "00000000", "policy": odd.hex()}
     for name, raw in known.items():
         target = next(one for one in targets() if one.name == name)
         assert not feed(target, bytes.fromhex(raw))

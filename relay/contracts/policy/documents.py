@@ -182,7 +182,7 @@ def _agreement(value: Json) -> tuple[str, frozenset[str]]:
 
 def _row(value: Json) -> tuple[str, Target]:
     body = fields.members(value, ("source", "target", "equivalence"), "row")
-    if body["equivalence"] not in EQUIVALENCES:
+    if not isinstance(body["equivalence"], str) or body["equivalence"] not in EQUIVALENCES:
         refuse("equivalence", f"must be one of {', '.join(sorted(EQUIVALENCES))}")
     return coded(body, "source"), Target(coded(body, "target"), str(body["equivalence"]))
 
