@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import rfc8785
 
 from relay.errors import Malformed, Reason
+from relay.nesting import nests_deeper
 
 Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
 """What a decoded value can be."""
@@ -32,6 +33,9 @@ Json = dict[str, "Json"] | list["Json"] | str | int | bool | None
 MAX_BYTES = 1024 * 1024
 """Default limit of one document."""
 MAX_DEPTH = 32
+_PARSED_DEPTH = 4 * MAX_DEPTH
+"""What the parser, which recurses, is given at most. Most documents have fewer brackets in all, so
+that theirs need not be matched; MAX_DEPTH is held afterwards, on the value."""
 MAX_INTEGER = 2**53 - 1
 
 _ENCODER = json.JSONEncoder(
@@ -117,13 +121,12 @@ def _text(raw: bytes, limit: int) -> str:
 
 
 def _read(text: str, reader: json.JSONDecoder) -> Json:
+    if nests_deeper(text, _PARSED_DEPTH):
+        raise _too_deep()
     try:
         value: Json = reader.decode(text)
     except json.JSONDecodeError as error:
         raise Malformed(f"not JSON: {error.msg}", offset=error.pos) from error
-    except RecursionError as error:
-        # Far beyond MAX_DEPTH on every platform, so the outcome does not depend on the stack.
-        raise _too_deep() from error
     except ValueError as error:  # the interpreter's own limit on the digits of an integer
         raise Malformed("an integer lies outside -(2^53-1) to 2^53-1") from error
     _check(value)

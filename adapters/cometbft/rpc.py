@@ -23,8 +23,11 @@ from adapters.cometbft.light.block import BlockCommit, BlockHeader
 from adapters.cometbft.light.validators import make_set
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Unavailable
 from relay.light.types import MAX_VALIDATORS, ValidatorSet
+from relay.nesting import loads
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_NESTING = 64
+"""Levels of JSON in an answer; CometBFT has about ten."""
 CALL_SECONDS = 10.0
 PER_PAGE = 100
 MAX_TXS = 20_000
@@ -56,8 +59,8 @@ class Endpoint:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
         raw = self._post(body.encode())
         try:
-            answer = json.loads(raw)
-        except (ValueError, RecursionError) as error:
+            answer = loads(raw, MAX_NESTING)
+        except ValueError as error:
             raise Malformed(f"{self.address} answers what is no JSON") from error
         if not isinstance(answer, dict) or not ("result" in answer or "error" in answer):
             raise Malformed(f"{self.address} answers what is no JSON-RPC")

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import coincurve
-from eth_account import Account
-from web3 import Web3
-from web3.contract import Contract
 
 from adapters.evm.light.crypto import address_of, keccak
 from adapters.evm.rpc import Rpc, decode_hex, decode_number
+from adapters.evm.sdk import Account, Contract, Web3
 from relay.chain import Delivery, Item, Outcome, PacketStep, Step, Submission
 from relay.errors import LianqiaoError, Malformed, Reason, Unavailable
 from relay.light.checkpoint_client import CHECKPOINT

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from web3 import HTTPProvider
-
+from adapters.evm.sdk import HTTPProvider
 from relay.errors import LianqiaoError, Malformed, Reason, Unavailable
 
 TIMEOUT_SECONDS = 15.0

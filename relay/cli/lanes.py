@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from relay.cli.output import unreadable
 from relay.config import LaneConfig
 from relay.errors import Malformed, Reason, Refused, Unavailable
+from relay.nesting import loads
 from relay.registry import connect_chain
 from relay.views import Cleared, LaneView
 
@@ -136,9 +137,9 @@ def _read(path: Path) -> dict[str, LaneView]:
     except OSError as error:
         raise unreadable(path, error) from None
     try:
-        value = json.loads(raw) if len(raw) <= MAX_FILE_BYTES else None
+        value = loads(raw, 16) if len(raw) <= MAX_FILE_BYTES else None
         lanes = [LaneConfig(**lane) for lane in value["lanes"]]  # type: ignore[index]
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         raise Malformed(
             f"{path} is not a list of lanes",
             reason=Reason.CONFIG_INVALID,

@@ -19,22 +19,18 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from relay.errors import Malformed, Reason
+from relay.nesting import brackets, nests_deeper
 
 MAX_DEPTH = 64
 """Levels of nesting. The deepest published FHIR example has 17."""
 MAX_NUMBER = 64
 """Characters of one number; FHIR asks for 18 significant digits."""
 
-# Possessive, so that a hostile text without a closing quote costs one pass and not n².
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+["\\]?', re.DOTALL)
-_NOT_BRACKET = re.compile(r"[^\[\]{}]+")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SPACE = re.compile(r"[ \t\n\r]*")
-_STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +93,7 @@ def text_of(data: bytes, where: str) -> str:
 
 
 def _check_depth(text: str, where: str) -> None:
-    brackets = _NOT_BRACKET.sub("", _STRING.sub("", text))
-    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > MAX_DEPTH:
+    if nests_deeper(text, MAX_DEPTH):
         raise Malformed(
             f"nested more than {MAX_DEPTH} deep", reason=Reason.LIMIT_EXCEEDED, hint=where
         )
@@ -107,8 +102,7 @@ def _check_depth(text: str, where: str) -> None:
 def is_whole(line: str) -> bool:
     """Whether a line is one object from bracket to bracket; what it holds is not looked at."""
     line = line.strip()
-    brackets = _NOT_BRACKET.sub("", _STRING.sub("", line))
-    return line[:1] == "{" and line[-1:] == "}" and sum(map(_STEP.__getitem__, brackets)) == 0
+    return line[:1] == "{" and line[-1:] == "}" and sum(brackets(line)) == 0
 
 
 class Scanner:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from relay.errors import Malformed
 from relay.light.types import Validator, ValidatorSet
 from relay.light.validators import validator_set
+from relay.nesting import loads
 
 MAX_STATE_BYTES = 256 * 1024
 _VERSION = 1
@@ -49,7 +50,7 @@ def encode_genesis(genesis: Genesis) -> bytes:
 def decode_genesis(raw: bytes) -> Genesis:
     """Raises Malformed, and Invalid(WEAK_KEY)."""
     try:
-        value = json.loads(raw) if len(raw) <= MAX_STATE_BYTES else None
+        value = loads(raw, 16) if len(raw) <= MAX_STATE_BYTES else None
         if not isinstance(value, dict) or set(value) != {"operators", "quorum", "role", "version"}:
             raise ValueError
         if value["version"] != _VERSION or value["role"] not in ("ledger", "relay"):

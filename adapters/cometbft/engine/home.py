@@ -24,6 +24,7 @@ from adapters.cometbft.engine.genesis import Genesis, encode_genesis
 from relay.errors import Malformed, Reason, Refused
 from relay.light.types import Validator
 from relay.light.validators import validator_set
+from relay.nesting import loads
 
 POWER = 10
 MAX_BLOCK_BYTES = 4 * 1024 * 1024
@@ -184,7 +185,7 @@ def encode_join(join: Join) -> bytes:
 def decode_join(raw: bytes) -> Join:
     """Raises Malformed."""
     try:
-        value = json.loads(raw) if len(raw) <= MAX_JOIN_BYTES else None
+        value = loads(raw, 8) if len(raw) <= MAX_JOIN_BYTES else None
         names = {field.name for field in fields(Join)}
         if not isinstance(value, dict) or set(value) != names:
             raise ValueError

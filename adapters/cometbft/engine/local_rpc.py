@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from relay.errors import Malformed, Reason, Unavailable
+from relay.nesting import loads
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_NESTING = 64
 TIMEOUT_SECONDS = 10.0
 VALIDATORS_PER_PAGE = 100
 MAX_PAGES = 3
@@ -75,8 +77,8 @@ class LocalRpc:
         finally:
             connection.close()
         try:
-            answer = json.loads(raw) if len(raw) <= MAX_ANSWER_BYTES else None
-        except (ValueError, RecursionError):
+            answer = loads(raw, MAX_NESTING) if len(raw) <= MAX_ANSWER_BYTES else None
+        except ValueError:
             answer = None
         if not isinstance(answer, dict):
             raise Malformed("CometBFT answers what is no JSON-RPC")

@@ -42,6 +42,8 @@ from adapters.cometbft.light.block import (
 from adapters.cometbft.light.validators import check_set as check_validators
 from adapters.cometbft.light.validators import decode_validator, encode_validator, hash_set
 from relay.errors import Malformed
+from relay.light.membership import journal_root
+from relay.light.sent import read_sent
 from relay.light.types import (
     MAX_HEADER_BYTES,
     MAX_VALIDATORS,
@@ -49,6 +51,7 @@ from relay.light.types import (
     ClientState,
     ConsensusState,
     Header,
+    Sent,
     Signature,
     Validator,
     ValidatorSet,
@@ -149,6 +152,14 @@ class CometClient:
     ) -> bytes:
         """See ClientType."""
         return proofs.narrow(consensus, state.proof_kind, proof, claims, wanted)
+
+    def read_sent(self, consensus: ConsensusState, client_id: str, claims: Sequence[Claim]) -> Sent:
+        """See TellsSent: a replicated node states what it has sent in its journal, as all nodes do.
+
+        Raises Invalid(INVALID_PROOF) for a chain without a journal, else as relay.light.sent.
+        """
+        journal_root(consensus.root)
+        return read_sent(client_id, claims)
 
 
 def make_header(

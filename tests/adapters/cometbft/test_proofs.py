@@ -45,7 +45,8 @@ from relay.light.membership import (
     journal_app_hash,
     journal_root,
 )
-from relay.light.types import Claim, ClientState, ConsensusState
+from relay.light.sent import encode_sent, sent_path
+from relay.light.types import Claim, ClientState, ConsensusState, Sent
 from tests.adapters.cometbft.maker import (
     STATE,
     block_header,
@@ -596,3 +597,14 @@ def test_steps_and_paths_have_a_limit() -> None:
     refused(lambda: ics23.decode_proof(ics23.encode_proof(long)), Reason.MALFORMED)
     wide = replace(PROVEN[b"b"], leaf=replace(IAVL_LEAF, prefix=bytes(1025)))
     refused(lambda: ics23.decode_proof(ics23.encode_proof(wide)), Reason.MALFORMED)
+
+
+def test_a_replicated_node_states_what_it_has_sent() -> None:
+    """In its journal, as every node does; a chain without one states nothing in that way."""
+    value = encode_sent(1, 7, 5)
+    claim = Claim(sent_path("cometbft-0", 3), value)
+    assert CLIENT.read_sent(HEAD, "cometbft-0", [claim]) == Sent(1, 7, ((1, 5),), ())
+    refused(lambda: CLIENT.read_sent(HEAD, "cometbft-1", [claim]), Reason.COUNTERPARTY_MISMATCH)
+    refused(lambda: CLIENT.read_sent(HEAD, "cometbft-0", [claim, claim]), Reason.MALFORMED)
+    bare = consensus(bytes(32))
+    refused(lambda: CLIENT.read_sent(bare, "cometbft-0", [claim]), Reason.INVALID_PROOF)

@@ -210,7 +210,7 @@ class EvmLedger:
 
     def data(self, contract: str, name: str, *arguments: Any) -> bytes:
         """The data of a call of either contract."""
-        from web3 import Web3
+        from adapters.evm.sdk import Web3
 
         abi = calls.artifacts()[contract]["abi"]
         fixed = [

@@ -8,11 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from web3 import Web3
 
 from adapters.evm import calls
 from adapters.evm.deploy import deploy
 from adapters.evm.rpc import Rpc
+from adapters.evm.sdk import Web3
 from relay.light.merkle import (
     consistency_proof,
     leaf_hash,
