@@ -9,6 +9,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,20 @@ def _module(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(path: Path) -> Iterator[tuple[str, int]]:
+@cache
+def _tree(path: Path) -> ast.Module:
+    """Parsed once for all rules."""
+    return ast.parse(path.read_text())
+
+
+@cache
+def _imports(path: Path) -> tuple[tuple[str, int], ...]:
+    return tuple(_found_imports(path))
+
+
+def _found_imports(path: Path) -> Iterator[tuple[str, int]]:
     package = _module(path) if path.name == "__init__.py" else _module(path).rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
@@ -269,7 +281,7 @@ def test_time_and_randomness_are_arguments() -> None:
     for path in SOURCES:
         if _below(_module(path), *MAY_READ_CLOCKS):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
                 if any(called == c or called.endswith("." + c) for c in CLOCKS):
@@ -291,7 +303,7 @@ def test_no_float_where_things_are_decided() -> None:
             "relay.journal",
         ):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             is_float = isinstance(node, ast.Constant) and isinstance(node.value, float)
             divides = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
             names = isinstance(node, ast.Name) and node.id == "float"
@@ -302,7 +314,7 @@ def test_no_float_where_things_are_decided() -> None:
 
 
 def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -326,7 +338,7 @@ def test_modules_are_short() -> None:
 def test_everything_public_is_documented() -> None:
     found = []
     for path in SOURCES:
-        tree = ast.parse(path.read_text())
+        tree = _tree(path)
         if not ast.get_docstring(tree) and path.read_text().strip():
             found.append(f"{path.relative_to(ROOT)}: module")
         for node in tree.body:

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.deep import BEGIN, END, README, ROOT, Ended, Part, parts, write
 
 
+@pytest.mark.slow
 def test_every_part_is_a_command_that_exists() -> None:
     for part in parts(0.01, 1, 0):
         module = part.command[1]

@@ -103,7 +103,7 @@ def test_a_witness_that_cannot_keep_a_head_does_not_sign_it(
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch)
         _refused(lambda: ask(witness, world.nodes[HUB], world.clock.now, old=base))
-    assert witness_of(world, ZJ)._follow("hub/0").base.height == base
+    assert witness_of(world, ZJ)._follow("hub/0", world.clock.now).base.height == base
     assert ask(witness, world.nodes[HUB], world.clock.now, old=base).lines
     world.close()
 

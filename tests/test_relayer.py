@@ -291,7 +291,7 @@ class _Once:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault.REQUEST_LOST,
+        pytest.param(Fault.REQUEST_LOST, marks=pytest.mark.slow),
         Fault.REPLY_LOST,
         pytest.param(Fault.DUPLICATE, marks=pytest.mark.slow),
         pytest.param(Fault.LATE, marks=pytest.mark.slow),

@@ -15,6 +15,7 @@ from relay import canonical
 from relay.contracts.policy import MAX_POLICY_BYTES
 from relay.contracts.recognition import CONTRACT
 from relay.errors import Denied, Malformed, NotFound, Reason, Refused
+from relay.powers import Power
 from relay.views import Cleared, LaneView
 from tests.service.nodes import START, Running, join, run
 
@@ -45,6 +46,16 @@ def test_status(relay) -> None:
     assert status.head == relay.client.head()
     assert (status.clients, status.packets_open) == (0, 0)
     assert status.version
+
+
+def test_one_process_has_no_powers_to_change(relay) -> None:
+    powers = [Power("ed25519", bytes([7]) * 32, 5)]
+    with pytest.raises(Denied) as err:
+        relay.client.propose_powers(powers)
+    assert err.value.reason is Reason.NOT_PERMITTED
+    with pytest.raises(Malformed) as bad:
+        relay.client.propose_powers([])
+    assert bad.value.reason is Reason.MALFORMED
 
 
 def test_policies_are_loaded_shown_and_listed(relay) -> None:

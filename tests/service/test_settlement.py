@@ -85,6 +85,21 @@ def test_lines_tie_to_the_account(clearing: Clearing) -> None:
     assert {line.entry for line in lines} <= set(Entry)
 
 
+def test_all_that_a_contract_wrote_is_told_page_by_page(clearing: Clearing) -> None:
+    """What an auditor takes along: each entry once, in order of its key."""
+    settlement = settle(clearing, signed(instruction("entries")))
+    for entries in (
+        list(clearing.hub.client.settlement_entries()),
+        list(clearing[SZ].client.escrow_entries()),
+    ):
+        keys = [key for key, _ in entries]
+        assert keys == sorted(set(keys))
+        assert any(settlement.hex().encode() in key for key in keys)
+        assert all(value for _, value in entries)
+    refused(Reason.PORT_NOT_FOUND, lambda: list(clearing[SZ].client.settlement_entries()))
+    refused(Reason.PORT_NOT_FOUND, lambda: list(clearing.hub.client.escrow_entries()))
+
+
 def test_accounts_are_listed_with_the_ledgers_own(clearing: Clearing) -> None:
     found = {view.account: view for view in clearing[HK].client.accounts()}
     assert set(found) == {"hk-fees", "insurer", "maker-hkd", "nostro:HKD", "suspense:HKD"}

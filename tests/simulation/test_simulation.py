@@ -29,7 +29,7 @@ REACHING = 60
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("seed", FIXED)
+@pytest.mark.parametrize("seed", [*FIXED[:2], pytest.param(FIXED[2], marks=pytest.mark.slow)])
 def test_a_fixed_seed(seed: int) -> None:
     run_seed(seed, EVERYDAY_TICKS)
 
@@ -38,6 +38,7 @@ def test_the_seed_of_the_day() -> None:
     run_seed(1_000_000 + date.today().toordinal(), EVERYDAY_TICKS)
 
 
+@pytest.mark.slow
 def test_a_seed_does_the_same_in_every_process() -> None:
     """Also where strings hash otherwise: no set and no address decides anything."""
     code = "from tests.simulation.run import run_seed; print(sorted(run_seed(1, 8).items()))"
