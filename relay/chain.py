@@ -144,6 +144,14 @@ class StatingChain(Protocol):
         ...
 
 
+def states_as_of_head(chain: object) -> bool:
+    """Whether a chain states what it had sent as of the head that proves it, by its state alone.
+
+    Such a statement has no time of its own: the same words say more under a younger head.
+    """
+    return bool(getattr(chain, "as_of_head", False))
+
+
 class Chain(Protocol):
     """I/O with one chain. Every method may raise Unavailable(CHAIN_UNREACHABLE), typed always."""
 

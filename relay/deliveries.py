@@ -22,6 +22,7 @@ from relay.chain import (
     Outcome,
     StatingChain,
     Submission,
+    states_as_of_head,
 )
 from relay.errors import (
     Conflict,
@@ -179,7 +180,9 @@ class Deliveries:
         sent = tuple(source.sent(ends.source, max(height, known), before))
         if not sent:
             return
-        if height > known and sent != tuple(source.sent(ends.source, known, before)):
+        if height > known and (
+            states_as_of_head(source) or sent != tuple(source.sent(ends.source, known, before))
+        ):
             self.update(ends, height, report)
             known = self.status(ends).latest_height
         proof = source.prove([claim.path for claim in sent], known)

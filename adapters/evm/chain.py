@@ -22,7 +22,7 @@ from adapters.evm.light import CLIENT as LIGHT
 from adapters.evm.light.client import present
 from adapters.evm.light.header import VARIANTS, hashed_header, split_header
 from adapters.evm.light.parameters import hexadecimal, read_source_text
-from adapters.evm.light.state import encode_proof, slot_of
+from adapters.evm.light.state import CLIENT_ID, SENT, encode_proof, slot_of
 from adapters.evm.light.validators import array_slots, read_source
 from adapters.evm.rpc import Rpc, decode_hex
 from relay.chain import (
@@ -37,10 +37,9 @@ from relay.chain import (
 )
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused, Unavailable
 from relay.light.membership import decode_membership_proof
-from relay.light.types import MAX_INT, Header, Witness
+from relay.light.types import MAX_INT, Claim, Header, Witness
 from relay.packet import receipt_path
 
-CLIENT_ID = "checkpoint-0"
 LOG_BLOCKS = 2_000
 """Blocks in one question for logs."""
 MAX_PATHS = 4_096
@@ -52,7 +51,10 @@ _T = TypeVar("_T")
 
 
 class EvmChain:
-    """relay.chain.Chain over JSON-RPC. Thread-safe; one lane of nonces."""
+    """relay.chain.StatingChain over JSON-RPC. Thread-safe; one lane of nonces."""
+
+    as_of_head = True
+    """See relay.chain.states_as_of_head."""
 
     def __init__(
         self,
@@ -155,6 +157,16 @@ class EvmChain:
                 of_storage += proof
         nodes.update(dict.fromkeys(of_storage))
         return encode_proof(self._endpoint, list(nodes))
+
+    def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
+        """See relay.chain.StatingChain: the endpoint's own count, at that block."""
+        self._check_client(client_id)
+        if not 1 <= height <= self._bounded(self.latest_height()):
+            return ()
+        _, ((word, _),) = self._proof(self._endpoint, [slot_of(SENT)], height)
+        if word % 2**64 > before:
+            return ()
+        return (Claim(SENT, word.to_bytes(32, "big")),)
 
     def submit(self, deliveries: Sequence[Delivery]) -> Sequence[DeliveryResult]:
         """See relay.chain.Chain: tried first, so that a refusal costs nothing; as many calls as a

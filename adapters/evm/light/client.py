@@ -34,7 +34,7 @@ from adapters.evm.light import validators as sets
 from adapters.evm.light.crypto import ADDRESS_BYTES, SEAL_BYTES, keccak, low_s, recover
 from adapters.evm.light.header import Block, split_header
 from adapters.evm.light.parameters import pinned
-from adapters.evm.light.state import narrow, verify_claims
+from adapters.evm.light.state import narrow, read_sent, verify_claims
 from adapters.evm.light.trie import MAX_NODE_BYTES
 from relay.errors import Invalid, Malformed, Reason
 from relay.light.states import MAX_CHAIN_ID_BYTES
@@ -45,6 +45,7 @@ from relay.light.types import (
     ClientState,
     ConsensusState,
     Header,
+    Sent,
     Signature,
     Validator,
     ValidatorSet,
@@ -171,6 +172,10 @@ class EvmClient:
         """See ClientType and `state`; absence too."""
         own = pinned(state)
         verify_claims(consensus.root, own.endpoint, own.code, proof, claims)
+
+    def read_sent(self, consensus: ConsensusState, client_id: str, claims: Sequence[Claim]) -> Sent:
+        """See relay.light.types.TellsSent and `state`: as of the header itself."""
+        return read_sent(consensus.time, client_id, claims)
 
     def narrow_membership(
         self,

@@ -7,6 +7,10 @@ any length, it is SHA-256 of the value. So
     slot = Keccak(Keccak(path) ‖ 32 zero bytes)       key in the storage trie = Keccak(slot)
     trie value = RLP(word without leading zeros); absent where the word is zero
 
+Slot 1 holds what the endpoint has sent, as one word, claimed at the path SENT:
+
+    8 zero bytes ‖ BE64(steps) ‖ BE64(lowest open sequence) ‖ BE64(next sequence)
+
 A membership proof (`relay.light.wire`):
 
     u8 version = 1, 20 bytes endpoint,
@@ -26,26 +30,55 @@ from adapters.evm.light import rlp
 from adapters.evm.light.crypto import ADDRESS_BYTES, keccak
 from adapters.evm.light.trie import MAX_NODE_BYTES, Nodes, lookup
 from relay.errors import Invalid, Malformed, Reason
-from relay.light.types import MAX_PROOF_BYTES, Claim
+from relay.light.sent import sent_prefix
+from relay.light.types import MAX_INT, MAX_PROOF_BYTES, Claim, Sent
 from relay.light.wire import Reader, Writer
 
 MAX_NODES = 65_536
 _VERSION = 1
 _SLOT_ZERO = bytes(32)
+_SLOT_ONE = (1).to_bytes(32, "big")
+CLIENT_ID = "checkpoint-0"
+"""The one client of an endpoint."""
+SENT = sent_prefix(CLIENT_ID)
+"""Where the endpoint's count of what it sent is claimed: no path of the mapping, but slot 1."""
 
 
 def slot_of(path: bytes) -> bytes:
     """The storage slot of a path, 32 bytes."""
+    if path == SENT:
+        return _SLOT_ONE
     return keccak(keccak(path) + _SLOT_ZERO)
 
 
 def word_of(path: bytes, value: bytes) -> bytes:
     """The word that says `value` is written at `path`. Raises Invalid(INVALID_PROOF)."""
-    if path[:1] == b"\0":
+    if path[:1] == b"\0" and path != SENT:
         return sha256(value).digest()
     if len(value) != 32:
         raise Invalid(Reason.INVALID_PROOF, "what is written at a packet path has 32 bytes")
     return value
+
+
+def read_sent(time: int, client_id: str, claims: Sequence[Claim]) -> Sent:
+    """What the endpoint had sent by the header of `time`: the word of slot 1.
+
+    Every sequence below the lowest open one has ended: acknowledged, or timed out by a proof.
+    Raises Malformed, or Invalid(COUNTERPARTY_MISMATCH) for a statement of another client.
+    """
+    if len(claims) != 1 or claims[0].value is None or len(claims[0].value) != 32:
+        raise Malformed("what an endpoint has sent is one word")
+    if claims[0].path != SENT or client_id != CLIENT_ID:
+        raise Invalid(
+            Reason.COUNTERPARTY_MISMATCH,
+            "this is no statement of the client on the other side",
+            expected=client_id,
+        )
+    word = claims[0].value
+    following, lowest = int.from_bytes(word[24:], "big"), int.from_bytes(word[16:24], "big")
+    if any(word[:8]) or not 1 <= lowest <= following <= MAX_INT:
+        raise Malformed("what was sent has 1 <= lowest open <= next sequence, below 2^63")
+    return Sent(time, following, ((1, lowest),) if lowest > 1 else ())
 
 
 def account(root: bytes, address: bytes, nodes: Nodes) -> tuple[bytes, bytes]:

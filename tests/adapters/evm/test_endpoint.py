@@ -72,11 +72,13 @@ def ledger_stopped(relayer: Relayer) -> str:
     return " ".join(relayer.lanes[0].stopped).strip()
 
 
-def post(ledger: EvmLedger, values: list[bytes], seconds: int = 600) -> list[int]:
+def post(
+    ledger: EvmLedger, values: list[bytes], seconds: int = 600, once: bool = False
+) -> list[int]:
     """Posts values from the ledger; their sequences."""
     before = ledger.chain._view("nextSequence")[0]  # type: ignore[attr-defined]
     timeout = ledger.world.clock.now + seconds
-    ledger.transact("Registry", "post", values, "recognition-1", timeout)
+    ledger.transact("Registry", "post", values, "recognition-1", timeout, once)
     return list(range(before, before + len(values)))
 
 
@@ -135,10 +137,77 @@ def test_a_packet_of_the_relay_times_out_by_a_proof_of_absence(ledger: EvmLedger
 def test_a_packet_of_the_ledger_times_out_by_the_relays_sentinel(ledger: EvmLedger) -> None:
     relayer = relayer_of(ledger)
     (sequence,) = post(ledger, [b"late"], 30)
+    (asked,) = post(ledger, [b"asked once"], 30, once=True)
     ledger.world.clock.advance(60)
     rest(ledger, relayer)
-    assert not any(word(ledger, commitment_path("checkpoint-0", sequence)))
-    assert read(ledger, receipt_path(ledger.on_hub, sequence)) == ABSENT
+    for late in (sequence, asked):
+        assert not any(word(ledger, commitment_path("checkpoint-0", late)))
+        assert read(ledger, receipt_path(ledger.on_hub, late)) == ABSENT
+    again = asked + 1  # what must arrive was sent again under a new sequence, the other was not
+    assert ledger.chain._view("nextSequence") == (again + 1,)  # type: ignore[attr-defined]
+    assert read(ledger, receipt_path(ledger.on_hub, again)) not in (None, ABSENT)
+    sent = {s.packet.sequence: s.packet for s in ledger.chain.packets("checkpoint-0", 0, 1000)
+            if s.step is Step.SEND}  # fmt: skip
+    assert sent[again].payloads == sent[sequence].payloads
+
+
+def complete(ledger: EvmLedger) -> int:
+    """As of when the relay knows everything that the ledger had sent."""
+    return ledger.world.chain("hub").client(ledger.on_hub).complete_time
+
+
+def brought(ledger: EvmLedger, relayer: Relayer) -> int:
+    """The same, after the relayer was asked for a statement in a new block."""
+    ledger.anvil.mine()
+    ledger.world.clock.advance(2)
+    relayer.lanes[0].bring_complete(ledger.world.clock.now)
+    return complete(ledger)
+
+
+def test_the_ledger_states_what_it_has_sent(ledger: EvmLedger) -> None:
+    relayer = relayer_of(ledger)
+    post(ledger, [b"a", b"b"])
+    rest(ledger, relayer)
+    first = brought(ledger, relayer)
+    assert first >= ledger.world.clock.now - 3
+    ledger.world.clock.advance(500)  # nothing happens, and that is known under a younger head
+    assert brought(ledger, relayer) >= first + 500
+
+
+def test_a_packet_kept_back_is_missed(ledger: EvmLedger) -> None:
+    """Whoever brings the head and the statement, and not the packet, is told so."""
+    relayer = relayer_of(ledger)
+    rest(ledger, relayer)
+    before = brought(ledger, relayer)
+    post(ledger, [b"kept back"])
+    ledger.world.clock.advance(30)
+    height, local = ledger.anvil.mine(), ledger.world.chain("hub")
+    claims = ledger.chain.sent("checkpoint-0", height, 2**62)  # type: ignore[attr-defined]
+    assert ledger.chain.sent("checkpoint-0", height, 1) == ()  # type: ignore[attr-defined]
+    known = local.client(ledger.on_hub).latest_height
+    headers = tuple(ledger.chain.headers(known, height))
+    proof = ledger.chain.prove([c.path for c in claims], height)
+    stated = Delivery(ledger.on_hub, headers, height, proof, (), tuple(claims))
+    (result,) = local.submit([stated])
+    assert result.sent.reason == Reason.PACKETS_MISSING
+    assert complete(ledger) == before
+    word = claims[0].value
+    assert word is not None
+    less = (int.from_bytes(word, "big") - 1).to_bytes(32, "big")
+    false = replace(stated, headers=(), sent=(replace(claims[0], value=less),))
+    assert local.submit([false])[0].sent.reason == Reason.INVALID_PROOF
+    rest(ledger, relayer)
+    assert brought(ledger, relayer) > before
+
+
+def test_a_ledger_whose_packets_expired_is_complete_again(ledger: EvmLedger) -> None:
+    """Expired here, closed there, sent again: all of it counts."""
+    relayer = relayer_of(ledger)
+    post(ledger, [b"lapsed %d" % i for i in range(3)], 30)
+    ledger.world.clock.advance(60)
+    before = ledger.world.clock.now
+    rest(ledger, relayer)
+    assert brought(ledger, relayer) >= before
 
 
 # --- attacks
@@ -296,7 +365,7 @@ def test_who_may_do_what(ledger: EvmLedger) -> None:
     assert ledger.reverts("Endpoint", "registerCounterparty", "evm-1") == Reason.COUNTERPARTY_EXISTS
     assert ledger.reverts("Endpoint", "registerApp", "registry", me) == Reason.PATH_WRITTEN
     assert ledger.reverts("Endpoint", "endRecovery", True) == Reason.RECOVERY_NOT_DUE
-    posted = ("Registry", "post", [b"x"], "recognition-1", ledger.world.clock.now + 60)
+    posted = ("Registry", "post", [b"x"], "recognition-1", ledger.world.clock.now + 60, False)
     assert ledger.reverts(*posted, sender=stranger) == Reason.NOT_PERMITTED
     packet = (1, "a", "b", 1, "c", "d", "e", "f", b"g")
     assert ledger.reverts("Registry", "onReceive", packet, []) == Reason.NOT_PERMITTED
@@ -310,7 +379,7 @@ def test_a_packet_has_a_timeout_within_a_day(ledger: EvmLedger) -> None:
         (now - 10, Reason.TIMEOUT_ELAPSED),
         (now + 2 * 86_400, Reason.TIMEOUT_TOO_FAR),
     ):
-        assert ledger.reverts("Registry", "post", [b"x"], "recognition-1", at) == reason
+        assert ledger.reverts("Registry", "post", [b"x"], "recognition-1", at, False) == reason
 
 
 def test_two_histories_freeze_the_client(ledger: EvmLedger) -> None:
@@ -337,7 +406,8 @@ def test_two_histories_freeze_the_client(ledger: EvmLedger) -> None:
     assert ledger.chain.client("checkpoint-0").frozen
     assert set(outcomes(ledger, delivery)) == {Reason.CLIENT_FROZEN}
     at = ledger.world.clock.now + 60
-    assert ledger.reverts("Registry", "post", [b"x"], "recognition-1", at) == Reason.CLIENT_FROZEN
+    posted = ("Registry", "post", [b"x"], "recognition-1", at, False)
+    assert ledger.reverts(*posted) == Reason.CLIENT_FROZEN
     ledger.transact("Endpoint", "proposeRecovery", "hub/0", body, 3600)
     assert ledger.reverts("Endpoint", "endRecovery", True) == Reason.RECOVERY_NOT_DUE
     ledger.world.clock.advance(3700)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from adapters.evm.light import CLIENT
 from adapters.evm.light.header import hashed_header, split_header
-from adapters.evm.light.state import decode_proof, encode_proof
+from adapters.evm.light.state import SENT, decode_proof, encode_proof, read_sent
 from adapters.evm.light.validators import array_slots, contract_source
 from relay.errors import LianqiaoError, Reason
 from relay.light.client import anchor, verify_header
-from relay.light.types import Claim, ClientState, ConsensusState
+from relay.light.types import MAX_INT, Claim, ClientState, ConsensusState, Sent, TellsSent
 from relay.packet import commitment_path, receipt_path
 from tests.adapters.evm.sealing import (
     QBFT,
@@ -137,6 +137,53 @@ def test_a_proof_is_narrowed_to_the_very_proof_of_the_rest(wanted: set[int]) -> 
     narrowed = CLIENT.narrow_membership(pinned_state(), CONSENSUS, prove(CLAIMS), CLAIMS, order)
     assert narrowed == prove(chosen)
     member(narrowed, chosen)()
+
+
+# --- what was sent
+
+
+def word(steps: int, lowest: int, following: int) -> bytes:
+    return bytes(8) + b"".join(n.to_bytes(8, "big") for n in (steps, lowest, following))
+
+
+def test_what_was_sent_is_one_word_of_the_endpoint() -> None:
+    said = word(12, 4, 9)
+    slots = {bytes(31) + b"\x01": said}
+    world = WorldState({ADDRESS: Account(CODE, slots), OTHER: Account(bytes(32), {})})
+    consensus = replace(CONSENSUS, root=world.root)
+    claim = Claim(SENT, said)
+    proof = world.prove(ADDRESS, [SENT])
+    CLIENT.verify_membership(pinned_state(), consensus, proof, [claim])
+    for false in (word(12, 4, 8), word(12, 3, 9), sha256(said).digest(), said[1:]):
+        given = replace(claim, value=false)
+        refused(
+            Reason.INVALID_PROOF,
+            lambda g=given: CLIENT.verify_membership(pinned_state(), consensus, proof, [g]),  # type: ignore[misc]
+        )
+    assert isinstance(CLIENT, TellsSent)
+    assert CLIENT.read_sent(CONSENSUS, "checkpoint-0", [claim]) == Sent(START, 9, ((1, 4),))
+    first = Claim(SENT, word(0, 1, 1))
+    assert CLIENT.read_sent(CONSENSUS, "checkpoint-0", [first]) == Sent(START, 1, ())
+
+
+@pytest.mark.parametrize(
+    ("client_id", "claims", "reason"),
+    [
+        ("evm-0", [Claim(SENT, word(1, 1, 2))], Reason.COUNTERPARTY_MISMATCH),
+        ("checkpoint-0", [Claim(SENT + b"\0", word(1, 1, 2))], Reason.COUNTERPARTY_MISMATCH),
+        ("checkpoint-0", [Claim(CLAIMS[0].path, word(1, 1, 2))], Reason.COUNTERPARTY_MISMATCH),
+        ("checkpoint-0", [], Reason.MALFORMED),
+        ("checkpoint-0", [Claim(SENT, None)], Reason.MALFORMED),
+        ("checkpoint-0", [Claim(SENT, word(1, 1, 2))] * 2, Reason.MALFORMED),
+        ("checkpoint-0", [Claim(SENT, word(1, 1, 2)[1:])], Reason.MALFORMED),
+        ("checkpoint-0", [Claim(SENT, b"\x01" + word(1, 1, 2)[1:])], Reason.MALFORMED),
+        ("checkpoint-0", [Claim(SENT, word(1, 0, 2))], Reason.MALFORMED),
+        ("checkpoint-0", [Claim(SENT, word(1, 3, 2))], Reason.MALFORMED),
+        ("checkpoint-0", [Claim(SENT, word(1, 1, MAX_INT + 1))], Reason.MALFORMED),
+    ],
+)
+def test_what_is_no_statement(client_id: str, claims: list[Claim], reason: Reason) -> None:
+    refused(reason, lambda: read_sent(START, client_id, claims))
 
 
 # --- sets that a contract keeps

@@ -70,6 +70,12 @@ contract Endpoint {
     /// It must stay the first state variable: slot 0 is pinned.
     mapping(bytes32 => bytes32) public written;
 
+    /// Slot 1, pinned and proven too: what was sent, and that all below `lowestOpen` has ended. The
+    /// one word says as of any header what must have arrived (state.py, `read_sent`).
+    uint64 public nextSequence = 1;
+    uint64 public lowestOpen = 1;
+    uint64 public steps;
+
     struct Update {
         Checkpoint.Body body;
         Checkpoint.Signature[] signatures;
@@ -110,6 +116,7 @@ contract Endpoint {
     bytes4 private constant NOOP = bytes4(uint32(1));
     uint256 private constant APP_GAS = 3_000_000;
     uint256 private constant MAX_VALUE = 65_536;
+    uint64 private constant MAX_CLOSED = 256;
     uint64 private constant MAX_AHEAD = 1 days;
     uint64 private constant MIN_DELAY = 1 hours;
     bytes32 private constant ERROR = sha256("UNIVERSAL_ERROR_ACKNOWLEDGEMENT");
@@ -122,8 +129,6 @@ contract Endpoint {
     address public owner;
     bool public frozen;
     bool private _running;
-    uint64 public steps;
-    uint64 public nextSequence = 1;
     string public origin;
     string public counterparty;
     uint64 public trustingPeriod;
@@ -368,7 +373,7 @@ contract Endpoint {
         } else if (item.verb == 0) {
             _receive(packet, item.entries);
         } else {
-            delete written[_key(CLIENT, 1, packet.sequence)];
+            _close(packet.sequence);
             address app = apps[keccak256(bytes(packet.sourcePort))];
             _reserveGas();
             // What the application makes of the end of its packet changes nothing about that end.
@@ -378,6 +383,15 @@ contract Endpoint {
                 try IApp(app).onTimeout{gas: APP_GAS}(packet) {} catch {}
             }
         }
+    }
+
+    /// Ends a packet of this ledger; the lowest open one rises over those that have ended.
+    function _close(uint64 sequence) private {
+        delete written[_key(CLIENT, 1, sequence)];
+        uint64 low = lowestOpen;
+        uint64 end = low + MAX_CLOSED < nextSequence ? low + MAX_CLOSED : nextSequence;
+        while (low < end && written[_key(CLIENT, 1, low)] == 0) low++;
+        lowestOpen = low;
     }
 
     function _receive(Packet calldata packet, Entry[] calldata entries) private {

@@ -7,13 +7,15 @@ import {Endpoint, Entry, IApp, Packet} from "Endpoint.sol";
 /// Payloads are those of relay/contracts/payloads (RFC 8785 JSON), kept and forwarded byte for byte:
 /// the relay's contract reads them and verifies the institution's signature. What is checked here is
 /// who may write for this ledger, that each record is written once, and from whom packets come.
+/// Institutions run nodes before it (adapters/evm/engine) that make their tables of its logs.
 contract Registry is IApp {
     error NOT_PERMITTED();
     error PATH_WRITTEN();
 
     event Attested(bytes32 indexed commitment, uint64 sequence);
     event Answered(uint64 indexed sequence, bytes acknowledgement);
-    event Lapsed(uint64 indexed sequence);
+    event Lapsed(uint64 indexed sequence, uint64 again); // the sequence of the same, sent again; 0: not
+    event Recorded(bytes32 indexed id, bytes value);
     event Noticed(uint64 indexed sequence, bytes32 indexed id, bytes value);
 
     string private constant PORT = "registry";
@@ -22,7 +24,9 @@ contract Registry is IApp {
 
     Endpoint public immutable ENDPOINT;
     address public immutable OPERATOR;
+    uint64 private constant AGAIN = 1 hours;
     mapping(address => bool) public institutions;
+    mapping(uint64 => bool) public once; // of a sequence: whoever sent it decides what follows a timeout
 
     constructor(Endpoint endpoint) {
         (ENDPOINT, OPERATOR) = (endpoint, msg.sender);
@@ -34,12 +38,25 @@ contract Registry is IApp {
     }
 
     /// Sends signed payloads (attestations, requests, outcomes) as packets; each is a record, too.
-    function post(bytes[] calldata values, string calldata version, uint64 timeout) external {
+    /// What must arrive is sent again whenever it timed out; what is asked `once_` is not.
+    function post(bytes[] calldata values, string calldata version, uint64 timeout, bool once_) external {
         if (!institutions[msg.sender]) revert NOT_PERMITTED();
         for (uint256 i = 0; i < values.length; i++) {
             bytes32 id = sha256(values[i]);
             ENDPOINT.put(PORT, abi.encodePacked("posted/", id), values[i]);
-            emit Attested(id, ENDPOINT.send(PORT, RELAY_PORT, version, ENCODING, values[i], timeout));
+            uint64 sequence = ENDPOINT.send(PORT, RELAY_PORT, version, ENCODING, values[i], timeout);
+            if (once_) once[sequence] = true;
+            emit Attested(id, sequence);
+        }
+    }
+
+    /// Records that no packet carries: who is registered, what is attested for later, who read what.
+    function record(bytes[] calldata values) external {
+        if (!institutions[msg.sender]) revert NOT_PERMITTED();
+        for (uint256 i = 0; i < values.length; i++) {
+            bytes32 id = sha256(values[i]);
+            ENDPOINT.put(PORT, abi.encodePacked("recorded/", id), values[i]);
+            emit Recorded(id, values[i]);
         }
     }
 
@@ -72,6 +89,15 @@ contract Registry is IApp {
 
     function onTimeout(Packet calldata packet) external {
         if (msg.sender != address(ENDPOINT)) revert NOT_PERMITTED();
-        emit Lapsed(packet.sequence);
+        uint64 again = 0;
+        if (!once[packet.sequence]) {
+            uint64 timeout = uint64(block.timestamp) + AGAIN;
+            // Refused while the client judges no more: then a node before this ledger posts it again.
+            try ENDPOINT.send(PORT, packet.destinationPort, packet.version, packet.encoding, packet.value, timeout)
+            returns (uint64 sequence) {
+                again = sequence;
+            } catch {}
+        }
+        emit Lapsed(packet.sequence, again);
     }
 }
