@@ -192,6 +192,21 @@ class Contract(Protocol):
         """
         ...
 
+    def tick(self, state: State, now: int) -> None:
+        """What time alone brings about; default: nothing.
+
+        Once in a tick, and whenever a client becomes active; on a replicated chain in every block.
+        Deterministic, bounded, and a few look-ups where there is nothing to do. Raising
+        LianqiaoError undoes what it wrote.
+        """
+        return None
+
+    def holds(self, chain_id: str, state: State) -> bool:
+        """Whether something that must arrive at a chain (without epoch) waits to be sent: then
+        the node does not state to it that it has sent everything (relay.sent). Pure; default: no.
+        """
+        return False
+
     def entries(self, packet: Packet, payload: Payload, state: State) -> Sequence[bytes]:
         """Keys of this contract's own records that travel with a packet it sent; default: none.
 

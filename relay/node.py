@@ -26,11 +26,12 @@ from relay.journal import Kind, seal
 from relay.light.checkpoint import parse_body
 from relay.light.types import ClientType, ValidatorSet
 from relay.light.validators import decode_set, set_hash
-from relay.sent import next_due, state_sent
+from relay.sent import next_due
 from relay.signing import CheckpointSigner
 from relay.store import CheckpointRow, Store, Transaction
 from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, save_cosignature
 from relay.store.identity import last_checkpoint, write_genesis
+from relay.ticking import close_batch
 from relay.tiles import TileCache, load_edge
 from relay.ways import Ways
 
@@ -231,7 +232,7 @@ class Node(Ways):
             due = None
             if tx.entries:
                 if now >= self._due or _may_state(tx):
-                    due = state_sent(self.clients, tx, now, self.tick_seconds)
+                    due = close_batch(self.channel, tx, now, self.tick_seconds)
                 set_now = last.next_set_hash
                 announced = _announced(tx) or set_now
                 edge, sealed = seal(tx, edge, self.origin, now, set_now, announced)

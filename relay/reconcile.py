@@ -27,6 +27,7 @@ from relay.contracts.escrow.books import POSTINGS
 from relay.contracts.payloads import Ended, Ruling
 from relay.contracts.settlement import SettlementStatus, SettlementView, find_settlement
 from relay.contracts.settlement.audit import audit as audit_settlement
+from relay.contracts.undelivered import count_held
 from relay.errors import LianqiaoError
 
 _PAGE = 1000
@@ -225,6 +226,4 @@ def _moved(
 
 def read_undelivered(state: Reader) -> int:
     """How many packets the relay has set aside because it could not send them."""
-    sent = {k.removeprefix(b"redelivered/") for k, _ in _all(state, b"redelivered/")}
-    waiting = (k.removeprefix(b"undelivered/") for k, _ in _all(state, b"undelivered/"))
-    return sum(1 for key in waiting if key not in sent)
+    return count_held(state)

@@ -10,17 +10,19 @@ A packet that expired here counts only once its sender has closed it: with the c
 again if it must arrive (a retraction, say), and the new packet is among those that must be here.
 
 A client that cannot send at the moment (frozen, expired, waiting to be recovered) states nothing.
+Nor does one for whose chain a contract still holds what it could not send meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from relay.chain import MAX_SENT_CLAIMS
 from relay.clients import Client, Clients
 from relay.errors import Invalid, Malformed, Reason, Refused
 from relay.journal import Kind, host_path
+from relay.light.checkpoint import chain_name
 from relay.light.sent import MAX_RANGES, decode_sent, encode_sent, sent_path
 from relay.light.types import Claim, ConsensusState, Range, Sent, TellsSent
 from relay.light.wire import Reader, Writer
@@ -31,7 +33,11 @@ from relay.store.lookups import all_clients, count_received, highest_sent, lowes
 # --- as a sender
 
 
-def state_sent(clients: Clients, tx: Transaction, now: int, every: int) -> int:
+Holds = Callable[[str], bool]
+"""Whether a contract has something for a chain (without epoch) that it could not send yet."""
+
+
+def state_sent(clients: Clients, tx: Transaction, now: int, every: int, holds: Holds) -> int:
     """Writes what each client has sent, where its last statement is `every` seconds old or older.
 
     For the end of a batch, before it is sealed; deterministic. Returns when it must be asked
@@ -43,7 +49,7 @@ def state_sent(clients: Clients, tx: Transaction, now: int, every: int) -> int:
             continue
         last = last_sent(tx, row)
         if last is None or now - last[0].time >= every:
-            if _may_send(clients, tx, row, now):
+            if _may_send(clients, tx, row, now) and not holds(chain_name(row.chain_id)):
                 _state(tx, row, 1 if last is None else last[1], now)
             due = min(due, now + every)
         else:

@@ -37,7 +37,7 @@ from relay.outbox import Outbox, Waiting
 from relay.packet import Packet, Payload
 from relay.proven import Proven
 from relay.query import get_client, get_packet, get_record, list_packets
-from relay.relayer import IN, OUT, Relayer
+from relay.relayer import IN, OUT, PATIENCE, Relayer
 from relay.steps import item_of
 from relay.store import Direction, PacketState, Store, Transaction, tables
 from tests.conflicts import counts_attempts
@@ -732,8 +732,8 @@ def three(tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
-def _ask(world: World, about: str, on: str = SH) -> int:
-    return _send(world, b"fresh:" + world.clients[HUB, about].encode(), on=on)
+def _ask(world: World, about: str, on: str = SH, **changed: int) -> int:
+    return _send(world, b"fresh:" + world.clients[HUB, about].encode(), on=on, **changed)
 
 
 def test_a_younger_head_is_fetched_before_the_packet_is_delivered(three: World) -> None:
@@ -845,8 +845,38 @@ def test_where_no_younger_head_is_to_be_had_the_contract_answers(three: World) -
     three.networks[ZJ].reachable = False
     gone = _ask(three, ZJ)
     three.settle(HUB)
+    assert _record(three, SH, HUB, "acknowledged", gone) is None
+    three.clock.advance(PATIENCE)
+    three.settle(HUB)
     for sequence in (quiet, gone):
         assert _record(three, SH, HUB, "acknowledged", sequence) == b"stale after 0"
+
+
+def test_a_chain_that_is_away_for_a_moment_is_waited_for(three: World) -> None:
+    """A node that is started again is no reason to refuse for good."""
+    three.clock.advance(600)
+    three.networks[ZJ].reachable = False
+    sequence = _ask(three, ZJ)
+    for _ in range(PATIENCE // 2):
+        three.tick(HUB)
+        three.clock.advance(1)
+    three.networks[ZJ].reachable = True
+    three.nodes[ZJ].tick()
+    for _ in range(PATIENCE // 2 - 1):
+        three.tick(HUB)
+        three.clock.advance(1)
+    three.settle(HUB)
+    answer = _record(three, SH, HUB, "acknowledged", sequence)
+    assert answer is not None
+    assert answer.startswith(b"young")
+
+
+def test_what_would_expire_does_not_wait_for_a_chain_that_is_away(three: World) -> None:
+    three.clock.advance(600)
+    three.networks[ZJ].reachable = False
+    sequence = _ask(three, ZJ, ahead=PATIENCE - 1)
+    three.settle(HUB)
+    assert _record(three, SH, HUB, "acknowledged", sequence) == b"stale after 0"
 
 
 def test_two_ledgers_that_need_each_others_heads_do_not_wait_for_each_other(three: World) -> None:

@@ -1,29 +1,15 @@
-"""What the contracts share: reading, knowing who sent a packet, sending until it is acknowledged.
-
-A packet that must arrive (rows 1, 3, 4, 5) is sent again under a new sequence whenever it timed
-out, until it is acknowledged. Where that is impossible at the moment (no active client to that
-chain) the payload is written down as undelivered, and `call("resend")` takes it up again; it is
-never lost with the packet that carried it.
-
-    undelivered/<sha256 of the payload>/<time, 12 digits>   {chain, port, source_port, payload}
-    redelivered/<the same>                                  {client, sequence}
-"""
+"""What the contracts share: keys, knowing who sent a packet, reading payloads and calls."""
 
 from __future__ import annotations
 
-from hashlib import sha256
-
-from relay.canonical import Json, encode
 from relay.contract import Reader as Reader
 from relay.contract import State
-from relay.contracts.payloads import ENCODING, VERSIONS, fields
+from relay.contracts.payloads import ENCODING, fields
 from relay.contracts.payloads.fields import Object
-from relay.errors import Invalid, NotFound, Reason, Refused
+from relay.errors import Invalid, NotFound, Reason
 from relay.light.keys import verify
-from relay.packet import MAX_PAYLOAD_BYTES, Packet, Payload
+from relay.packet import Packet, Payload
 
-ROW_TIMEOUT = 3600
-"""Seconds until a packet that must arrive is given up and sent again."""
 CLOCK_DRIFT = 60
 """Seconds by which a signed time may lie in the future."""
 MAX_CALL_BYTES = 16 * 1024 * 1024
@@ -98,65 +84,6 @@ def check_route(relay: str, origin: str, hops: int, packet: Packet, state: State
         )
     if hops < 1:
         raise Invalid(Reason.HOP_LIMIT, "may not pass another relay", hops=hops)
-
-
-def payload_for(port: str, source_port: str, value: bytes) -> Payload:
-    """A payload to one of our ports, in the version that it speaks."""
-    return Payload(source_port, port, VERSIONS[port], ENCODING, value)
-
-
-def post(state: State, chain: str, payload: Payload, now: int) -> tuple[str, int]:
-    """Sends what must arrive at `chain`; (client id, sequence), or ("", 0) if set aside."""
-    try:
-        client = state.client_of(chain)
-        return client, state.send(client, payload, now + ROW_TIMEOUT)
-    except (NotFound, Refused):
-        set_aside(state, chain, payload, now)
-        return "", 0
-
-
-def set_aside(state: State, chain: str, payload: Payload, now: int) -> None:
-    """Writes down what must arrive at `chain` and cannot be sent now; `resend` takes it up."""
-    held: Json = {
-        "chain": chain,
-        "payload": payload.value.hex(),
-        "port": payload.destination_port,
-        "source_port": payload.source_port,
-    }
-    name = (sha256(payload.value).digest(), f"{now:012d}")
-    state.put(key("undelivered", *name), encode(held))
-
-
-def resend(body: bytes, state: State, now: int) -> bytes:
-    """`call("resend", {after, limit})`: sends what was set aside; {sent, failed, after}.
-
-    `after` is the hex of the last key looked at, or empty; the answer's is empty at the end.
-    """
-    asked = read_call(body, "after limit")
-    limit = fields.integer(asked, "limit", 1, 1000)
-    after = fields.octets(asked, "after", 0, 512)
-    sent = failed = 0
-    page = state.scan(b"undelivered/", after=after, limit=limit)
-    for name, value in page:
-        done = b"re" + name.removeprefix(b"un")
-        if state.get(done) is not None:
-            continue
-        held = fields.document(value)
-        payload = payload_for(
-            fields.name(held, "port"),
-            fields.name(held, "source_port"),
-            fields.octets(held, "payload", 1, MAX_PAYLOAD_BYTES),
-        )
-        try:
-            client = state.client_of(fields.identifier(held, "chain"))
-            number = state.send(client, payload, now + ROW_TIMEOUT)
-        except (NotFound, Refused):
-            failed += 1
-            continue
-        sent += 1
-        state.put(done, encode({"client": client, "sequence": number}))
-    last = page[-1][0].hex() if len(page) == limit else ""
-    return encode({"after": last, "failed": failed, "sent": sent})
 
 
 def unknown_method(port: str, method: str) -> NotFound:

@@ -146,14 +146,13 @@ class OperatorServicer(rpc.OperatorServiceServicer):
     ) -> pb.RequestResendResponse:
         """`resend` of the contract, until it has looked at everything."""
         port = name(request.port, "port")
-        after, sent, failed = "", 0, 0
+        sent = failed = 0
         for _ in range(MAX_RESENDS):
-            body = canonical.encode({"after": after, "limit": RESEND_BATCH})
+            body = canonical.encode({"limit": RESEND_BATCH})
             answer = fields.document(self._parts.node.call(port, "resend", body))
-            sent += fields.integer(answer, "sent")
-            failed += fields.integer(answer, "failed")
-            after = str(answer["after"])
-            if not after:
+            more = fields.integer(answer, "sent")
+            sent, failed = sent + more, fields.integer(answer, "failed")
+            if more < RESEND_BATCH:
                 break
         return pb.RequestResendResponse(sent=sent, failed=failed)
 

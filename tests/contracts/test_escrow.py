@@ -10,7 +10,6 @@ import pytest
 
 from relay.canonical import Json, decode, encode
 from relay.contracts.accounts import find_terms
-from relay.contracts.base import payload_for
 from relay.contracts.escrow import find_held, last_line, nostro, suspense
 from relay.contracts.payloads import (
     DecisionNotice,
@@ -24,6 +23,7 @@ from relay.contracts.payloads import (
     decision_key,
 )
 from relay.contracts.settlement import find_decision, find_settlement
+from relay.contracts.undelivered import payload_for
 from relay.errors import Invalid, LianqiaoError, Reason, Refused
 from relay.money import MAX_AMOUNT
 from relay.packet import Packet, Payload

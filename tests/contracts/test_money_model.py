@@ -24,12 +24,12 @@ from hypothesis.stateful import (
 
 from relay.canonical import Json, encode
 from relay.contract import State
-from relay.contracts.base import payload_for
 from relay.contracts.escrow import Escrow, endings, last_line, locks
 from relay.contracts.escrow.books import Books
 from relay.contracts.escrow.keys import Held
 from relay.contracts.payloads import Fee, Lock, Money
 from relay.contracts.settlement import Settlement
+from relay.contracts.undelivered import payload_for
 from relay.errors import LianqiaoError
 from relay.money import convert
 from relay.packet import Packet, Payload

@@ -208,7 +208,7 @@ def test_a_relay_that_tells_another_decision_than_it_wrote_moves_nothing(
     assert find_end(Window(world.nodes[SZ], "escrow"), HUB, ONE) is None
     assert balance(world, SZ, "maker-cny") == PLENTY
     # What it wrote is what counts: told so, the ledger does it.
-    call(world, HUB, "resend", {"after": "", "limit": 10})
+    call(world, HUB, "resend", {"limit": 10})
     world.settle(HUB)
     assert view(world).status is SettlementStatus.SETTLED
     assert balance(world, SZ, "hospital") == PLENTY + BILL

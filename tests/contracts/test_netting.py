@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from relay.canonical import decode, encode
-from relay.contracts.base import payload_for
 from relay.contracts.escrow import find_held, last_line
 from relay.contracts.payloads import (
     CutOff,
@@ -26,6 +25,7 @@ from relay.contracts.settlement import (
     net_set,
     windows,
 )
+from relay.contracts.undelivered import payload_for
 from relay.errors import LianqiaoError, Reason
 from relay.packet import Packet
 from relay.paths import record_path
@@ -212,7 +212,7 @@ def test_a_window_past_its_deadline_comes_to_nothing() -> None:
     assert view.decision.reason is Reason.TIMED_OUT
     for peer in flow.hub.peers.values():
         peer.frozen = False
-    flow.hub.call("resend", encode({"after": "", "limit": 10}))
+    flow.hub.call("resend", encode({"limit": 10}))
     flow.settle()
     check_end(flow)
     assert flow.balances() == before

@@ -10,6 +10,7 @@ import pytest
 
 from relay.canonical import Json, encode
 from relay.chain import Delivery, DeliveryResult, Outcome, Step
+from relay.contracts import undelivered
 from relay.contracts.payloads import Action, Notice
 from relay.contracts.recognition import CONTRACT as RECOGNITION
 from relay.contracts.registry import CONTRACT as REGISTRY
@@ -17,6 +18,8 @@ from relay.contracts.registry import RequestStatus, find_grant, find_request, st
 from relay.errors import Denied, Reason
 from relay.fsck import fsck
 from relay.host import HostState
+from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.light.types import ClientState
 from relay.node import Node
 from relay.packet import MAX_INT
 from relay.steps import item_of
@@ -36,6 +39,7 @@ from tests.contracts.world import (
 from tests.contracts.world import (
     World as InMemory,
 )
+from tests.echo import ECHO
 from tests.world import TYPES, Clock, World
 
 RELAY, ZJ, SH = "relay-1", "zj-medical", "sh-medical"
@@ -216,3 +220,92 @@ def test_a_retraction_kept_back_until_it_expires_makes_nothing_current(recognise
     assert _bring_head(world, sent=True).sent.reason == Reason.PACKETS_MISSING
     _bring_all(world)
     assert _ask(world, "sent again") == ("", ["NOT_ELIGIBLE"])
+
+
+# --- a retraction that its ledger could not send
+
+
+def _freeze(world: World, on: str, of: str) -> None:
+    """Shows a node two heads of one size that the keys of another have signed."""
+    size = world.chain(on).client(world.clients[on, of]).latest_height
+    fork = World(world.path / "fork", clock=Clock(world.clock.now - HOUR))
+    fork.path.mkdir()
+    fork.node(of, "relay", [ECHO])
+    while fork.nodes[of].head.size < size:
+        fork.nodes[of].call("echo", "put", b"%d\n\nx" % fork.nodes[of].head.size)
+    true, other = (w.chain(of).headers(0, size)[-1] for w in (world, fork))
+    fork.close()
+    world.nodes[on].submit_misbehaviour(
+        world.clients[on, of], encode_evidence(Evidence(true, other))
+    )
+
+
+def _recover(world: World, on: str, of: str) -> None:
+    node, client_id = world.nodes[on], world.clients[on, of]
+    header = world.chain(of).headers(0, world.nodes[of].head.size)[-1]
+    delay = 3600
+    node.propose_recovery(
+        client_id, ClientState("checkpoint", world.nodes[of].origin), header, delay
+    )
+    world.clock.advance(delay)
+    node.complete_recovery(client_id)
+
+
+def _retract(world: World, relays: Sequence[str] = (RELAY,)) -> None:
+    retraction = HOSPITAL.sign(replace(attestation(), action=Action.RETRACT, items=()))
+    body: Json = {"attestations": [retraction.to_json()], "relays": list(relays)}
+    world.nodes[ZJ].call("registry", "retract", encode(body))
+
+
+@pytest.fixture
+def attested(world: World) -> World:
+    """A record is attested, and announced to the relay."""
+    body: Json = {"attestations": [attestation().to_json()], "relays": [RELAY]}
+    world.nodes[ZJ].call("registry", "attest", encode(body))
+    world.settle(RELAY)
+    _bring_all(world)
+    assert _ask(world, "first") == ("", ["RECOGNISED_WITH_FLAG"])
+    return world
+
+
+def test_a_retraction_made_while_its_client_was_frozen_counts_once_it_is_recovered(
+    attested: World,
+) -> None:
+    """It is sent with the recovery, before the ledger states anything: whoever keeps it back keeps
+    everything back."""
+    world = attested
+    _freeze(world, ZJ, RELAY)
+    _retract(world)
+    assert len(Window(world.nodes[ZJ], "registry").scan(b"undelivered/")) == 1
+    _recover(world, ZJ, RELAY)
+    assert len(Window(world.nodes[ZJ], "registry").scan(b"redelivered/")) == 1
+    assert _bring_head(world, sent=True).sent.reason == Reason.PACKETS_MISSING
+    assert _ask(world, "kept back") == ("HEAD_STALE", ["NOT_ELIGIBLE"])
+    _bring_all(world)
+    assert _ask(world, "brought") == ("", ["NOT_ELIGIBLE"])
+
+
+def test_a_retraction_that_still_cannot_be_sent_leaves_nothing_stated(
+    attested: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is active again, and what is held waits: until it is sent, all is silent."""
+    world = attested
+    _freeze(world, ZJ, RELAY)
+    _retract(world)
+    monkeypatch.setattr(undelivered, "send_held", lambda state, now: 0)
+    _recover(world, ZJ, RELAY)
+    world.clock.advance(601)
+    world.nodes[ZJ].tick()
+    _bring_all(world)
+    assert _ask(world, "still held") == ("HEAD_STALE", ["NOT_ELIGIBLE"])
+    monkeypatch.undo()
+    world.clock.advance(61)
+    world.nodes[ZJ].tick()
+    _bring_all(world)
+    assert _ask(world, "sent") == ("", ["NOT_ELIGIBLE"])
+
+
+def test_a_relay_that_knows_a_record_hears_of_its_retraction_named_or_not(attested: World) -> None:
+    _retract(attested, relays=())
+    _bring_all(attested)
+    assert _ask(attested, "unnamed") == ("", ["NOT_ELIGIBLE"])

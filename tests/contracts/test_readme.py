@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from relay.canonical import decode
-from relay.contracts.base import payload_for
 from relay.contracts.codes import Reexamination
 from relay.contracts.payloads import (
     ESCROW_PORT,
@@ -54,6 +53,7 @@ from relay.contracts.payloads import (
     SignedInstruction,
     Withdrawal,
 )
+from relay.contracts.undelivered import payload_for
 from relay.packet import payload_hash
 from tests.contracts.money_world import examples
 from tests.contracts.world import NOW, RECORD, World, attestation, digest, outcome, request

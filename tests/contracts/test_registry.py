@@ -414,7 +414,7 @@ def test_refused_access_entry(changes: dict[str, Any]) -> None:
         ("access", b'{"entries":{}}'),
         ("announce", b'{"commitments":[],"relays":["r"]}'),
         ("institution.register", b'{"institution":"x","keys":[],"version":0}'),
-        ("resend", b'{"after":"","limit":0}'),
+        ("resend", b'{"limit":0}'),
     ],
 )
 def test_malformed_bodies(method: str, body: bytes) -> None:

@@ -11,6 +11,7 @@ from relay.canonical import decode, encode
 from relay.contract import HeadNeed
 from relay.contracts.payloads import Answer, Attestation, Notice, OutcomeNotice
 from relay.contracts.registry import find_grant
+from relay.contracts.undelivered import send_held
 from relay.errors import Invalid, LianqiaoError, Malformed, Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
 from tests.contracts.ledger import Ledger
@@ -206,13 +207,44 @@ def test_what_cannot_be_sent_is_set_aside_and_taken_up_again() -> None:
     world.drop(world.relay)
     assert len(world.relay.keys("undelivered/")) == 1
     assert world.pending(world.relay) == []
-    body = encode({"after": "", "limit": 10})
-    assert decode(world.relay.call("resend", body)) == {"after": "", "failed": 1, "sent": 0}
+    body = encode({"limit": 10})
+    assert decode(world.relay.call("resend", body)) == {"failed": 1, "sent": 0}
     world.relay.peers["checkpoint-0"].frozen = False
-    assert decode(world.relay.call("resend", body)) == {"after": "", "failed": 0, "sent": 1}
-    assert decode(world.relay.call("resend", body)) == {"after": "", "failed": 0, "sent": 0}
+    assert decode(world.relay.call("resend", body)) == {"failed": 0, "sent": 1}
+    assert decode(world.relay.call("resend", body)) == {"failed": 0, "sent": 0}
     world.deliver()
     assert find_grant(world.zj, RECORD, "sh-h1", NOW)
+
+
+def test_what_is_set_aside_is_sent_in_its_order_once_its_client_is_active() -> None:
+    world = World()
+    batch = [attestation(commitment=digest(str(n))) for n in range(3)]
+    world.attest(*batch)
+    zj, relay = world.zj, "relay-1"
+    zj.peers["checkpoint-0"].frozen = True
+    world.drop(zj)
+    assert zj.contract.holds(relay, zj)
+    assert not zj.contract.holds("relay", zj)  # a name that begins like it
+    zj.contract.tick(zj, NOW)
+    assert zj.contract.holds(relay, zj)
+    zj.peers["checkpoint-0"].frozen = False
+    zj.contract.tick(zj, NOW)
+    assert not zj.contract.holds(relay, zj)
+    given = [packet.payloads[0].value for packet in zj.sent]
+    assert given[3:] == given[:3]
+    zj.contract.tick(zj, NOW)
+    assert len(zj.sent) == 6
+
+
+def test_what_a_tick_sends_again_has_a_limit() -> None:
+    world = World()
+    world.attest(*[attestation(commitment=digest(str(n))) for n in range(3)])
+    world.zj.peers["checkpoint-0"].frozen = True
+    world.drop(world.zj)
+    world.zj.peers["checkpoint-0"].frozen = False
+    assert send_held(world.zj, NOW, 2) == 2
+    assert world.zj.contract.holds("relay-1", world.zj)
+    assert send_held(world.zj, NOW, 2) == 1
 
 
 def test_resending_goes_page_by_page() -> None:
@@ -222,12 +254,8 @@ def test_resending_goes_page_by_page() -> None:
     world.zj.peers["checkpoint-0"].frozen = True
     world.drop(world.zj)
     world.zj.peers["checkpoint-0"].frozen = False
-    after, sent = "", 0
-    for _ in range(3):
-        answer = decode(world.zj.call("resend", encode({"after": after, "limit": 2})))
-        assert isinstance(answer, dict)
-        after, sent = str(answer["after"]), sent + int(str(answer["sent"]))
-    assert (after, sent) == ("", 5)
+    answers = [decode(world.zj.call("resend", encode({"limit": 2}))) for _ in range(4)]
+    assert [(a["sent"], a["failed"]) for a in answers] == [(2, 3), (2, 1), (1, 0), (0, 0)]  # type: ignore[call-overload, index]
 
 
 def test_a_notice_answered_by_an_error_is_recorded() -> None:

@@ -312,7 +312,7 @@ def test_a_decision_that_no_client_carries_is_set_aside_and_sent_later(flow: Flo
     flow.settle()
     assert find_settlement(flow.hub, ONE).status is SettlementStatus.COMMITTED
     peer.frozen = False
-    flow.hub.call("resend", encode({"after": "", "limit": 10}))
+    flow.hub.call("resend", encode({"limit": 10}))
     flow.settle()
     check_end(flow)
 
@@ -326,7 +326,7 @@ def test_a_ledger_that_errs_at_a_decision_gets_it_again(flow: Flow) -> None:
     flow.state[HUB, 2] = ("done", b"")
     flow.settle()
     assert find_settlement(flow.hub, ONE).status is SettlementStatus.COMMITTED
-    flow.hub.call("resend", encode({"after": "", "limit": 10}))
+    flow.hub.call("resend", encode({"limit": 10}))
     flow.settle()
     check_end(flow)
 

@@ -145,7 +145,7 @@ def _decide(stage: Stage, cases: list[Case], now: int, asking: NodeClient) -> di
     found = until(decided)
     for case, request in zip(cases, requests, strict=True):
         case.request, case.view = request, asking.recognition(request.request)
-        assert case.as_expected
+        assert case.findings == [(e.part, e.findings) for e in case.expected], case.name
     return found
 
 

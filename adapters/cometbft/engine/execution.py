@@ -49,8 +49,8 @@ from relay.light.validators import check_keys, decode_set
 from relay.packet import be64
 from relay.paths import Kind, host_path
 from relay.powers import ChangePowers, Power
-from relay.sent import state_sent
 from relay.store import BlockRow, Store, Transaction
+from relay.ticking import close_batch
 from relay.tiles import Edge, extend, write_tiles
 
 APPROVAL_SECONDS = 7 * 86_400
@@ -131,7 +131,7 @@ class Execution:
                     powers |= {(p.algorithm, p.key): p for p in result.answer}
             if recovery.any_due(tx, time):
                 recovery.complete_due(self._channel.clients, tx, time)
-            state_sent(self._channel.clients, tx, time, TICK_SECONDS)
+            close_batch(self._channel, tx, time, TICK_SECONDS)
             return self._sealed(tx, height, time, edge, results, list(powers.values()), operators)
 
     def _sealed(

@@ -16,7 +16,7 @@ Keys (ids and hashes in hex):
     reported/<origin>/<request>/<part>/<result>     id of the outcome that reported it
     tally/<institution>/<item>/<result or R-code>/<request>/<part>   time: one count each
     delivered/<grant or outcome>                    {accepted, client, sequence, time} of rows 3, 5
-    policy… (relay.contracts.policy.loaded) and undelivered… (relay.contracts.base)
+    policy… (relay.contracts.policy.loaded) and undelivered… (relay.contracts.undelivered)
 
 Packets come in any order, so a revision is kept under what it revises whether that is known or not,
 and it counts only if the same institution signed both.
@@ -27,9 +27,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from relay.canonical import Json, encode
-from relay.contract import Contract, HeadNeed, State
-from relay.contracts import base, policy
-from relay.contracts.base import key, post
+from relay.contract import HeadNeed, State
+from relay.contracts import base, policy, undelivered
+from relay.contracts.base import key
 from relay.contracts.codes import Code, Detail, Finding
 from relay.contracts.payloads import (
     RECOGNITION_PORT,
@@ -51,7 +51,7 @@ from relay.light.keys import verify
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
 
 
-class Recognition(Contract):
+class Recognition(undelivered.Posts):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = RECOGNITION_PORT
@@ -143,8 +143,8 @@ class Recognition(Contract):
                 expires=decision.expires,
                 keys=keys,
             )
-            sent = base.payload_for(REGISTRY_PORT, self.port, notice.encode())
-            post(state, request.target, sent, now)
+            sent = undelivered.payload_for(REGISTRY_PORT, self.port, notice.encode())
+            undelivered.post(state, request.target, sent, now)
         return answer
 
     def _outcome(
@@ -170,8 +170,8 @@ class Recognition(Contract):
             time=outcome.time,
             items=outcome.items,
         )
-        sent = base.payload_for(REGISTRY_PORT, self.port, notice.encode())
-        post(state, outcome.target, sent, now)
+        sent = undelivered.payload_for(REGISTRY_PORT, self.port, notice.encode())
+        undelivered.post(state, outcome.target, sent, now)
         return Answer(outcome.id).encode()
 
     def acknowledge(
@@ -200,14 +200,14 @@ class Recognition(Contract):
     def timeout(self, packet: Packet, payload: Payload, state: State, now: int) -> None:
         """Rows 3 and 5 did not arrive: they are sent again under a new sequence."""
         target = fields.identifier(fields.document(payload.value), "target")
-        post(state, target, payload, now)
+        undelivered.post(state, target, payload, now)
 
     def call(self, method: str, body: bytes, state: State, now: int) -> bytes:
-        """`policy.load` (a policy document) and `resend` ({after, limit}), by the operator."""
+        """`policy.load` (a policy document) and `resend` ({limit}), by the operator."""
         if method == "policy.load":
             return encode(policy.load(state, body))
         if method == "resend":
-            return base.resend(body, state, now)
+            return undelivered.resend(body, state, now)
         raise base.unknown_method(self.port, method)
 
     def heads_needed(

@@ -7,7 +7,7 @@ Calls (bodies are RFC 8785 JSON; each is documented where it is implemented):
     request               row 2; its acknowledgement is the decision, kept under decision/<request>
     outcome               row 4
     access                entries of the access log, by the node's own service
-    resend                takes up again what could not be sent (relay.contracts.base)
+    resend                takes up again what could not be sent (relay.contracts.undelivered)
 
 Rows 1 and 4 are sent again when they time out. A request that timed out is written down as such, so
 that its caller sees it and may send it again. Keys: relay.contracts.registry.keys.
@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from relay.canonical import Json, encode
-from relay.contract import Contract, HeadNeed, State
-from relay.contracts import base
+from relay.contract import HeadNeed, State
+from relay.contracts import base, undelivered
 from relay.contracts.base import key
 from relay.contracts.payloads import (
     REGISTRY_PORT,
@@ -46,11 +46,11 @@ _CALLS = {
     "request": requests.request,
     "outcome": requests.outcome,
     "access": requests.access,
-    "resend": base.resend,
+    "resend": undelivered.resend,
 }
 
 
-class Registry(Contract):
+class Registry(undelivered.Posts):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = REGISTRY_PORT
@@ -155,7 +155,7 @@ class Registry(Contract):
             relay = Outcome.from_json(body).relay
         else:
             relay = state.head(packet.source_client).chain_id
-        base.post(state, relay, payload, now)
+        undelivered.post(state, relay, payload, now)
 
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int

@@ -6,6 +6,7 @@ Keys (ids and hashes in hex, numbers zero-padded so that byte order is their ord
     attestation/<commitment>                   row 1 as attested (new or amend)
     revision/<previous>                        the amending attestation
     retraction/<commitment>                    the retracting attestation
+    told/<relay>                               {}: a relay that was told of a record
     announced/<commitment>/<action>/<relay>    {accepted, client, reason, sequence, time}
     request/<request>                          row 2 as sent
     attempt/<request>/<sent, 12 digits>/<client>/<sequence, 16 digits>

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.canonical import Json, encode
 from relay.contract import State
-from relay.contracts import base
+from relay.contracts import base, undelivered
 from relay.contracts.base import key
 from relay.contracts.payloads import (
     RECOGNITION_PORT,
@@ -30,6 +30,9 @@ from relay.light.keys import verify
 MAX_BATCH = 1000
 """Attestations, or commitments to announce, in one call."""
 MAX_RELAYS = 16
+MAX_TOLD = 1000
+"""Relays that are told of revisions."""
+_TOLD = b"{}"
 MAX_AHEAD = 600
 """Seconds by which an attestation's `issued` may lie in the ledger's future."""
 
@@ -69,7 +72,10 @@ def attest(body: bytes, action: Action, state: State, now: int) -> bytes:
     """`attest`, `amend`, `retract`: {attestations: [row 1 …], relays: [chain id …]}.
 
     Up to 1000 at once, all or none. An attestation that is already written is neither written nor
-    sent again. Answers {attested: [{commitment, new, packets: [{client, relay, sequence}]}]}.
+    sent again. A revision goes to every relay that was ever told of a record here, named or not,
+    and must arrive: it is set aside for one that cannot be reached now, and stands under no
+    packet of the answer.
+    Answers {attested: [{commitment, new, packets: [{client, relay, sequence}]}]}.
     Raises Denied(NOT_PERMITTED), Invalid (CHAIN_ID_MISMATCH, UNKNOWN_SIGNER, INVALID_SIGNATURE …),
     Refused (RECORD_REVISED, CONFLICT), NotFound(RECORD_NOT_FOUND); `index` in its data says which.
     """
@@ -91,7 +97,8 @@ def attest(body: bytes, action: Action, state: State, now: int) -> bytes:
         except LianqiaoError as error:
             error.data["index"] = str(place)
             raise
-        packets = _announce(attestation, relays, state, now) if new else []
+        tell = _announce if action is Action.NEW else _tell_all
+        packets = tell(attestation, relays, state, now) if new else []
         answers.append({"commitment": attestation.commitment.hex(), "new": new, "packets": packets})
     return encode({"attested": answers})
 
@@ -179,12 +186,28 @@ def _own(attestation: Attestation, commitment: bytes, state: State) -> Attestati
 def _announce(
     attestation: Attestation, relays: tuple[str, ...], state: State, now: int
 ) -> list[Json]:
-    payload = base.payload_for(RECOGNITION_PORT, REGISTRY_PORT, attestation.encode())
+    payload = undelivered.payload_for(RECOGNITION_PORT, REGISTRY_PORT, attestation.encode())
     packets: list[Json] = []
     for relay in relays:
         client = state.client_of(relay)
-        sequence = state.send(client, payload, now + base.ROW_TIMEOUT)
+        sequence = state.send(client, payload, now + undelivered.ROW_TIMEOUT)
         packets.append({"client": client, "relay": relay, "sequence": sequence})
+        state.put(key("told", relay), _TOLD)
+    return packets
+
+
+def _tell_all(
+    attestation: Attestation, relays: tuple[str, ...], state: State, now: int
+) -> list[Json]:
+    """Row 1 of a revision, to the relays named and to all that were ever told of a record."""
+    payload = undelivered.payload_for(RECOGNITION_PORT, REGISTRY_PORT, attestation.encode())
+    packets: list[Json] = []
+    told = base.everything(state, key("told", ""), MAX_TOLD)
+    for relay in sorted({*relays, *(name.decode().removeprefix("told/") for name, _ in told)}):
+        client, sequence = undelivered.post(state, relay, payload, now)
+        if client:
+            packets.append({"client": client, "relay": relay, "sequence": sequence})
+        state.put(key("told", relay), _TOLD)
     return packets
 
 

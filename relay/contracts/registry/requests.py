@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from relay.canonical import Json, encode
 from relay.contract import State
-from relay.contracts import base
+from relay.contracts import base, undelivered
 from relay.contracts.base import key
 from relay.contracts.payloads import (
     RECOGNITION_PORT,
@@ -74,7 +74,7 @@ def request(body: bytes, state: State, now: int) -> bytes:
         ):
             raise Refused(Reason.LIMIT_EXCEEDED, "this request was sent too often")
     client = state.client_of(wanted.relay)
-    payload = base.payload_for(RECOGNITION_PORT, REGISTRY_PORT, raw)
+    payload = undelivered.payload_for(RECOGNITION_PORT, REGISTRY_PORT, raw)
     sequence = state.send(client, payload, now + seconds)
     state.put(key("request", wanted.request), raw)
     attempt: Json = {
@@ -137,8 +137,8 @@ def outcome(body: bytes, state: State, now: int) -> bytes:
     client, sequence = "", 0
     if state.get(name) is None:
         state.put(name, report.encode())
-        payload = base.payload_for(RECOGNITION_PORT, REGISTRY_PORT, report.encode())
-        client, sequence = base.post(state, report.relay, payload, now)
+        payload = undelivered.payload_for(RECOGNITION_PORT, REGISTRY_PORT, report.encode())
+        client, sequence = undelivered.post(state, report.relay, payload, now)
     answer: Json = {"client": client, "outcome": report.id.hex(), "sequence": sequence}
     return encode(answer)
 

@@ -7,7 +7,7 @@ Calls (bodies are RFC 8785 JSON; each is documented where it is implemented):
     lane.pause lane.resume    whether anything new is taken for a ledger; never stops a decision
     window.open window.cut_off
     instruct                  a signed instruction, by anyone who holds one
-    resend                    takes up again what could not be sent (relay.contracts.base)
+    resend                    takes up again what could not be sent (relay.contracts.undelivered)
 
 Packets: rows 6 to 8 to the escrows of the ledgers concerned. The rules: README.md beside this file;
 keys: relay.contracts.settlement.keys.
@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from relay.canonical import Json, encode
-from relay.contract import Contract, HeadNeed, State
-from relay.contracts import accounts, base
+from relay.contract import HeadNeed, State
+from relay.contracts import accounts, base, undelivered
 from relay.contracts.base import key
 from relay.contracts.payloads import (
     ESCROW_PORT,
@@ -75,11 +75,11 @@ _CALLS: dict[str, Callable[[bytes, State, int], bytes]] = {
     "window.open": windows.open_window,
     "window.cut_off": windows.cut_off,
     "instruct": instruct,
-    "resend": base.resend,
+    "resend": undelivered.resend,
 }
 
 
-class Settlement(Contract):
+class Settlement(undelivered.Posts):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = SETTLEMENT_PORT
@@ -121,8 +121,8 @@ class Settlement(Contract):
         told = _written(notice, state)
         answer = read_done(told.ledger, told.decision, acknowledgement)
         if answer is None:
-            payload = base.payload_for(ESCROW_PORT, SETTLEMENT_PORT, told.encode())
-            base.set_aside(state, told.ledger, payload, now)
+            payload = undelivered.payload_for(ESCROW_PORT, SETTLEMENT_PORT, told.encode())
+            undelivered.set_aside(state, told.ledger, payload, now)
             return
         done(answer, _window_of(told.decision.settlement, state), state, now)
 

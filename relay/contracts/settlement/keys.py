@@ -18,7 +18,7 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
     decision/<settlement>                            SettlementDecision
     done/<settlement>/<ledger>                       DecisionAnswer
     closed/<settlement>                              {time}: every ledger has done it
-    undelivered… (relay.contracts.base)
+    undelivered… (relay.contracts.undelivered)
 
 A settlement of a netting window has no records of its own from `answer` on: they are its window's,
 under `window_settlement`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.canonical import Json
 from relay.contract import State
-from relay.contracts import base
+from relay.contracts import undelivered
 from relay.contracts.payloads import (
     ESCROW_PORT,
     SETTLEMENT_PORT,
@@ -20,7 +20,7 @@ def send_lock(state: State, ledger: str, lock: bytes, deadline: int, now: int) -
     Raises what the verb *send* raises: then nothing of the settlement is written.
     """
     client = state.client_of(ledger)
-    payload = base.payload_for(ESCROW_PORT, SETTLEMENT_PORT, lock)
+    payload = undelivered.payload_for(ESCROW_PORT, SETTLEMENT_PORT, lock)
     sequence = state.send(client, payload, min(deadline, now + MAX_TIMEOUT_AHEAD))
     return {"client": client, "ledger": ledger, "sequence": sequence}
 
@@ -28,4 +28,6 @@ def send_lock(state: State, ledger: str, lock: bytes, deadline: int, now: int) -
 def send_decision(state: State, ledger: str, decision: SettlementDecision, now: int) -> None:
     """Sends row 8, or sets it aside where there is no active client; `resend` takes it up."""
     notice = DecisionNotice(ledger, decision).encode()
-    base.post(state, ledger, base.payload_for(ESCROW_PORT, SETTLEMENT_PORT, notice), now)
+    undelivered.post(
+        state, ledger, undelivered.payload_for(ESCROW_PORT, SETTLEMENT_PORT, notice), now
+    )
