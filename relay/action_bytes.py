@@ -20,6 +20,7 @@ from relay.actions import (
     CancelRecovery,
     CompleteDue,
     CompleteRecovery,
+    CreateBound,
     CreateClient,
     Deliver,
     ProposeRecovery,
@@ -230,6 +231,20 @@ _FORMS: dict[int, _Form] = {
         ChangePowers,
         lambda w, a: w.data(encode_powers(a.powers), MAX_SET_BYTES),
         lambda r: ChangePowers(_powers(r.data(MAX_SET_BYTES))),
+    ),
+    15: _Form(
+        CreateBound,
+        lambda w, a: (
+            _write_state(w, a.state, a.anchor_header)
+            .text(a.counterparty_client_id, MAX_NAME_BYTES)
+            .text(a.request_id, MAX_REQUEST_ID)
+        ),
+        lambda r: CreateBound(
+            _read_state(r),
+            r.data(MAX_HEADER_BYTES),
+            r.text(MAX_NAME_BYTES),
+            r.text(MAX_REQUEST_ID),
+        ),
     ),
 }
 _KINDS = {form.type: kind for kind, form in _FORMS.items()}

@@ -19,10 +19,12 @@ from relay.contract import Contract
 from relay.errors import Conflict, LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.host import HostState
 from relay.journal import Kind, append_tick, host_path
+from relay.light.client import anchor
 from relay.light.states import encode_client_state
-from relay.light.types import ClientState, ValidatorSet
+from relay.light.types import ClientState, ConsensusState, ValidatorSet
 from relay.light.validators import encode_set, set_hash
 from relay.packet import be64
+from relay.proposals import creation_digest, recovery_digest
 from relay.store import RequestRow, Transaction
 from relay.store.identity import save_set
 
@@ -117,6 +119,28 @@ class CreateClient:
             return channel.clients.create(tx, self.state, self.anchor_header, now).encode()
 
         whole = encode_client_state(self.state) + self.anchor_header
+        return _once(tx, self.request_id, whole, create).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class CreateBound:
+    """A client together with its counterparty: one decision where several operators decide."""
+
+    state: ClientState
+    anchor_header: bytes
+    counterparty_client_id: str
+    request_id: str = ""
+
+    def apply(self, channel: Channel, tx: Transaction, now: int) -> str:
+        """The client id. Raises what CreateClient and RegisterCounterparty raise."""
+
+        def create() -> bytes:
+            client_id = channel.clients.create(tx, self.state, self.anchor_header, now)
+            channel.clients.register_counterparty(tx, client_id, self.counterparty_client_id)
+            return client_id.encode()
+
+        body = encode_client_state(self.state) + self.anchor_header
+        whole = b"\0".join((b"bound", self.counterparty_client_id.encode(), body))
         return _once(tx, self.request_id, whole, create).decode()
 
 
@@ -234,6 +258,26 @@ class Tick:
         """True."""
         append_tick(tx, channel.chain_id, now)
         return True
+
+
+def agreed(action: Action, encoded: bytes, channel: Channel, now: int) -> bytes:
+    """32 bytes that are the same for operators who ask for the same: the digest of the action's
+    encoding, but for an anchor header, of which only what is trusted counts (relay.proposals).
+
+    Raises what relay.light.client.anchor raises, CLIENT_TYPE_UNKNOWN.
+    """
+    if isinstance(action, CreateClient | CreateBound):
+        kept = _anchored(channel, action.state, action.anchor_header, now)
+        counterparty = action.counterparty_client_id if isinstance(action, CreateBound) else ""
+        return creation_digest(action.state, kept, counterparty)
+    if isinstance(action, ProposeRecovery):
+        kept = _anchored(channel, action.substitute, action.anchor_header, now)
+        return recovery_digest(action.client_id, action.substitute, kept, action.delay)
+    return sha256(encoded).digest()
+
+
+def _anchored(channel: Channel, state: ClientState, header: bytes, now: int) -> ConsensusState:
+    return anchor(channel.clients.type_of(state.client_type), state, header, now)[0]
 
 
 def contract_on(channel: Channel, port: str) -> Contract:

@@ -65,9 +65,21 @@ class Ways(ABC):
         )
         return result
 
-    def create_client(self, state: ClientState, anchor_header: bytes, request_id: str = "") -> str:
-        """Pins a chain: its id, algorithm, threshold, witnesses and first header; the client id."""
-        client_id: str = self.run(actions.CreateClient(state, anchor_header, request_id))
+    def create_client(
+        self,
+        state: ClientState,
+        anchor_header: bytes,
+        request_id: str = "",
+        counterparty: str = "",
+    ) -> str:
+        """Pins a chain: its id, algorithm, threshold, witnesses and first header; the client id.
+
+        With a `counterparty` that is named in the same decision; else by register_counterparty.
+        """
+        asked: actions.Action = actions.CreateClient(state, anchor_header, request_id)
+        if counterparty:
+            asked = actions.CreateBound(state, anchor_header, counterparty, request_id)
+        client_id: str = self.run(asked)
         return client_id
 
     def register_counterparty(self, client_id: str, counterparty_client_id: str) -> None:

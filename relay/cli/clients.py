@@ -12,13 +12,16 @@ import typer
 
 from relay.cli import output
 from relay.cli.options import MAX_NUMBER, Json, Limit, Node, node_at, read_file
+from relay.cli.proposal import Anchor, ProposalDigest, asking
 from relay.cli.status import key_text
 from relay.errors import Denied, Malformed, Reason
+from relay.proposals import recovery_digest
 
 if TYPE_CHECKING:
+    from relay.cli.proposal import Asking
     from relay.client import NodeClient
-    from relay.light.types import Threshold
-    from relay.views import ClientView, HeadView, LaneView
+    from relay.light.types import ClientState, ConsensusState, Threshold
+    from relay.views import ClientView, LaneView
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -126,9 +129,13 @@ def recover(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Withdraw what was proposed instead.")
     ] = False,
+    anchor: Anchor = 0,
+    proposal: ProposalDigest = "",
     as_json: Json = False,
 ) -> None:
     """Gives a frozen or expired client a new head to follow, after a delay.
+
+    On a chain of several operators each of them asks: the first prints the line for the others.
 
     Example: lianqiao clients recover checkpoint-0 --from 127.0.0.1:7101 --node 127.0.0.1:7100
     """
@@ -141,7 +148,9 @@ def recover(
             peer.cancel_recovery(client)
             head = None
         else:
-            head = _propose(peer, client, source, delay * 3600)
+            repeat = ["lianqiao", "clients", "recover", client, "--node", node, "--from", source]
+            asked = asking(proposal, [*repeat, "--delay", str(delay)])
+            head = _propose(peer, client, source, delay * 3600, asked, anchor)
         view = peer.client(client)
     if as_json:
         output.print_json(shown(view))
@@ -149,23 +158,32 @@ def recover(
     if head is None or view.recovery is None:
         output.say(f"no recovery of {client} is pending; it is {state_of(view)}")
         return
-    output.say(f"{client} will follow {head.origin} from height {head.size} on")
+    output.say(f"{client} will follow {view.recovery.state.chain_id} from height {head.height} on")
     output.say(f"  takes effect  {output.moment(view.recovery.due)}")
-    output.say(f"  anchor        size {head.size}, root {head.root.hex()}")
+    output.say(f"  anchor        {anchor_text(view.recovery.state, head)}")
     output.say("Until then nothing is received by it. This head was taken as the node gave it:")
-    output.say("compare its root with the operators of that chain by other means, and if it is")
+    output.say("compare it with the operators of that chain by other means, and if it is")
     output.say(f"another: lianqiao clients recover {client} --cancel --node {node}")
 
 
-def _propose(peer: NodeClient, client: str, source: str, delay: int) -> HeadView:
-    """Proposes the newest head of the node at `source`; that head."""
+def _propose(
+    peer: NodeClient, client: str, source: str, delay: int, asked: Asking, height: int
+) -> ConsensusState:
+    """Proposes the head of that height of the node at `source` (0: its newest); that head."""
+    from relay.light.client import consensus_of
+    from relay.registry import client_types
+
     with node_at(source) as other:
         head = other.head()
         pinned = peer.client(client).state
         state = replace(pinned, chain_id=head.origin)
-        header = other.headers(0, head.size, pinned.algorithm, pinned.witnesses)[-1]
-    peer.propose_recovery(client, state, header, delay)
-    return head
+        header = other.headers(0, height or head.size, pinned.algorithm, pinned.witnesses)[-1]
+    kept = consensus_of(client_types().named(state.client_type).decode_header(header))
+    digest = recovery_digest(client, state, kept, delay)
+    asked.check(digest)
+    pinning = ["--anchor", str(kept.height), "--proposal", digest.hex()]
+    asked.ask(lambda: peer.propose_recovery(client, state, header, delay), *pinning)
+    return kept
 
 
 @app.command()
@@ -286,6 +304,14 @@ def stopped_lanes(peer: NodeClient) -> dict[str, LaneView]:
         if error.reason is not Reason.NOT_PERMITTED:
             raise
         return {}
+
+
+def anchor_text(state: ClientState, kept: ConsensusState) -> str:
+    """A pinned head as the chain's operators are asked for it: a checkpoint by its root, a block
+    by its hash."""
+    if state.client_type == "checkpoint":
+        return f"{state.chain_id}, size {kept.height}, root {kept.root.hex()}"
+    return f"{state.chain_id}, height {kept.height}, hash {kept.header_hash.hex()}"
 
 
 def threshold(rule: Threshold) -> str:

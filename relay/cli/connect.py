@@ -18,20 +18,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay.cli import output
-from relay.cli.clients import threshold
+from relay.cli.clients import anchor_text, threshold
 from relay.cli.options import Json, node_at, read_file, write_file
+from relay.cli.proposal import Anchor, Asking, ProposalDigest, RelayAnchor, asking
 from relay.cli.status import key_text
-from relay.errors import Malformed, NotFound, Reason, Refused
+from relay.errors import Invalid, Malformed, NotFound, Reason, Refused
 from relay.light.checkpoint import chain_name
-from relay.light.types import DAY
+from relay.light.types import DAY, DEFAULT_TRUSTING_PERIOD
 
 if TYPE_CHECKING:
     from relay.client import NodeClient
-    from relay.light.types import ClientState, Header
+    from relay.light.types import ClientState, ConsensusState, Header
     from relay.trust import TrustedChain
-    from relay.views import ClientView, HeadView
+    from relay.views import ClientView
 
 ADAPTER = "lianqiao"
+ALGORITHM, TRUSTING_DAYS = "ed25519", DEFAULT_TRUSTING_PERIOD // DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,12 @@ class End:
     node: NodeClient
     chain: str
     role: str
-    head: HeadView
     state: ClientState
     """What the other pins of it."""
     raw_header: bytes
     header: Header
+    anchor: ConsensusState
+    """What is kept of the header."""
 
 
 LedgerNode = Annotated[
@@ -62,6 +65,22 @@ ChainDescription = Annotated[
         help="A chain of another kind instead: how it is reached, and what is pinned of it.",
     ),
 ]
+TrustingDays = Annotated[
+    int,
+    typer.Option("--trusting-days", min=1, max=3650, help="How long a head can be built upon."),
+]
+RequiredWitnesses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require-witness",
+        metavar="NAME",
+        help="A witness of the relay that the ledger requires; NAME=KEY to compare its key.",
+    ),
+]
+TrustFile = Annotated[
+    Path | None,
+    typer.Option("--trust", metavar="FILE", help="Add what the relay trusts to a trust file."),
+]
 
 
 def connect(
@@ -76,36 +95,33 @@ def connect(
     ] = "",
     algorithm: Annotated[
         str, typer.Option("--algorithm", help="The one signature algorithm that both pin.")
-    ] = "ed25519",
-    trusting_days: Annotated[
-        int,
-        typer.Option("--trusting-days", min=1, max=3650, help="How long a head can be built upon."),
-    ] = 90,
-    require_witness: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--require-witness",
-            metavar="NAME",
-            help="A witness of the relay that the ledger requires; NAME=KEY to compare its key.",
-        ),
-    ] = None,
-    trust: Annotated[
-        Path | None,
-        typer.Option("--trust", metavar="FILE", help="Add what the relay trusts to a trust file."),
-    ] = None,
+    ] = ALGORITHM,
+    trusting_days: TrustingDays = TRUSTING_DAYS,
+    require_witness: RequiredWitnesses = None,
+    trust: TrustFile = None,
+    anchor: Anchor = 0,
+    relay_anchor: RelayAnchor = 0,
+    proposal: ProposalDigest = "",
     as_json: Json = False,
 ) -> None:
     """Joins a ledger and a relay: clients and counterparties on both sides, and the lane.
 
+    On a chain of several operators each of them asks: the first prints the line for the others.
+
     Example: lianqiao connect --node 127.0.0.1:7101 --relay 127.0.0.1:7100
     """
+    repeat = ["lianqiao", "connect", "--relay", relay]
     if chain is not None:
         from relay.cli.foreign import connect_foreign
 
-        connect_foreign(chain, relay, as_json)
+        if anchor:
+            raise typer.BadParameter("the file names the header to pin: trusted_height")
+        asked = asking(proposal, [*repeat, "--chain", str(chain)])
+        connect_foreign(chain, relay, as_json, asked, relay_anchor)
         return
     if not node:
         raise typer.BadParameter("give the ledger by --node, or a chain of another kind by --chain")
+    repeat += ["--node", node, *_pinned_options(algorithm, trusting_days, require_witness or [])]
     if trust is not None:
         _kept_trust(trust)  # what cannot be written in the end is told before anything is made
     with (
@@ -113,10 +129,10 @@ def connect(
         node_at(relay) as relay_node,
         output.working("asking both nodes for their heads", quiet=as_json),
     ):
-        ledger = end_of(ledger_node, algorithm, trusting_days)
-        decider = end_of(relay_node, algorithm, trusting_days, require_witness)
+        ledger = end_of(ledger_node, algorithm, trusting_days, height=anchor)
+        decider = end_of(relay_node, algorithm, trusting_days, require_witness, relay_anchor)
         _check_pair(ledger, decider)
-        on_ledger, on_relay, made = _join(ledger, decider)
+        on_ledger, on_relay, made = _join(ledger, decider, asking(proposal, repeat))
         relay_node.register_lane(on_relay.client_id, address or node, ADAPTER)
         trusted = relay_node.trust() if trust is not None else b""
     if trust is not None:
@@ -129,11 +145,22 @@ def connect(
         output.say(f"wrote what the relay trusts to {trust}, for lianqiao verify")
 
 
+def _pinned_options(algorithm: str, trusting_days: int, witnesses: list[str]) -> list[str]:
+    """What the next operator gives too, so that he pins the same."""
+    options = ["--algorithm", algorithm] if algorithm != ALGORITHM else []
+    options += ["--trusting-days", str(trusting_days)] if trusting_days != TRUSTING_DAYS else []
+    return options + [part for text in witnesses for part in ("--require-witness", text)]
+
+
 def end_of(
-    node: NodeClient, algorithm: str, trusting_days: int, witnesses: list[str] | None = None
+    node: NodeClient,
+    algorithm: str,
+    trusting_days: int,
+    witnesses: list[str] | None = None,
+    height: int = 0,
 ) -> End:
-    """A node's identity and newest head, the head verified under its own set, and co-signed by
-    all of `witnesses`."""
+    """A node's identity and its head of `height` (0: its newest), the head verified under its own
+    set, and co-signed by all of `witnesses`."""
     from relay.cli.witness import required
     from relay.light.client import anchor
     from relay.light.types import ClientState
@@ -158,9 +185,14 @@ def end_of(
         witnesses=pinned,
         witness_quorum=len(pinned),
     )
-    raw = node.headers(0, status.head.size, algorithm, pinned)[-1]
-    _, header = anchor(client_types().named(status.client_type), state, raw, int(time.time()))
-    return End(node, status.chain_id, status.role, status.head, state, raw, header)
+    raw = node.headers(0, height or status.head.size, algorithm, pinned)[-1]
+    client_type = client_types().named(status.client_type)
+    kept, header = anchor(client_type, state, raw, int(time.time()))
+    if height and header.height != height:
+        raise Invalid(
+            Reason.HEAD_CONFLICT, f"{node.address} shows a head of height {header.height}"
+        )
+    return End(node, status.chain_id, status.role, state, raw, header, kept)
 
 
 def _check_pair(ledger: End, decider: End) -> None:
@@ -178,8 +210,12 @@ def _check_pair(ledger: End, decider: End) -> None:
         )
 
 
-def _join(ledger: End, decider: End) -> tuple[ClientView, ClientView, bool]:
-    """(the ledger's client, the relay's client, whether anything was made)."""
+def _join(ledger: End, decider: End, asked: Asking) -> tuple[ClientView, ClientView, bool]:
+    """(the ledger's client, the relay's client, whether anything was made).
+
+    The relay's new client is made with its counterparty, so that a relay of several operators
+    decides once; the ledger's, which comes first, is told its own afterwards.
+    """
     ours = _usable(ledger.node, decider.state)
     theirs = _usable(decider.node, ledger.state)
     pairs = [
@@ -198,12 +234,16 @@ def _join(ledger: End, decider: End) -> tuple[ClientView, ClientView, bool]:
         a, b = pairs[0][0].client_id, pairs[0][1].client_id
     else:
         free = [view.client_id for view in ours if not view.counterparty_client_id]
-        a = free[0] if free else ledger.node.create_client(decider.state, decider.raw_header)
+        a = free[0] if free else _create(asked, ledger, decider, "--relay-anchor")
         free = [view.client_id for view in theirs if not view.counterparty_client_id]
-        b = free[0] if free else decider.node.create_client(ledger.state, ledger.raw_header)
-    ledger.node.register_counterparty(a, b)
-    decider.node.register_counterparty(b, a)
+        b = free[0] if free else _create(asked, decider, ledger, "--anchor", a)
+    asked.ask(lambda: ledger.node.register_counterparty(a, b))
+    asked.ask(lambda: decider.node.register_counterparty(b, a))
     return ledger.node.client(a), decider.node.client(b), made
+
+
+def _create(asked: Asking, on: End, of: End, option: str, counterparty: str = "") -> str:
+    return asked.create(on.node, of.state, of.raw_header, of.anchor, option, counterparty)
 
 
 def check_unbound(node: NodeClient, state: ClientState, client_id: str = "") -> None:
@@ -301,7 +341,7 @@ def _print(
     say("  anchors: these heads were taken as the nodes gave them. Compare them with the operators")
     say("    by other means:")
     for end in (ledger, decider):
-        say(f"    {end.head.origin}, size {end.head.size}, root {end.head.root.hex()}")
+        say(f"    {anchor_text(end.state, end.anchor)}")
 
 
 def _validators(end: End) -> str:

@@ -19,11 +19,12 @@ from relay.cli.chain_file import ChainFile, read_chain_file
 from relay.cli.clients import threshold
 from relay.cli.connect import check_unbound
 from relay.cli.options import node_at
+from relay.cli.proposal import Asking
 from relay.errors import Invalid, Reason
 
 if TYPE_CHECKING:
     from relay.client import NodeClient
-    from relay.light.types import ClientState, Header
+    from relay.light.types import ClientState, ConsensusState, Header
     from relay.views import ClientView
 
 SHOWN_VALIDATORS = 8
@@ -42,7 +43,9 @@ class Joined:
     """The chain's client of the relay, where it was asked for it."""
 
 
-def connect_foreign(path: Path, relay: str, as_json: bool) -> None:
+def connect_foreign(
+    path: Path, relay: str, as_json: bool, asked: Asking, relay_anchor: int = 0
+) -> None:
     """`lianqiao connect --chain FILE --relay ADDRESS`."""
     chain = read_chain_file(path)
     with (
@@ -50,7 +53,7 @@ def connect_foreign(path: Path, relay: str, as_json: bool) -> None:
         output.working(f"asking {chain.address} for its header", quiet=as_json),
     ):
         raw, header = pinned_header(chain)
-        joined = _join(chain, raw, header, relay_node)
+        joined = _join(chain, raw, header, relay_node, asked, relay_anchor)
     if as_json:
         output.print_json(_as_json(joined))
     else:
@@ -86,36 +89,68 @@ def pinned_header(chain: ChainFile) -> tuple[bytes, Header]:
     return raw, header
 
 
-def _join(chain: ChainFile, raw: bytes, header: Header, relay: NodeClient) -> Joined:
-    client_id, made = _client(relay, chain.state, raw)
-    counterparty, remote = chain.counterparty, None
+def _join(
+    chain: ChainFile,
+    raw: bytes,
+    header: Header,
+    relay: NodeClient,
+    asked: Asking,
+    relay_anchor: int,
+) -> Joined:
+    from relay.light.client import consensus_of
+
+    counterparty, remote = chain.counterparty or "", None
+    kept = consensus_of(header)
+    client_id, made = _client(asked, relay, chain.state, raw, kept, "", counterparty)
     if chain.node is not None:
         with node_at(chain.node) as node:
-            counterparty = _follow_relay(node, relay, client_id, chain.trusting_days)
+            days = chain.trusting_days
+            counterparty = _follow_relay(asked, node, relay, client_id, days, relay_anchor)
             remote = node.client(counterparty)
     if counterparty:
-        relay.register_counterparty(client_id, counterparty)
+        asked.ask(lambda: relay.register_counterparty(client_id, counterparty))
     if chain.lane:
         relay.register_lane(client_id, chain.address, chain.adapter, chain.settings)
     return Joined(chain, header, relay.client(client_id), made, remote)
 
 
-def _client(node: NodeClient, state: ClientState, raw: bytes) -> tuple[str, bool]:
-    """A client of `node` that pins this very state and can be updated, and whether it is new."""
+def _client(
+    asked: Asking,
+    node: NodeClient,
+    state: ClientState,
+    raw: bytes,
+    kept: ConsensusState,
+    option: str,
+    counterparty: str,
+) -> tuple[str, bool]:
+    """A client of `node` that pins this very state and can be updated, and whether it is new; a
+    new one with that counterparty, where it is known."""
     now = time.time()
     usable = [v for v in node.clients() if v.state == state and not v.frozen and now < v.expires]
     usable.sort(key=lambda view: not view.counterparty_client_id)
     check_unbound(node, state, usable[0].client_id if usable else "")
-    return (usable[0].client_id, False) if usable else (node.create_client(state, raw), True)
+    if usable:
+        return usable[0].client_id, False
+    return asked.create(node, state, raw, kept, option, counterparty), True
 
 
-def _follow_relay(node: NodeClient, relay: NodeClient, client_id: str, days: int) -> str:
+def _follow_relay(
+    asked: Asking, node: NodeClient, relay: NodeClient, client_id: str, days: int, height: int
+) -> str:
     """The client by which the chain's own node follows the relay, told its counterparty."""
     from relay.cli.connect import end_of
 
-    decider = end_of(relay, "ed25519", days)
-    own, _ = _client(node, decider.state, decider.raw_header)
-    node.register_counterparty(own, client_id)
+    decider = end_of(relay, "ed25519", days, height=height)
+    own, _ = _client(
+        asked,
+        node,
+        decider.state,
+        decider.raw_header,
+        decider.anchor,
+        "--relay-anchor",
+        client_id,
+    )
+    asked.ask(lambda: node.register_counterparty(own, client_id))
     return own
 
 

@@ -38,13 +38,22 @@ class ClientCalls(Calls):
         self._clients = crpc.ClientServiceStub(connection.channel)
 
     def create_client(
-        self, state: ClientState, anchor_header: bytes, request_id: str | None = None
+        self,
+        state: ClientState,
+        anchor_header: bytes,
+        request_id: str | None = None,
+        counterparty_client_id: str = "",
     ) -> str:
-        """Creates a client; its id. Give a `request_id` of your own to be able to repeat it."""
+        """Creates a client; its id. Give a `request_id` of your own to be able to repeat it.
+
+        With `counterparty_client_id` that is named in the same step. Raises
+        Refused(APPROVAL_PENDING) on a chain of several operators, until enough have asked.
+        """
         request = cpb.CreateClientRequest(
             request_id=request_id or str(uuid.uuid4()),
             state=client_state_to_pb(state),
             anchor_header=anchor_header,
+            counterparty_client_id=counterparty_client_id,
         )
         return self._connection.call(self._clients.CreateClient, request).client_id
 

@@ -32,7 +32,9 @@ class ClientServicer(rpc.ClientServiceServicer):
         present(request, "state")
         state = client_state_from_pb(request.state)
         anchor = blob(request.anchor_header, "anchor_header", MAX_HEADER_BYTES, least=1)
-        client_id = self._parts.node.create_client(state, anchor, request_id)
+        bound = request.counterparty_client_id
+        counterparty = name(bound, "counterparty_client_id") if bound else ""
+        client_id = self._parts.node.create_client(state, anchor, request_id, counterparty)
         return pb.CreateClientResponse(client_id=client_id)
 
     def RegisterCounterparty(

@@ -54,8 +54,10 @@ class Asked:
     expiry: int
     nonce: bytes
     action: Action
+    encoded: bytes
+    """The action's encoding."""
     digest: bytes
-    """SHA-256 of the action's encoding."""
+    """SHA-256 of it."""
     signed: bytes
     """What the signature is over."""
     signature: bytes
@@ -96,6 +98,7 @@ def decode_asked(raw: bytes) -> Asked:
         expiry,
         nonce,
         action,
+        encoded,
         sha256(encoded).digest(),
         raw[: len(raw) - 4 - len(signature)],
         signature,

@@ -26,12 +26,14 @@ from relay.actions import (
     CallEach,
     CancelRecovery,
     CompleteRecovery,
+    CreateBound,
     CreateClient,
     Deliver,
     ProposeRecovery,
     RegisterCounterparty,
     SkipSequences,
     SubmitMisbehaviour,
+    agreed,
 )
 from relay.channel import Channel
 from relay.contract import CONTRACT_FAILURES
@@ -61,6 +63,7 @@ TICK_SECONDS = 60
 PROVE_THEMSELVES = (Deliver, SubmitMisbehaviour)
 BY_ONE = (Call, CallEach)
 BY_SEVERAL = (
+    CreateBound,
     CreateClient,
     RegisterCounterparty,
     ProposeRecovery,
@@ -206,10 +209,11 @@ class Execution:
         if quorum == 1 or not self._by_several(asked.action):
             return
         chain_id = self._channel.chain_id
+        proposal = agreed(asked.action, asked.encoded, self._channel, now)
         number = 0
-        while tx.get(_decided(chain_id, asked.digest, number)) is not None:
+        while tx.get(_decided(chain_id, proposal, number)) is not None:
             number += 1
-        key = asked.digest + be64(number)
+        key = proposal + be64(number)
         tx.append(host_path(Kind.APPROVAL, asked.operator, key + be64(tx.size)), be64(now))
         young = [v.name for v in operators.validators if _approved(tx, v.name, key, now)]
         if len(young) < quorum:
@@ -219,8 +223,9 @@ class Execution:
                 hint="the others repeat the very same command at their own nodes",
                 approved=len(young),
                 needed=quorum,
+                proposal=proposal.hex(),
             )
-        tx.append(_decided(chain_id, asked.digest, number), be64(now))
+        tx.append(_decided(chain_id, proposal, number), be64(now))
 
     def _by_several(self, action: Action) -> bool:
         if isinstance(action, Call | CallEach):

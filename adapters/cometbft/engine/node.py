@@ -18,7 +18,7 @@ from adapters.cometbft.engine.asked import Key, encode_asked
 from adapters.cometbft.engine.execution import Result
 from adapters.cometbft.engine.headers import BlockEvidence
 from adapters.cometbft.engine.local_rpc import LocalRpc
-from relay.actions import Action, CreateClient
+from relay.actions import Action, CreateBound, CreateClient
 from relay.chain import Delivery, DeliveryResult
 from relay.channel import Channel
 from relay.clients import Clients
@@ -26,7 +26,7 @@ from relay.contract import Contract
 from relay.errors import Conflict, LianqiaoError, Reason, Refused, Unavailable
 from relay.light.types import ClientType
 from relay.powers import ChangePowers, Power
-from relay.store import BlockRow, Store
+from relay.store import BlockRow, ClientRow, Store
 from relay.store.blocks import BlockHeads
 from relay.tiles import TileCache
 from relay.ways import Ways
@@ -103,7 +103,7 @@ class ReplicatedNode(Ways):
         Raises Unavailable(CHAIN_UNREACHABLE) where it is not in a block in time: it may still be
         within EXPIRY_SECONDS.
         """
-        if isinstance(action, CreateClient):
+        if isinstance(action, CreateClient | CreateBound):
             # The nonce keeps it from being done twice; other operators must ask for the same.
             action = replace(action, request_id="")
         raw = encode_asked(
@@ -118,6 +118,14 @@ class ReplicatedNode(Ways):
         if result.error is not None:
             raise result.error
         return result.answer
+
+    def register_counterparty(self, client_id: str, counterparty_client_id: str) -> None:
+        """See relay.ways. What is named so already is answered without a transaction: nobody has
+        to agree on it again."""
+        with self.store.reading() as tx:
+            row = tx.load(ClientRow, client_id)
+        if row is None or row.counterparty != counterparty_client_id:
+            super().register_counterparty(client_id, counterparty_client_id)
 
     def change_powers(self, powers: Sequence[Power]) -> None:
         """See relay.ways. Raises what relay.powers raises, Refused(APPROVAL_PENDING)."""
