@@ -14,7 +14,7 @@ from relay.errors import LianqiaoError, Reason, Unavailable
 from relay.evidence import Evidence
 from relay.fsck import fsck
 from relay.light.checkpoint_client import CHECKPOINT
-from relay.light.types import ClientState
+from relay.light.types import DAY, ClientState
 from relay.node import Node
 from relay.outbox import Outbox
 from relay.query import get_client, head, list_clients, packet_steps
@@ -23,6 +23,9 @@ from relay.views import Cosigned
 from tests.test_node import keys_of, set_of
 from tests.witnessing import HUB, SH, ZJ, hub_world, pinned, put, witness_key, witness_of
 from tests.world import TYPES, World
+
+
+HOUR = 3600
 
 
 class Near:
@@ -253,6 +256,53 @@ def test_packets_flow_to_clients_that_require_witnesses(world: World, hub: Witne
 
             assert tx.get(host_path(Kind.RECORD, "echo", key)) is not None, name
     assert Outbox(world.nodes[HUB].store).size(there, "in") == 0
+
+
+# --- after a night that was longer than the trusting period
+
+
+def test_witnesses_that_have_slept_are_woken_by_the_operators(world: World, hub: Witnessed) -> None:
+    """Their own clients have expired, so they co-sign nothing; then no younger head is shown, and
+    nobody could recover a client by one. The way out that relay/README.md describes."""
+    hub.tick()
+    here, _ = _meet(world, ZJ)
+    bare = world.clients[ZJ, HUB] = next(
+        view.client_id for view in list_clients(world.nodes[ZJ].store) if view.client_id != here
+    )
+    world.clock.advance(91 * DAY)
+    hub.node.tick()
+    world.nodes[ZJ].tick()
+    before = hub.node.shown_size
+    assert hub.tick() == [False, False]
+    assert [c.view().reason for c in hub.cosigning.values()] == [Reason.CLIENT_EXPIRED] * 2
+    assert hub.node.shown_size == before < hub.node.head.size
+
+    awake = Witnessed(world, quorum=0)  # witness_quorum = 0, started again
+    assert awake.node.shown_size == awake.node.head.size
+    for name, client_id in ((ZJ, bare), (SH, list_clients(world.nodes[SH].store)[0].client_id)):
+        _recover(world, name, client_id)
+    world.clock.advance(HOUR)
+    for name in (ZJ, SH):
+        world.nodes[name].tick()
+    hub.node.tick()
+
+    again = Witnessed(world)
+    assert again.tick() == [True, True]
+    assert again.node.shown_size == again.node.head.size
+    _recover(world, ZJ, here)  # it requires both witnesses, and has a head with both again
+    world.clock.advance(HOUR)
+    world.nodes[ZJ].tick()
+    view = get_client(world.nodes[ZJ].store, here)
+    assert (view.recovery, view.latest.height) == (None, again.node.shown_size)
+
+
+def _recover(world: World, name: str, client_id: str) -> None:
+    node, hub = world.nodes[name], world.nodes[HUB]
+    state = get_client(node.store, client_id).state
+    evidence = Evidence(hub.store, hub.tiles, hub.shown)
+    height = evidence.latest_height()
+    raw = evidence.headers(0, height, state.algorithm, state.witnesses)[-1]
+    node.propose_recovery(client_id, state, raw, HOUR)
 
 
 # --- who cannot be reached, and who lies
