@@ -25,6 +25,7 @@ from relay.actions import (
     Deliver,
     ProposeRecovery,
     RegisterCounterparty,
+    RunDue,
     SkipSequences,
     SubmitMisbehaviour,
     Tick,
@@ -246,5 +247,6 @@ _FORMS: dict[int, _Form] = {
             r.text(MAX_REQUEST_ID),
         ),
     ),
+    16: _Form(RunDue, lambda w, a: w, lambda r: RunDue()),
 }
 _KINDS = {form.type: kind for kind, form in _FORMS.items()}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
-from relay import recovery
+from relay import recovery, ticking
 from relay.chain import Delivery, DeliveryResult
 from relay.channel import Channel
 from relay.contract import Contract
@@ -222,6 +222,15 @@ class CompleteDue:
     def apply(self, channel: Channel, tx: Transaction, now: int) -> list[tuple[str, str]]:
         """(client id, reason) of those that are refused."""
         return recovery.complete_due(channel.clients, tx, now)
+
+
+@dataclass(frozen=True, slots=True)
+class RunDue:
+    """Runs what time alone makes due in contracts."""
+
+    def apply(self, channel: Channel, tx: Transaction, now: int) -> list[ticking.Failed]:
+        """(port, method, reason) of what failed."""
+        return ticking.run_due(channel, tx, now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,15 @@ class Contract(Protocol):
         """
         ...
 
+    def due(self, state: Reader, now: int) -> Sequence[tuple[str, bytes]]:
+        """Calls of its own, (method, body), that time alone makes due; default: none.
+
+        Asked with every tick of a node and every block of a replicated one, so it must be cheap
+        and its answer bounded. Each call stands or fails by itself, and one that failed is asked
+        for again. Pure.
+        """
+        return ()
+
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int
     ) -> Iterable[HeadNeed]:
@@ -193,7 +202,8 @@ class Contract(Protocol):
         ...
 
     def tick(self, state: State, now: int) -> None:
-        """What time alone brings about; default: nothing.
+        """What is taken up by itself, whatever the time; default: nothing. `due` is for what a
+        moment brings.
 
         Once in a tick, and whenever a client becomes active; on a replicated chain in every block.
         Deterministic, bounded, and a few look-ups where there is nothing to do. Raising

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relay.contracts.accounts import Terms
-from relay.contracts.escrow import End, Held
+from relay.contracts.escrow import End, Held, Netted
 from relay.contracts.payloads import CutOff
 from relay.contracts.settlement import SettlementView
+from relay.money import Rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class LockView:
     settlement: bytes
     held: Held | None
     end: End | None
+    netted: tuple[Netted, ...] = ()
+    """Of a netting window: what it is made of on the account that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +70,33 @@ class WindowView:
     window: str
     opened: int
     deadline: int
+    due: int
+    """When it is cut off by itself; at the deadline nothing settles any more."""
     cut_off: CutOff | None
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionResult:
+    """What became of one of several instructions: accepted, or refused with a reason."""
+
+    shown: Shown | None
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What was asked again: packets that ask for locks, and how many ledgers were told."""
+
+    packets: tuple[LockPacket, ...]
+    told: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRate:
+    """A rate that a policy's source published."""
+
+    day: str
+    """YYYY-MM-DD of a fixing, YYYY-MM of a monthly factor."""
+    rate: Rate
+    loaded: int

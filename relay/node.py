@@ -13,8 +13,8 @@ from typing import Any
 
 import structlog
 
-from relay import recovery
-from relay.actions import Action, CompleteDue, Tick
+from relay import recovery, ticking
+from relay.actions import Action, CompleteDue, RunDue, Tick
 from relay.batch import Groups
 from relay.channel import Channel
 from relay.clients import Clients
@@ -31,7 +31,6 @@ from relay.signing import CheckpointSigner
 from relay.store import CheckpointRow, Store, Transaction
 from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, save_cosignature
 from relay.store.identity import last_checkpoint, write_genesis
-from relay.ticking import close_batch
 from relay.tiles import TileCache, load_edge
 from relay.ways import Ways
 
@@ -123,11 +122,12 @@ class Node(Ways):
         return max(self._clock(), self.head.time)
 
     def tick(self) -> bool:
-        """Signs what is not signed, completes recoveries that are due, and appends a `tick` where
-        the head, or a statement of what was sent, has grown older than `tick_seconds`; whether it
-        did the latter."""
+        """Signs what is not signed, completes recoveries and runs what contracts have due, and
+        appends a `tick` where the head, or a statement of what was sent, has grown older than
+        `tick_seconds`; whether it did the latter."""
         self._catch_up()
         self._complete_recoveries()
+        self._run_due()
         if self._clock() < min(self._due, self.head.time + self.tick_seconds):
             return False
 
@@ -148,6 +148,13 @@ class Node(Ways):
                 return
         for client_id, reason in self.run(CompleteDue()):
             _log.error("recovery_refused", client_id=client_id, reason=reason)
+
+    def _run_due(self) -> None:
+        with self.store.reading() as tx:
+            if not ticking.any_due(self.channel, tx, self.now()):
+                return
+        for port, method, reason in self.run(RunDue()):
+            _log.error("due_refused", port=port, method=method, reason=reason)
 
     def evidence(self) -> Evidence:
         """What this node proves of its journal."""
@@ -229,15 +236,15 @@ class Node(Ways):
                     if not isinstance(err, LianqiaoError):
                         _log.error("step_failed", kind=type(err).__name__, exc_info=err)
                     answers.append(err)
-            due = None
+            stated = None
             if tx.entries:
                 if now >= self._due or _may_state(tx):
-                    due = close_batch(self.channel, tx, now, self.tick_seconds)
+                    stated = ticking.close_batch(self.channel, tx, now, self.tick_seconds)
                 set_now = last.next_set_hash
                 announced = _announced(tx) or set_now
                 edge, sealed = seal(tx, edge, self.origin, now, set_now, announced)
-        if due is not None:
-            self._due = due
+        if stated is not None:
+            self._due = stated
         if sealed is not None:
             heads.committed(edge, sealed)
         return answers

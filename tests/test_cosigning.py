@@ -24,7 +24,6 @@ from tests.test_node import keys_of, set_of
 from tests.witnessing import HUB, SH, ZJ, hub_world, pinned, put, witness_key, witness_of
 from tests.world import TYPES, World
 
-
 HOUR = 3600
 
 

@@ -5,7 +5,8 @@ Signing is the caller's (relay.settling): what is submitted here is signed alrea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from lianqiao.ledger.v1 import escrow_service_pb2 as epb
 from lianqiao.ledger.v1 import escrow_service_pb2_grpc as erpc
@@ -14,13 +15,21 @@ from lianqiao.relay.v1 import settlement_service_pb2_grpc as rpc
 from relay.client.base import Calls
 from relay.client.connection import Connection
 from relay.codec import money
-from relay.codec.fields import document
+from relay.codec.fields import document, malformed
 from relay.contracts.accounts import Terms
 from relay.contracts.escrow import Line
 from relay.contracts.payloads import CutOff, SignedInstruction, Withdrawal, fields
 from relay.contracts.settlement import RatePolicy, read_policy
 from relay.money import Rate
-from relay.money_views import AccountView, LockView, Shown, WindowView
+from relay.money_views import (
+    AccountView,
+    InstructionResult,
+    LockView,
+    PublishedRate,
+    Retried,
+    Shown,
+    WindowView,
+)
 
 
 class SettlementCalls(Calls):
@@ -38,6 +47,24 @@ class SettlementCalls(Calls):
         request = pb.SubmitInstructionRequest(signed=signed.encode())
         response = self._connection.call(self._settlement.SubmitInstruction, request)
         return money.shown_from_pb(response.settlement)
+
+    def instruct_each(self, given: Sequence[SignedInstruction]) -> list[InstructionResult]:
+        """Submits several, 256 at most, in one commit of the relay; one result each."""
+        request = pb.SubmitInstructionsRequest(signed=[one.encode() for one in given])
+        response = self._connection.call(self._settlement.SubmitInstructions, request)
+        if len(response.results) != len(given):
+            raise malformed("results", "do not match the instructions")
+        return [money.result_from_pb(one) for one in response.results]
+
+    def retry(self, settlement: bytes) -> Retried:
+        """Asks again for what is missing of a settlement that does not move on.
+
+        Raises NotFound(NOT_FOUND), Refused: SETTLEMENT_DECIDED, WINDOW_CLOSED.
+        """
+        request = pb.RequestRetryRequest(settlement=settlement)
+        response = self._connection.call(self._settlement.RequestRetry, request)
+        packets = tuple(money.lock_packet_from_pb(p) for p in response.packets)
+        return Retried(packets, response.told)
 
     def settlement(self, settlement: bytes = b"", uetr: str = "") -> Shown:
         """One settlement, by its id or its UETR. Raises NotFound(NOT_FOUND)."""
@@ -86,9 +113,15 @@ class SettlementCalls(Calls):
         request = pb.SubmitLaneStateRequest(ledger=ledger, paused=paused)
         self._connection.call(self._settlement.SubmitLaneState, request)
 
-    def open_window(self, window: str, deadline: int) -> None:
-        """Opens a netting window; its locks time out at `deadline`, seconds."""
-        request = pb.CreateWindowRequest(window=window, deadline=deadline)
+    def rates(self, policy: str) -> Iterator[PublishedRate]:
+        """What the source of a policy has published. Raises NotFound(POLICY_NOT_FOUND)."""
+        request = pb.ListRatesRequest(policy=policy)
+        return self._pages(self._settlement.ListRates, request, "rates", money.rate_from_pb)
+
+    def open_window(self, window: str, deadline: int, due: int = 0) -> None:
+        """Opens a netting window: it is cut off by itself at `due` and its locks time out at
+        `deadline`, seconds; without `due` it is given up at the deadline."""
+        request = pb.CreateWindowRequest(window=window, deadline=deadline, due=due)
         self._connection.call(self._settlement.CreateWindow, request)
 
     def cut_off(self, window: str) -> CutOff:
@@ -166,11 +199,13 @@ class EscrowCalls(Calls):
         request = epb.ListLinesRequest(account=account)
         return self._pages(self._escrow.ListLines, request, "lines", money.line_from_pb)
 
-    def lock(self, relay: str, settlement: bytes) -> LockView:
-        """What a settlement has locked here, and how it ended. Raises NotFound(NOT_FOUND)."""
-        request = epb.GetLockRequest(relay=relay, settlement=settlement)
+    def lock(self, relay: str, settlement: bytes, account: str = "") -> LockView:
+        """What a settlement has locked here, and how it ended; of a netting window also what it is
+        made of on `account`. Raises NotFound(NOT_FOUND)."""
+        request = epb.GetLockRequest(relay=relay, settlement=settlement, account=account)
         response = self._connection.call(self._escrow.GetLock, request)
-        return money.lock_from_pb(response.lock)
+        netted = tuple(money.netted_from_pb(one) for one in response.netted)
+        return replace(money.lock_from_pb(response.lock), netted=netted)
 
     def locks(self) -> Iterator[LockView]:
         """What settlements have locked here."""

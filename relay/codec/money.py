@@ -12,7 +12,7 @@ from relay.canonical import Json
 from relay.codec.fields import blob, digest, document, identifier, integer, malformed, member, name
 from relay.contracts.accounts import Terms, read_terms
 from relay.contracts.base import key
-from relay.contracts.escrow import End, Held, Line, read_line
+from relay.contracts.escrow import End, Held, Line, Netted, read_line
 from relay.contracts.payloads import (
     CutOff,
     DecisionAnswer,
@@ -22,8 +22,16 @@ from relay.contracts.payloads import (
     fields,
 )
 from relay.contracts.settlement import SettlementStatus, SettlementView
-from relay.money import MAX_AMOUNT
-from relay.money_views import AccountView, LockPacket, LockView, Shown, WindowView
+from relay.money import MAX_AMOUNT, Rate
+from relay.money_views import (
+    AccountView,
+    InstructionResult,
+    LockPacket,
+    LockView,
+    PublishedRate,
+    Shown,
+    WindowView,
+)
 
 MAX_TERMS_BYTES = 64 * 1024
 MAX_RECORD_BYTES = 8 * 1024 * 1024
@@ -51,10 +59,7 @@ def shown_to_pb(shown: Shown) -> spb.Settlement:
         decision=b"" if view.decision is None else view.decision.encode(),
         done=[one.encode() for one in view.done],
         closed=view.closed,
-        packets=[
-            spb.LockPacket(ledger=p.ledger, client_id=p.client_id, sequence=p.sequence)
-            for p in shown.packets
-        ],
+        packets=[lock_packet_to_pb(p) for p in shown.packets],
     )
 
 
@@ -76,15 +81,50 @@ def shown_from_pb(message: spb.Settlement) -> Shown:
         done=tuple(document(raw, "done", DecisionAnswer.decode) for raw in message.done),
         closed=integer(message.closed, "closed"),
     )
-    packets = tuple(
-        LockPacket(
-            identifier(p.ledger, "ledger"),
-            name(p.client_id, "client_id"),
-            integer(p.sequence, "sequence", low=1),
-        )
-        for p in message.packets
-    )
+    packets = tuple(lock_packet_from_pb(p) for p in message.packets)
     return Shown(view, packets)
+
+
+def lock_packet_to_pb(packet: LockPacket) -> spb.LockPacket:
+    """A packet that asked for a lock, as a message."""
+    return spb.LockPacket(
+        ledger=packet.ledger, client_id=packet.client_id, sequence=packet.sequence
+    )
+
+
+def lock_packet_from_pb(message: spb.LockPacket) -> LockPacket:
+    """Raises Malformed."""
+    return LockPacket(
+        identifier(message.ledger, "ledger"),
+        name(message.client_id, "client_id"),
+        integer(message.sequence, "sequence", low=1),
+    )
+
+
+def result_from_pb(message: spb.InstructionResult) -> InstructionResult:
+    """Raises Malformed."""
+    if not message.HasField("settlement"):
+        return InstructionResult(None, name(message.reason, "reason"), message.detail[:1000])
+    return InstructionResult(shown_from_pb(message.settlement), "", "")
+
+
+def rate_to_pb(rate: PublishedRate) -> spb.PublishedRate:
+    """A published rate as a message."""
+    ratio = rate.rate
+    return spb.PublishedRate(
+        day=rate.day,
+        numerator=ratio.numerator,
+        denominator=ratio.denominator,
+        loaded=rate.loaded,
+    )
+
+
+def rate_from_pb(message: spb.PublishedRate) -> PublishedRate:
+    """Raises Malformed, Invalid(RATE_INVALID)."""
+    ratio = Rate(
+        integer(message.numerator, "numerator"), integer(message.denominator, "denominator")
+    )
+    return PublishedRate(name(message.day, "day", 10), ratio, integer(message.loaded, "loaded"))
 
 
 def window_to_pb(view: WindowView) -> spb.Window:
@@ -94,6 +134,7 @@ def window_to_pb(view: WindowView) -> spb.Window:
         opened=view.opened,
         deadline=view.deadline,
         cut_off=b"" if view.cut_off is None else view.cut_off.encode(),
+        due=view.due,
     )
 
 
@@ -104,6 +145,7 @@ def window_from_pb(message: spb.Window) -> WindowView:
         name(message.window, "window"),
         integer(message.opened, "opened"),
         integer(message.deadline, "deadline"),
+        integer(message.due, "due"),
         document(found, "cut_off", CutOff.decode, MAX_RECORD_BYTES) if found else None,
     )
 
@@ -203,6 +245,12 @@ def lock_from_pb(message: epb.Lock) -> LockView:
         document(held, "held", Held.decode, MAX_RECORD_BYTES) if held else None,
         document(ended, "ended", End.decode) if ended else None,
     )
+
+
+def netted_from_pb(message: epb.NettedPart) -> Netted:
+    """Raises Malformed."""
+    amount = integer(message.amount, "amount", -MAX_AMOUNT, MAX_AMOUNT)
+    return Netted(name(message.uetr, "uetr", 36), amount)
 
 
 def read_blob(raw: bytes, field: str, limit: int = MAX_RECORD_BYTES) -> fields.Object:

@@ -23,6 +23,7 @@ from relay.contracts.base import Reader, everything, key
 from relay.contracts.escrow import (
     find_end,
     find_held,
+    find_netted,
     last_line,
     nostro,
     read_line,
@@ -124,9 +125,12 @@ class EscrowServicer(rpc.EscrowServiceServicer):
         settlement = digest(request.settlement, "settlement")
         with self._parts.state(ESCROW_PORT) as state:
             view = lock_view(state, relay, settlement)
+            account = identifier(request.account, "account") if request.account else ""
+            netted = find_netted(state, relay, settlement, account) if account else ()
         if view.held is None and view.end is None:
             raise NotFound(Reason.NOT_FOUND, "that settlement has locked nothing here")
-        return pb.GetLockResponse(lock=lock_to_pb(view))
+        parts = [pb.NettedPart(uetr=one.uetr, amount=one.amount) for one in netted]
+        return pb.GetLockResponse(lock=lock_to_pb(view), netted=parts)
 
     def ListLocks(
         self, request: pb.ListLocksRequest, context: grpc.ServicerContext

@@ -12,20 +12,27 @@ from lianqiao.relay.v1 import settlement_service_pb2_grpc as rpc
 from relay import canonical, query
 from relay.canonical import Json
 from relay.codec import pages
-from relay.codec.fields import blob, digest, identifier, malformed, name
+from relay.codec.fields import blob, digest, document, each, identifier, malformed, name
 from relay.codec.money import (
     MAX_RECORD_BYTES,
     MAX_TERMS_BYTES,
+    lock_packet_to_pb,
+    rate_to_pb,
     read_blob,
     shown_to_pb,
     window_to_pb,
 )
 from relay.contracts.base import Reader, key
-from relay.contracts.payloads import SETTLEMENT_PORT, fields
-from relay.contracts.settlement import find_cut_off, find_settlement, settlement_of
-from relay.money_views import LockPacket, Shown, WindowView
-from relay.packet import MAX_PAYLOAD_BYTES
+from relay.contracts.payloads import SETTLEMENT_PORT, SignedInstruction, fields
+from relay.contracts.payloads.instruction import rate as read_rate
+from relay.contracts.settlement import find_cut_off, find_settlement, policy_at, settlement_of
+from relay.errors import LianqiaoError
+from relay.money_views import LockPacket, PublishedRate, Shown, WindowView
+from relay.packet import MAX_INT, MAX_PAYLOAD_BYTES
 from relay.service.parts import Parts
+
+MAX_INSTRUCTIONS = 256
+"""In one call."""
 
 
 class SettlementServicer(rpc.SettlementServiceServicer):
@@ -46,6 +53,36 @@ class SettlementServicer(rpc.SettlementServiceServicer):
         with self._parts.state(SETTLEMENT_PORT) as state:
             shown = find_shown(state, fields.octets(instruction, "settlement"))
         return pb.SubmitInstructionResponse(settlement=shown_to_pb(shown))
+
+    def SubmitInstructions(
+        self, request: pb.SubmitInstructionsRequest, context: grpc.ServicerContext
+    ) -> pb.SubmitInstructionsResponse:
+        """`instruct` of the contract, for each, in one commit."""
+        asked = each(request.signed, "signed", MAX_INSTRUCTIONS, _signed, least=1)
+        bodies = [canonical.encode({"signed": one.to_json()}) for one in asked]
+        answers = self._parts.node.call_each(SETTLEMENT_PORT, "instruct", bodies)
+        with self._parts.state(SETTLEMENT_PORT) as state:
+            results = [
+                pb.InstructionResult(reason=str(answer.reason), detail=answer.detail)
+                if isinstance(answer, LianqiaoError)
+                else pb.InstructionResult(
+                    settlement=shown_to_pb(find_shown(state, one.instruction.settlement))
+                )
+                for one, answer in zip(asked, answers, strict=True)
+            ]
+        return pb.SubmitInstructionsResponse(results=results)
+
+    def RequestRetry(
+        self, request: pb.RequestRetryRequest, context: grpc.ServicerContext
+    ) -> pb.RequestRetryResponse:
+        """`retry` of the contract."""
+        wanted = digest(request.settlement, "settlement")
+        answer = self._call("retry", {"settlement": wanted.hex()})
+        packets = fields.sequence(answer, "packets", _packet)
+        return pb.RequestRetryResponse(
+            packets=[lock_packet_to_pb(p) for p in packets],
+            told=fields.integer(answer, "told"),
+        )
 
     def GetSettlement(
         self, request: pb.GetSettlementRequest, context: grpc.ServicerContext
@@ -96,6 +133,20 @@ class SettlementServicer(rpc.SettlementServiceServicer):
         self._call("rates.load", body)
         return pb.LoadRateResponse()
 
+    def ListRates(
+        self, request: pb.ListRatesRequest, context: grpc.ServicerContext
+    ) -> pb.ListRatesResponse:
+        """Keys under rate/ of the policy's source and pair."""
+        wanted = name(request.policy, "policy")
+        with self._parts.state(SETTLEMENT_PORT) as state:
+            policy = policy_at(state, wanted, MAX_INT)
+        rates, token = self._page(
+            f"rate/{policy.source}/{policy.bill}/{policy.payable}",
+            request,
+            lambda k, v: rate_to_pb(_published(k, v)),
+        )
+        return pb.ListRatesResponse(rates=rates, next_page_token=token)
+
     def ListRatePolicies(
         self, request: pb.ListRatePoliciesRequest, context: grpc.ServicerContext
     ) -> pb.ListRatePoliciesResponse:
@@ -117,7 +168,12 @@ class SettlementServicer(rpc.SettlementServiceServicer):
         self, request: pb.CreateWindowRequest, context: grpc.ServicerContext
     ) -> pb.CreateWindowResponse:
         """`window.open` of the contract."""
-        body: Json = {"deadline": request.deadline, "window": name(request.window, "window")}
+        body: dict[str, Json] = {
+            "deadline": request.deadline,
+            "window": name(request.window, "window"),
+        }
+        if request.due:
+            body["cut_off"] = request.due
         self._call("window.open", body)
         return pb.CreateWindowResponse()
 
@@ -199,5 +255,16 @@ def _window(state: Reader, where: bytes, value: bytes) -> WindowView:
         window,
         fields.integer(body, "opened"),
         fields.integer(body, "deadline"),
+        fields.integer(body, "cut_off"),
         find_cut_off(state, window),
     )
+
+
+def _signed(raw: bytes, where: str) -> SignedInstruction:
+    return document(raw, where, SignedInstruction.decode, MAX_PAYLOAD_BYTES)
+
+
+def _published(where: bytes, value: bytes) -> PublishedRate:
+    body = fields.document(value)
+    day = where.decode().rpartition("/")[2]
+    return PublishedRate(day, read_rate(body), fields.integer(body, "loaded"))

@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 
 from relay.canonical import decode, encode
-from relay.contracts.escrow import find_held, last_line
+from relay.chain import MAX_ENTRY_BYTES
+from relay.contracts.escrow import find_held, find_netted, last_line
 from relay.contracts.payloads import (
     CutOff,
     Instruction,
     LockAnswer,
+    Member,
     NetLock,
     SignedInstruction,
     cut_off_key,
     window_settlement,
 )
+from relay.contracts.payloads.netting import MAX_CUT_OFF_BYTES
 from relay.contracts.settlement import (
     SettlementStatus,
     find_cut_off,
@@ -235,6 +238,21 @@ def test_what_binds_an_instruction_to_a_window() -> None:
     for method, body, reason in (
         ("window.open", {"deadline": NOW, "window": "w-3"}, Reason.TIMEOUT_ELAPSED),
         ("window.open", {"deadline": DEADLINE + 1, "window": "w-1"}, Reason.CONFLICT),
+        (
+            "window.open",
+            {"cut_off": DEADLINE - 1, "deadline": DEADLINE, "window": "w-1"},
+            Reason.CONFLICT,
+        ),
+        (
+            "window.open",
+            {"cut_off": NOW + 120, "deadline": DEADLINE, "window": "w-4"},
+            Reason.TIMEOUT_ELAPSED,
+        ),
+        (
+            "window.open",
+            {"cut_off": DEADLINE + 1, "deadline": DEADLINE, "window": "w-4"},
+            Reason.TIMEOUT_ELAPSED,
+        ),
         ("window.cut_off", {"window": "w-9"}, Reason.NOT_FOUND),
     ):
         with pytest.raises(LianqiaoError) as err:
@@ -242,12 +260,144 @@ def test_what_binds_an_instruction_to_a_window() -> None:
         assert err.value.reason is reason
 
 
-def test_a_full_window_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("bound_of", "limit"),
+    [
+        ("MAX_SHOWN_BYTES", 3 * len(signed(bound("one")).encode()) + 3),
+        ("MAX_CUT_OFF_BYTES", 3 * 240),
+        ("MAX_MEMBERS", 3),
+    ],
+)
+def test_a_full_window_takes_no_more(
+    monkeypatch: pytest.MonkeyPatch, bound_of: str, limit: int
+) -> None:
     flow = opened()
-    monkeypatch.setattr(windows, "MAX_WINDOW_BYTES", 3 * len(signed(bound("one")).encode()))
+    monkeypatch.setattr(windows, bound_of, limit)
     for name in ("one", "two", "six"):
         flow.instruct(signed(bound(name)))
-    refused(flow, signed(bound("ten")), Reason.WINDOW_CLOSED)
+    refused(flow, signed(bound("ten")), Reason.WINDOW_FULL)
+    flow.instruct(signed(instruction("ten")))  # by itself it settles
+
+
+def test_a_window_has_as_many_ledgers_as_a_decision_can_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flow = opened()
+    monkeypatch.setattr(windows, "MAX_LEDGERS", 1)
+    refused(flow, signed(bound("one")), Reason.WINDOW_FULL)
+
+
+def test_the_largest_cut_off_travels_beside_a_lock() -> None:
+    """As many members as are ever taken, under ids as long as they may be."""
+    member = Member(bytes(32), bytes(32), ("x" * 64,), 2**53 - 1)
+    most = MAX_CUT_OFF_BYTES // (len(encode(member.to_json())) + 1)
+    record = CutOff("x" * 64, "w" * 32, bytes(32), 2**53 - 1, 2**53 - 1, (member,) * most)
+    assert len(record.encode()) <= MAX_ENTRY_BYTES
+
+
+# --- by the clock
+
+
+def due_now(flow: Flow) -> list[str]:
+    """Runs what is due, as relay.due does; the windows that were cut off."""
+    found = flow.hub.contract.due(flow.hub, flow.hub.now)
+    for method, body in found:
+        flow.hub.call(method, body)
+    return [str(decode(body)["window"]) for _, body in found]  # type: ignore[call-overload]
+
+
+def test_a_window_is_cut_off_by_itself_at_its_time() -> None:
+    flow = Flow()
+    opening = {"cut_off": DEADLINE - 1800, "deadline": DEADLINE, "window": "w-1"}
+    flow.hub.call("window.open", encode(opening))
+    assert flow.hub.call("window.open", encode(opening)) == flow.hub.get(b"window/w-1")
+    flow.instruct(signed(bound("one")))
+    flow.at(DEADLINE - 1801)
+    assert due_now(flow) == []
+    late = bound("late", quote=quote(1_000, id="q-late", expires=DEADLINE))
+    flow.at(DEADLINE - 1800)
+    refused(flow, signed(late), Reason.WINDOW_CLOSED)
+    assert due_now(flow) == ["w-1"]
+    assert due_now(flow) == []
+    flow.settle()
+    check_end(flow)
+    view = find_settlement(flow.hub, bound("one").settlement)
+    assert view.status is SettlementStatus.SETTLED
+
+
+def test_without_a_time_it_is_given_up_at_its_deadline() -> None:
+    flow = opened()
+    flow.instruct(signed(bound("one")))
+    flow.at(DEADLINE)
+    assert due_now(flow) == ["w-1"]
+    view = find_settlement(flow.hub, bound("one").settlement)
+    assert view.decision is not None
+    assert view.decision.reason is Reason.TIMED_OUT
+
+
+def test_what_was_cut_off_early_hides_nothing_that_is_opened_later() -> None:
+    flow = Flow()
+    for name, hours in (("w-1", 8), ("w-2", 6)):
+        body: Any = {"cut_off": NOW + hours * 3600, "deadline": DEADLINE, "window": name}
+        flow.hub.call("window.open", encode(body))
+    for name in ("w-1", "w-2"):
+        flow.hub.call("window.cut_off", encode({"window": name}))
+    body = {"cut_off": NOW + 3600, "deadline": DEADLINE, "window": "w-3"}
+    flow.hub.call("window.open", encode(body))
+    flow.at(NOW + 3600)
+    assert due_now(flow) == ["w-3"]
+    flow.at(NOW + 9 * 3600)
+    assert due_now(flow) == []
+
+
+def test_one_that_cannot_be_sent_is_tried_again_and_holds_up_no_other() -> None:
+    """Its ledgers cannot be asked: the call fails and stays due; the next one is cut off."""
+    flow = Flow()
+    for name in ("w-1", "w-2"):
+        body: Any = {"cut_off": NOW + 60, "deadline": DEADLINE, "window": name}
+        flow.hub.call("window.open", encode(body))
+    flow.instruct(signed(bound("one")))
+    flow.at(NOW + 60)
+    for peer in flow.hub.peers.values():
+        peer.frozen = True
+    first, second = flow.hub.contract.due(flow.hub, flow.hub.now)
+    with pytest.raises(LianqiaoError):
+        flow.hub.call(*first)
+    flow.hub.call(*second)
+    assert find_cut_off(flow.hub, "w-2") is not None
+    for peer in flow.hub.peers.values():
+        peer.frozen = False
+    assert due_now(flow) == ["w-1"]
+
+
+# --- what a statement tells of it
+
+
+def test_a_ledger_keeps_what_the_net_of_an_account_is_made_of() -> None:
+    flow = both_ways()
+    record = CutOff.decode(cut_off(flow))
+    flow.settle()
+    parts = find_netted(flow.money[SZ], HUB, record.settlement, "hospital")
+    assert [(p.uetr, p.amount) for p in parts] == [
+        (bound("one").uetr, 100_000),
+        (bound("two").uetr, 70_000),
+        (bound("three").uetr, 30_000),
+        (bound("four").uetr, -50_000),
+    ]
+    assert find_netted(flow.money[SZ], HUB, record.settlement, "maker-hkd") == ()
+
+
+def test_an_audit_finds_a_net_that_is_not_what_was_netted() -> None:
+    flow = both_ways()
+    cut_off(flow)
+    flow.settle()
+    ledger = flow.money[SZ]
+    [name] = [n for n in ledger.keys("netted/") if n.endswith("/hospital")]
+    raw = ledger.written[name.encode()]
+    ledger.written[name.encode()] = raw.replace(b'"amount":70000', b'"amount":70001')
+    assert list(ledger.contract.audit(ledger, SZ)) == [  # type: ignore[attr-defined]
+        f"lock/{HUB}/{NET.hex()}: hospital is -1 off what was netted"
+    ]
 
 
 def test_limits_count_what_was_signed_not_what_was_netted() -> None:

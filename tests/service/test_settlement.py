@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ from relay.canonical import encode
 from relay.contracts.escrow import Entry
 from relay.contracts.payloads import Ended, Ruling, SignedInstruction
 from relay.contracts.settlement import SettlementStatus
-from relay.errors import LianqiaoError, Reason
+from relay.errors import LianqiaoError, NotFound, Reason
 from relay.money import Rate
+from tests.bench.count import counting
 from tests.contracts.money_flow import PLENTY, policy
 from tests.contracts.money_world import (
     BILL,
@@ -161,10 +163,154 @@ def test_a_window_nets_what_it_holds(clearing: Clearing) -> None:
     refused(Reason.NOT_FOUND, lambda: client.cut_off("never"))
 
 
+def test_a_window_is_cut_off_by_the_tick_of_the_node(tmp_path: Path) -> None:
+    """Nobody calls: the node's own clock does, once, and fsck runs the same again."""
+    clearing = Clearing(tmp_path)
+    try:
+        client, node = clearing.hub.client, clearing.hub.node
+        client.open_window("day", NOW + 7200, NOW + 3600)
+        given = instruction("by-clock", window="day", deadline=NOW + 7200)
+        client.instruct(signed(given))
+        (window,) = client.windows()
+        assert (window.due, window.cut_off) == (NOW + 3600, None)
+        clearing.clock.now = NOW + 3599
+        node.tick()
+        assert [w.cut_off for w in client.windows()] == [None]
+        clearing.clock.now = NOW + 3600
+        node.tick()
+        (window,) = client.windows()
+        assert window.cut_off is not None
+        assert window.cut_off.time == NOW + 3600
+        size = client.head().size
+        node.tick()
+        assert client.head().size == size, "once"
+        clearing.settle()
+        assert client.settlement(given.settlement).view.status is SettlementStatus.SETTLED
+    finally:
+        clearing.stop()
+
+
+@pytest.mark.slow
+def test_a_window_filled_to_its_bound_is_carried_and_settles(tmp_path: Path) -> None:
+    """What two-legged instructions fill; whatever follows from them fits its packets and proofs."""
+    clearing = Clearing(tmp_path)
+    try:
+        client, deadline = clearing.hub.client, NOW + DAY // 2
+        client.open_window("full", deadline)
+        given = [
+            signed(instruction(f"full-{n}", bill=1_000 + n, window="full", deadline=deadline))
+            for n in range(256)
+        ]
+        results = client.instruct_each(given)
+        taken = [r.shown for r in results if r.shown]
+        assert 100 < len(taken) < 256
+        assert {r.reason for r in results if not r.shown} == {"WINDOW_FULL"}
+        record = client.cut_off("full")
+        assert len(record.members) == len(taken)
+        clearing.settle()
+        shown = client.settlement(taken[-1].settlement)
+        assert shown.view.status is SettlementStatus.SETTLED
+        due = sum(one.view.signed.instruction.quote.bill.amount for one in taken)
+        assert clearing[SZ].client.account("hospital").balance == PLENTY + due
+    finally:
+        clearing.stop()
+
+
+def test_what_cannot_be_cut_off_now_ends_no_tick_and_is_tried_again(tmp_path: Path) -> None:
+    clearing = Clearing(tmp_path)
+    try:
+        client, node = clearing.hub.client, clearing.hub.node
+        client.open_window("day", NOW + 7200, NOW + 60)
+        given = instruction("later", window="day", deadline=NOW + 7200)
+        client.instruct(signed(given))
+        clearing.clock.now = NOW + 60
+        of_chain = node.clients.of_chain
+
+        def gone(*_: object) -> str:
+            raise NotFound(Reason.CLIENT_NOT_FOUND, "its client is frozen")
+
+        node.clients.of_chain = gone  # type: ignore[method-assign]
+        node.tick()  # with the tick that is due
+        size = client.head().size
+        node.tick()
+        assert client.head().size == size, "what fails leaves nothing"
+        assert [w.cut_off for w in client.windows()] == [None]
+        node.clients.of_chain = of_chain  # type: ignore[method-assign]
+        node.tick()
+        clearing.settle()
+        assert client.settlement(given.settlement).view.closed
+    finally:
+        clearing.stop()
+
+
+def test_several_instructions_are_one_commit_and_each_stands_by_itself(clearing: Clearing) -> None:
+    given = [signed(instruction(f"batch-{n}", bill=1_000 + n)) for n in range(20)]
+    twice = signed(instruction("batch-x", quote=given[0].instruction.quote))
+    engines = {HUB: clearing.hub.node.store.engine}
+    with counting(engines) as counts:
+        results = clearing.hub.client.instruct_each([*given, twice])
+    assert len(counts.commits[HUB]) == 2, "what is asked, and the signature under its head"
+    assert [r.shown.settlement for r in results[:-1] if r.shown] == [
+        one.instruction.settlement for one in given
+    ]
+    assert (results[-1].shown, results[-1].reason) == (None, "QUOTE_USED")
+    again = clearing.hub.client.instruct_each(given[:2])
+    assert [r.shown for r in again] == [r.shown for r in results[:2]], "repeated, nothing happens"
+    with counting({**engines, SZ: clearing[SZ].node.store.engine}) as counts:
+        clearing.settle()
+    for one in given:
+        shown = clearing.hub.client.settlement(one.instruction.settlement)
+        assert shown.view.status is SettlementStatus.SETTLED
+    assert len(counts.commits[SZ]) <= 8, "twenty settlements come in a few deliveries"
+    refused(Reason.MALFORMED, lambda: clearing.hub.client.instruct_each([]))
+
+
+def test_an_answer_that_was_lost_is_asked_for_again(
+    clearing: Clearing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contract fails once, as by a fault of the program: the packet is closed all the same."""
+    given, seen = signed(instruction("stuck")), []
+
+    def fails(*arguments: Any) -> None:
+        seen.append(arguments)
+        raise ValueError("a fault")
+
+    contract = type(clearing.hub.node.contracts["settlement"])
+    with monkeypatch.context() as patch:
+        patch.setattr(contract, "acknowledge", fails)
+        settlement = settle(clearing, given)
+    assert len(seen) == 2
+    client = clearing.hub.client
+    clearing.settle()
+    assert client.settlement(settlement).view.status is SettlementStatus.LOCKING
+    done = client.retry(settlement)
+    assert ([p.ledger for p in done.packets], done.told) == ([HK, SZ], 0)
+    clearing.settle()
+    assert client.settlement(settlement).view.status is SettlementStatus.SETTLED
+    refused(Reason.SETTLEMENT_DECIDED, lambda: client.retry(settlement))
+    refused(Reason.NOT_FOUND, lambda: client.retry(digest("nothing")))
+
+
+def test_a_ledger_tells_what_a_net_is_made_of(clearing: Clearing) -> None:
+    client, deadline = clearing.hub.client, NOW + DAY // 2
+    client.open_window("w-8", deadline)
+    given = [instruction(n, bill=1_000, window="w-8", deadline=deadline) for n in ("pa", "pb")]
+    client.instruct_each([signed(one) for one in given])
+    record = client.cut_off("w-8")
+    clearing.settle()
+    found = clearing[SZ].client.lock(HUB, record.settlement, "hospital")
+    assert [(p.uetr, p.amount) for p in found.netted] == [(one.uetr, 1_000) for one in given]
+    assert clearing[SZ].client.lock(HUB, record.settlement).netted == ()
+
+
 def test_rates_are_loaded_by_policy(clearing: Clearing) -> None:
     client = clearing.hub.client
     assert [p.version for p in client.rate_policies()] == [1]
     client.load_rate("cny-hkd", "2026-02-02", Rate(89511, 75905))
+    assert [(r.day, r.rate) for r in client.rates("cny-hkd")] == [
+        ("2026-02-02", Rate(89511, 75905))
+    ]
+    refused(Reason.POLICY_NOT_FOUND, lambda: list(client.rates("none")))
     refused(Reason.RATE_STALE, lambda: client.load_rate("cny-hkd", "2026-02-03", Rate(1, 1)))
     refused(Reason.POLICY_NOT_FOUND, lambda: client.load_rate("none", "2026-02-02", Rate(1, 1)))
     refused(Reason.CONFLICT, lambda: client.load_rate_policy(encode(policy(version=3))))

@@ -52,7 +52,7 @@ from relay.packet import be64
 from relay.paths import Kind, host_path
 from relay.powers import ChangePowers, Power
 from relay.store import BlockRow, Store, Transaction
-from relay.ticking import close_batch
+from relay.ticking import close_batch, run_due
 from relay.tiles import Edge, extend, write_tiles
 
 APPROVAL_SECONDS = 7 * 86_400
@@ -134,6 +134,7 @@ class Execution:
                     powers |= {(p.algorithm, p.key): p for p in result.answer}
             if recovery.any_due(tx, time):
                 recovery.complete_due(self._channel.clients, tx, time)
+            run_due(self._channel, tx, time)
             close_batch(self._channel, tx, time, TICK_SECONDS)
             return self._sealed(tx, height, time, edge, results, list(powers.values()), operators)
 

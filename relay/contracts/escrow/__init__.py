@@ -7,8 +7,10 @@ from relay.contracts.escrow.keys import (
     Held,
     Hold,
     Movement,
+    Netted,
     find_end,
     find_held,
+    find_netted,
 )
 from relay.contracts.escrow.locks import obligations
 
@@ -21,8 +23,10 @@ __all__ = [
     "Hold",
     "Line",
     "Movement",
+    "Netted",
     "find_end",
     "find_held",
+    "find_netted",
     "last_line",
     "nostro",
     "obligations",

@@ -13,7 +13,7 @@ from itertools import groupby
 from relay.contracts.accounts import find_terms
 from relay.contracts.base import Reader
 from relay.contracts.escrow.books import POSTINGS, Entry, Line, read_line
-from relay.contracts.escrow.keys import End, Held
+from relay.contracts.escrow.keys import End, Held, decode_netted
 from relay.contracts.payloads import Ended, Ruling
 from relay.errors import LianqiaoError
 
@@ -103,6 +103,8 @@ def _locks(state: Reader, held: dict[str, int]) -> Iterator[str]:
     for name, value in _all(state, b"lock/"):
         lock = Held.decode(value)
         ended = state.get(b"ended/" + name.removeprefix(b"lock/"))
+        if lock.window:
+            yield from _netted(state, name, lock)
         if ended is None:
             for hold in lock.holds:
                 due[hold.account] += hold.amount
@@ -123,6 +125,20 @@ def _locks(state: Reader, held: dict[str, int]) -> Iterator[str]:
         if end.ended is not due_end or (end.ruling is Ruling.COMMIT and not was_locked):
             yield f"{name.decode()}: {end.ended} by a {end.ruling}"
     yield from _ends(state)
+
+
+def _netted(state: Reader, name: bytes, lock: Held) -> Iterator[str]:
+    """What a window's net lock moves on an account is what its instructions come to there."""
+    due = Counter[str]()
+    for movement in lock.movements:
+        due[movement.debtor] -= movement.amount
+        due[movement.creditor] += movement.amount
+    prefix = b"netted/" + name.removeprefix(b"lock/") + b"/"
+    for where, value in _all(state, prefix):
+        due[where.removeprefix(prefix).decode()] -= sum(m.amount for m in decode_netted(value))
+    for account, left in sorted(due.items()):
+        if left:
+            yield f"{name.decode()}: {account} is {left} off what was netted"
 
 
 def _ends(state: Reader) -> Iterator[str]:

@@ -9,6 +9,7 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
                                                    where the terms set a limit for one
     moved/<deposit, withdrawal or assignment>      what the ledger did alone, by its reference
     lock/<relay>/<settlement>                      Held
+    netted/<relay>/<window settlement>/<account>   [{amount, uetr}]: what is netted on an account
     ended/<relay>/<settlement>                     End
     quote/<maker>/<quote>                          {relay, settlement}
 
@@ -17,6 +18,7 @@ Readers take anything with `get`, `scan` and `last` (relay.contracts.base.Reader
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay.canonical import Json, encode
@@ -24,6 +26,8 @@ from relay.contracts.base import Reader, key
 from relay.contracts.escrow.books import Entry
 from relay.contracts.payloads import Ended, Ruling, fields
 from relay.contracts.payloads.instruction import amount as read_amount
+from relay.contracts.payloads.instruction import uuid4
+from relay.contracts.payloads.netting import MAX_MEMBERS
 from relay.money import MAX_AMOUNT
 
 MAX_TRANSFERS = 4096
@@ -153,6 +157,31 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Netted:
+    """What one instruction of a netting window is to one account."""
+
+    uetr: str
+    amount: int
+    """Minor units; negative where the account owes it. 0: it takes what it gives."""
+
+
+def encode_netted(members: Sequence[Netted]) -> bytes:
+    """The canonical bytes of the record under `netted/`."""
+    return encode({"members": [{"amount": m.amount, "uetr": m.uetr} for m in members]})
+
+
+def decode_netted(raw: bytes) -> tuple[Netted, ...]:
+    """Raises Malformed."""
+    body = fields.members(fields.document(raw), ("members",), "netted")
+    return fields.sequence(body, "members", _netted, MAX_MEMBERS)
+
+
+def _netted(value: Json) -> Netted:
+    body = fields.members(value, ("amount", "uetr"), "netted")
+    return Netted(uuid4(body, "uetr"), fields.integer(body, "amount", -MAX_AMOUNT, MAX_AMOUNT))
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """What a decision did here."""
 
@@ -190,6 +219,12 @@ def find_held(state: Reader, relay: str, settlement: bytes) -> Held | None:
     """What that settlement has locked here, whether it has ended or not."""
     found = state.get(key("lock", relay, settlement))
     return None if found is None else Held.decode(found)
+
+
+def find_netted(state: Reader, relay: str, settlement: bytes, account: str) -> tuple[Netted, ...]:
+    """What a netting window's settlement is made of on one account; nothing for any other."""
+    found = state.get(key("netted", relay, settlement, account))
+    return () if found is None else decode_netted(found)
 
 
 def find_end(state: Reader, relay: str, settlement: bytes) -> End | None:

@@ -25,7 +25,16 @@ from relay.contracts.accounts import (
 from relay.contracts.base import key
 from relay.contracts.civil import day
 from relay.contracts.escrow.books import Books, Entry
-from relay.contracts.escrow.keys import Held, Hold, Movement, Paid, find_end, find_held
+from relay.contracts.escrow.keys import (
+    Held,
+    Hold,
+    Movement,
+    Netted,
+    Paid,
+    encode_netted,
+    find_end,
+    find_held,
+)
 from relay.contracts.payloads import (
     CutOff,
     Instruction,
@@ -58,6 +67,8 @@ class Plan:
     paid: dict[tuple[str, str], int] = field(default_factory=dict)
     """By debtor account and payee's owner; where the terms set a limit for one."""
     movements: list[Movement] = field(default_factory=list)
+    netted: dict[str, list[Netted]] = field(default_factory=dict)
+    """By account: what each instruction of a window would move on it."""
     terms: dict[str, Terms] = field(default_factory=dict)
 
     def account(self, name: str) -> Terms:
@@ -98,6 +109,7 @@ def net_lock(asked: NetLock, state: State, now: int) -> LockAnswer:
     plan = Plan(state, asked.relay, settlement, now)
     for signed in asked.instructions:
         _check(signed, plan)
+        _note_netted(signed.instruction, plan)
     owed = (one for s in asked.instructions for one in obligations(s.instruction, state.chain_id))
     held: dict[str, int] = dict.fromkeys(plan.gross, 0)
     for transfer in net(owed):
@@ -106,6 +118,16 @@ def net_lock(asked: NetLock, state: State, now: int) -> LockAnswer:
         )
         held[transfer.debtor] = held.get(transfer.debtor, 0) + transfer.amount
     return _write(plan, held, cut_off.digest, "", asked.window)
+
+
+def _note_netted(instruction: Instruction, plan: Plan) -> None:
+    """Keeps what a netted instruction is to each account, for its statements."""
+    moved: dict[str, int] = {}
+    for one in obligations(instruction, plan.state.chain_id):
+        moved[one.debtor] = moved.get(one.debtor, 0) - one.amount
+        moved[one.creditor] = moved.get(one.creditor, 0) + one.amount
+    for account, amount in moved.items():
+        plan.netted.setdefault(account, []).append(Netted(instruction.uetr, amount))
 
 
 def obligations(instruction: Instruction, ledger: str) -> Iterable[Obligation]:
@@ -224,6 +246,9 @@ def _write(plan: Plan, held: dict[str, int], digest: bytes, uetr: str, window: s
         add_paid(state, one.account, one.owner, one.amount, day(now))
     for name, settlement in plan.quotes.items():
         state.put(name, encode({"relay": plan.relay, "settlement": settlement.hex()}))
+    for account, members in plan.netted.items():
+        name = key("netted", plan.relay, plan.settlement, account)
+        state.put(name, encode_netted(members))
     record = Held(digest, uetr, window, holds, tuple(plan.movements), paid, now)
     state.put(key("lock", plan.relay, plan.settlement), record.encode())
     return LockAnswer(state.chain_id, plan.settlement, None, now)

@@ -17,6 +17,9 @@ from relay.contracts.payloads.signatures import SignedInstruction
 WINDOW_TAG = b"lianqiao/window/v1\n"
 MAX_MEMBERS = 256
 """Instructions in one netting window."""
+MAX_CUT_OFF_BYTES = 63 * 1024
+"""Of the members in a cut-off record: it travels beside each net lock as one entry
+(relay.chain.MAX_ENTRY_BYTES)."""
 
 
 def window_settlement(relay: str, window: str) -> bytes:

@@ -67,7 +67,7 @@ def check(signed: SignedInstruction, state: State, now: int) -> None:
     if state.get(key("uetr", instruction.uetr)) is not None:
         raise Invalid(Reason.REQUEST_ID_REUSED, "another settlement has this UETR")
     if instruction.window:
-        check_window(signed, state)
+        check_window(signed, state, now)
     quote = instruction.quote
     quotes.check_unexpired(instruction, now)
     quotes.check_amounts(instruction)

@@ -7,6 +7,7 @@ Calls (bodies are RFC 8785 JSON; each is documented where it is implemented):
     lane.pause lane.resume    whether anything new is taken for a ledger; never stops a decision
     window.open window.cut_off
     instruct                  a signed instruction, by anyone who holds one
+    retry                     asks a ledger again whose answer is missing
     resend                    takes up again what could not be sent (relay.contracts.undelivered)
 
 Packets: rows 6 to 8 to the escrows of the ledgers concerned. The rules: README.md beside this file;
@@ -37,6 +38,7 @@ from relay.contracts.settlement.accept import instruct
 from relay.contracts.settlement.audit import audit
 from relay.contracts.settlement.decide import Asked, answered, done, read_answer, read_done
 from relay.contracts.settlement.keys import find_decision
+from relay.contracts.settlement.retry import retry
 from relay.contracts.settlement.sending import send_decision
 from relay.errors import Reason, Refused
 from relay.packet import Packet, Payload
@@ -75,6 +77,7 @@ _CALLS: dict[str, Callable[[bytes, State, int], bytes]] = {
     "window.open": windows.open_window,
     "window.cut_off": windows.cut_off,
     "instruct": instruct,
+    "retry": retry,
     "resend": undelivered.resend,
 }
 
@@ -90,6 +93,10 @@ class Settlement(undelivered.Posts):
         if run is None:
             raise base.unknown_method(self.port, method)
         return run(body, state, now)
+
+    def due(self, state: base.Reader, now: int) -> Sequence[tuple[str, bytes]]:
+        """Windows are cut off by themselves, at the time they were opened with."""
+        return [("window.cut_off", encode({"window": w})) for w in windows.due(state, now)]
 
     def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes:
         """Nothing is received here: what ledgers say, they say in acknowledgements."""

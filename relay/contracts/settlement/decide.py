@@ -60,6 +60,11 @@ def answered(asked: Asked, answer: LockAnswer, state: State, now: int) -> None:
     if state.get(name) is not None:
         return
     state.put(name, answer.encode())
+    conclude(asked, state, now)
+
+
+def conclude(asked: Asked, state: State, now: int) -> None:
+    """Decides where the answers that are kept decide the matter, and nothing has decided it yet."""
     if state.get(decision_key(asked.settlement)) is not None:
         return
     ledgers = ledgers_of(state, asked.settlement, asked.window)
@@ -68,7 +73,7 @@ def answered(asked: Asked, answer: LockAnswer, state: State, now: int) -> None:
         for ledger in ledgers
         if (raw := state.get(key("answer", asked.settlement, ledger)))
     )
-    if not answer.accepted:
+    if any(not answer.accepted for answer in answers):
         _decide(asked, Ruling.ABORT, answers, ledgers, state, now)
     elif len(answers) == len(ledgers):
         _decide(asked, Ruling.COMMIT, answers, ledgers, state, now)

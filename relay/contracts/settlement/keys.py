@@ -7,8 +7,11 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
     paid/<ledger>/<account>/<owner>/<number, 12 digits>   the same for one payee's owner
     rate-policy…, rate…                              relay.contracts.settlement.rates
     lane/<ledger>/<number, 8 digits>                 {paused, time}
-    window/<window>                                  {deadline, opened}
-    member/<window>/<number, 4 digits>               {accepted, bytes, digest, ledgers, settlement}
+    window/<window>                                  {cut_off, deadline, opened}
+    due/<cut-off, 12 digits>/<window>                {window}: is cut off by itself then
+    due-through/<number, 12 digits>                  {after}: up to this key under due/ all are
+    member/<window>/<number, 4 digits>               {accepted, digest, ledgers, settlement} and
+                                                     {record, shown}: bytes so far
     cut-off/<window>                                 CutOff
     instruction/<settlement>                         {accepted, packets, signed}
     uetr/<uetr>, quote/<maker>/<quote>               {settlement}

@@ -18,9 +18,14 @@ from relay.actions import (
     CreateClient,
     Deliver,
     RegisterCounterparty,
+    RunDue,
     Tick,
 )
+from relay.canonical import encode
 from relay.chain import Item, Outcome, Step
+from relay.contracts.payloads import CutOff, cut_off_key
+from relay.contracts.settlement import CONTRACT as SETTLEMENT
+from relay.host import HostState
 from relay.keys import SigningKey
 from relay.light.types import ClientState
 from relay.packet import be64
@@ -214,8 +219,32 @@ def test_what_was_refused_is_not_done_later(replicas: list[Replica]) -> None:
 
 
 def test_nobody_asks_for_what_the_chain_does_by_itself(replicas: list[Replica]) -> None:
-    (result,) = replicas[0].block(1, [asked(Tick(), 1)]).tx_results
-    assert result.log == "NOT_PERMITTED"
+    actions = [asked(Tick(), 1), asked(RunDue(), 2)]
+    results = replicas[0].block(1, actions).tx_results
+    assert [result.log for result in results] == ["NOT_PERMITTED"] * 2
+
+
+def test_a_block_does_what_contracts_have_due_and_all_replicas_the_same(tmp_path: Path) -> None:
+    """A netting window is cut off by the time of the block, and by nothing that anyone sends."""
+    replicas = [Replica(tmp_path / f"{i}.db", [SETTLEMENT]) for i in range(2)]
+    assert replicas[0].init() == replicas[1].init()
+    body = encode({"cut_off": START + 60, "deadline": START + 120, "window": "day"})
+    opened = asked(Call("settlement", "window.open", body), 1)
+    for one in replicas:
+        assert one.block(1, [opened], START + 1).tx_results[0].code == 0
+        empty = one.block(2, [], START + 59)
+        due = one.block(3, [], START + 60)
+        after = one.block(4, [], START + 61)
+        assert len({empty.app_hash, due.app_hash}) == 2
+        assert due.app_hash == after.app_hash, "once"
+        with one.store.reading() as tx:
+            raw = HostState(one.channel, tx, "settlement", 0).get(cut_off_key("day"))
+        assert raw is not None
+        assert CutOff.decode(raw).time == START + 60
+    assert replicas[0].rows() == replicas[1].rows()
+    assert replicas[0].fsck() == replicas[1].fsck() == []
+    for one in replicas:
+        one.stop()
 
 
 def powers(*changes: tuple[int, int]) -> ChangePowers:
