@@ -42,7 +42,6 @@ from relay.light.note import (
 )
 from relay.light.sent import read_sent
 from relay.light.types import (
-    MAX_HEADER_BYTES,
     MAX_INT,
     Claim,
     ClientState,
@@ -75,9 +74,7 @@ class CheckpointClient:
     links = True
 
     def decode_header(self, raw: bytes) -> Header:
-        """See ClientType. Raises Malformed."""
-        if len(raw) > MAX_HEADER_BYTES:
-            raise Malformed(f"a header is at most {MAX_HEADER_BYTES} bytes long")
+        """See ClientType. Raises Malformed; the limits of its parts are those of a header too."""
         reader = Reader(raw, "checkpoint header")
         if reader.u8() != _VERSION:
             raise Malformed("checkpoint header: unknown version")
@@ -85,10 +82,9 @@ class CheckpointClient:
         validators = decode_set(reader.data(MAX_SET_BYTES))
         link_height = reader.u64()
         link = tuple(reader.fixed(32) for _ in range(reader.count(MAX_LINK_HASHES)))
-        reader.end()
         header = make_header(note, validators, link_height, link)
         if self.encode_header(header) != raw:
-            raise Malformed("checkpoint header: signature lines are not in order")
+            raise Malformed("checkpoint header: lines are not in order, or something follows")
         return header
 
     def encode_header(self, header: Header) -> bytes:

@@ -181,7 +181,7 @@ def root_from_multi(
 
     Steps as in `root_from_inclusion`. Raises Invalid(INVALID_PROOF).
     """
-    if not 0 < size <= MAX_INT or not 0 < len(indexed_leaves) <= MAX_MULTI_LEAVES:
+    if size > MAX_INT or not 0 < len(indexed_leaves) <= MAX_MULTI_LEAVES:
         raise Invalid(Reason.INVALID_PROOF, "a multi proof needs leaves and a tree")
     indexes = [index for index, _ in indexed_leaves]
     row = [leaf for _, leaf in indexed_leaves]

@@ -84,12 +84,10 @@ def decode_note(raw: bytes) -> Note:
     """The note in `raw`. Raises Malformed."""
     if len(raw) > MAX_NOTE_BYTES:
         raise Malformed(f"a note is at most {MAX_NOTE_BYTES} bytes long")
-    end = raw.rfind(b"\n\n")
-    if end < 0 or not raw.endswith(b"\n"):
+    end = raw.rfind(b"\n\n")  # where there is none, no text is left, which `_check` refuses
+    if not raw.endswith(b"\n"):
         raise Malformed("a note is text, an empty line and signature lines")
     lines = raw[end + 2 :].split(b"\n")[:-1]
-    if len(lines) > MAX_SIGNATURES:
-        raise Malformed(f"a note has at most {MAX_SIGNATURES} signatures")
     note = Note(raw[: end + 1], tuple(decode_line(line) for line in lines))
     _check(note)
     return note

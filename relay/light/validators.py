@@ -48,7 +48,7 @@ def validator_set(validators: Sequence[Validator]) -> ValidatorSet:
             for v in sorted(validators, key=lambda v: v.name)
         )
     )
-    decode_set(encode_set(ordered))
+    encode_set(ordered)
     check_keys(ordered)
     return ordered
 

@@ -10,18 +10,20 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import Malformed, Reason
+from relay.errors import Invalid, Malformed, Reason
 from relay.light.checkpoint import (
     CheckpointBody,
+    chain_name,
     cosign_body,
     encode_body,
     make_origin,
     parse_body,
     sign_body,
     split_origin,
+    verify_cosignature,
 )
 from relay.light.types import MAX_INT
-from tests.light.ledger import key
+from tests.light.ledger import key, witness
 
 BODY = CheckpointBody("zj-medical/0", 5, b"r" * 32, 1_760_000_000, b"s" * 32, b"n" * 32)
 ENCODED = b"""zj-medical/0
@@ -71,6 +73,7 @@ def test_any_bytes_are_a_body_or_malformed(raw: bytes, at: int) -> None:
         (b"\n5\n", b"\n5_0\n"),
         (b"\n5\n", b"\n\n"),
         (b"\n5\n", b"\n9223372036854775808\n"),
+        (b"\n5\n", b"\n" + b"9" * 5000 + b"\n"),
         (b"\n5\n", "\n٥\n".encode()),
         (b"\n5\n", b"\r\n5\r\n"),
         (b"time ", b"time  "),
@@ -87,6 +90,7 @@ def test_any_bytes_are_a_body_or_malformed(raw: bytes, at: int) -> None:
         (b"zj-medical/0", b"zj-medical/00"),
         (b"zj-medical/0", b"zj-medical/-1"),
         (b"zj-medical/0", b"/0"),
+        (b"zj-medical/0", b"0"),
         (b"zj-medical/0", b"zj medical/0"),
         (b"zj-medical/0", b"zj+medical/0"),
         (b"zj-medical/0", b"zj-medical/2147483648"),
@@ -123,8 +127,33 @@ def test_nothing_is_written_that_could_not_be_read() -> None:
         assert err.value.reason == Reason.MALFORMED
 
 
+def test_the_greatest_of_each_number_is_legal() -> None:
+    body = replace(BODY, origin="!" * 63 + "~/2147483647", size=MAX_INT, time=MAX_INT)
+    assert parse_body(encode_body(body)) == body
+
+
+@pytest.mark.parametrize(
+    ("chain_id", "name"),
+    [
+        ("zj-medical/0", "zj-medical"),
+        ("gateway.example/ledger/12", "gateway.example/ledger"),
+        ("cosmoshub-4", "cosmoshub-4"),
+        ("1", "1"),
+        ("gateway.example/ledger", "gateway.example/ledger"),
+        ("zj-medical/", "zj-medical/"),
+        ("zj-medical/²", "zj-medical/²"),
+    ],
+)
+def test_the_name_of_a_chain_is_what_stands_before_its_epoch(chain_id: str, name: str) -> None:
+    assert chain_name(chain_id) == name
+
+
 def test_origins() -> None:
     assert make_origin("zj-medical") == "zj-medical/0"
+    for other in ("zj-medical", "zj-medical/٥", "zj-medical/05", "5"):
+        with pytest.raises(Malformed) as no_origin:
+            split_origin(other)
+        assert no_origin.value.reason == Reason.MALFORMED
     assert split_origin("gateway.example/ledger/12") == ("gateway.example/ledger", 12)
     for chain_id, epoch in (("", 0), ("a" * 65, 0), ("a b", 0), ("é", 0), ("a", -1), ("a", 2**31)):
         with pytest.raises(Malformed) as err:
@@ -152,3 +181,13 @@ def test_an_ed25519_cosignature_carries_its_time() -> None:
     line = cosign_body("w", key("w"), ENCODED, 1_760_000_001)
     assert line.value[:8] == (1_760_000_001).to_bytes(8, "big")
     assert len(line.value) == 72
+
+
+@pytest.mark.parametrize(("algorithm", "time"), [("ed25519", 1_760_000_001), ("secp256k1", 0)])
+def test_what_a_witness_signed_is_read_with_its_time(algorithm: str, time: int) -> None:
+    line = cosign_body("w", key("w", algorithm), ENCODED, 1_760_000_001)
+    assert verify_cosignature(witness("w", algorithm), ENCODED, line.value) == time
+    for by, body in ((witness("x", algorithm), ENCODED), (witness("w", algorithm), ENCODED[1:])):
+        with pytest.raises(Invalid) as err:
+            verify_cosignature(by, body, line.value)
+        assert err.value.reason == Reason.INVALID_SIGNATURE

@@ -103,6 +103,7 @@ def test_what_breaks_a_rule_is_malformed(ledger: Ledger) -> None:
         raw + b"\0",
         b"\x01" * (MAX_HEADER_BYTES + 1),
         encode_header(note, ledger.set, MAX_INT + 1),
+        encode_header(note, ledger.set) + b"\0",
         ledger.raw(0, replace(body, size=0)),
         Writer().u8(1).data(note, 1 << 20).data(b"", 0).u64(0).u32(0).done(),
         Writer().u8(1).data(b"note", 9).data(b"", 0).u64(0).u32(0).done(),
@@ -111,6 +112,9 @@ def test_what_breaks_a_rule_is_malformed(ledger: Ledger) -> None:
         malformed(changed)
     late = replace(ledger.cosign(body, "w", 0), value=b"\xff" * 72)
     malformed(ledger.raw(others=[late]))
+    assert CLIENT.decode_header(encode_header(note, ledger.set, MAX_INT)).link_height == MAX_INT
+    at_last = replace(late, value=MAX_INT.to_bytes(8, "big") + bytes(64))
+    assert ledger.header(others=[at_last]).cosignatures[0].time == MAX_INT
 
 
 @given(st.binary(max_size=80), st.integers(0, 1500))

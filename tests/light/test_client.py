@@ -353,6 +353,8 @@ def test_each_rule_of_witnesses(ledger: Ledger) -> None:
     commit_refused(Reason.WITNESS_MISSING, state, ledger.header())
     commit_refused(Reason.WITNESS_MISSING, state, ledger.header(others=[first]))
     commit_refused(Reason.DUPLICATE_SIGNER, state, ledger.header(others=[first, first]))
+    for of_nobody in (replace(first, name="w3"), replace(first, key_id=b"1234")):
+        commit_refused(Reason.UNKNOWN_SIGNER, state, ledger.header(others=[of_nobody, second]))
     again = ledger.cosign(body, "w1", NOW + 1)
     commit_refused(Reason.DUPLICATE_SIGNER, state, ledger.header(others=[first, again]))
     stranger = ledger.cosign(body, "w4", NOW)

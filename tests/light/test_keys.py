@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -144,6 +145,24 @@ def test_ecdsa_high_s_and_numbers_out_of_range(curve: str) -> None:
 
 
 @pytest.mark.parametrize("curve", ORDERS)
+def test_the_bounds_of_s_are_exact(curve: str) -> None:
+    """s is chosen, then the key for which it signs: s = (e + r d) / k, k the nonce."""
+    order, nonce, message = ORDERS[curve], 7, b"m"
+    kind = {"p256": ec.SECP256R1(), "secp256k1": ec.SECP256K1()}[curve]
+    r = ec.derive_private_key(nonce, kind).public_key().public_numbers().x % order
+    digest = int.from_bytes(sha256(message).digest(), "big")
+    for s, legal in ((1, True), (order // 2, True), (order // 2 + 1, False), (order - 1, False)):
+        secret = (s * nonce - digest) * pow(r, -1, order) % order
+        public = ec.derive_private_key(secret, kind).public_key()
+        key = public.public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        if legal:
+            keys.verify(curve, key, message, signature)
+        else:
+            refused(Reason.INVALID_SIGNATURE, curve, key, message, signature)
+
+
+@pytest.mark.parametrize("curve", ORDERS)
 def test_an_ecdsa_signature_has_one_encoding(curve: str) -> None:
     """A zero before s would leave its value as it is."""
     key = SigningKey.from_seed(bytes(32), curve)
@@ -174,9 +193,12 @@ def test_ecdsa_keys_have_one_encoding(curve: str) -> None:
 
 def test_an_algorithm_that_is_not_installed() -> None:
     keys.check_public_key("sm2-of-tomorrow", b"opaque")
-    with pytest.raises(Invalid) as err:
-        keys.check_public_key("sm2-of-tomorrow", b"")
-    assert err.value.reason == Reason.WEAK_KEY
+    keys.check_public_key("sm2-of-tomorrow", b"k")
+    keys.check_public_key("sm2-of-tomorrow", b"k" * keys.MAX_KEY_BYTES)
+    for key in (b"", b"k" * (keys.MAX_KEY_BYTES + 1)):
+        with pytest.raises(Invalid) as err:
+            keys.check_public_key("sm2-of-tomorrow", key)
+        assert err.value.reason == Reason.WEAK_KEY
     refused(Reason.ALGORITHM_NOT_PINNED, "sm2-of-tomorrow", b"opaque", b"m", b"s")
 
 

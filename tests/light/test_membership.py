@@ -14,10 +14,12 @@ from relay.light.membership import (
     decode_membership_proof,
     encode_membership_proof,
     entry_hash,
+    journal_app_hash,
+    journal_root,
     leaf_data,
     verify_membership,
 )
-from relay.light.types import Claim, ClientState
+from relay.light.types import MAX_INT, MAX_PROOF_BYTES, Claim, ClientState
 from tests.light.ledger import Ledger
 
 
@@ -106,6 +108,15 @@ def test_limits_of_the_encoding() -> None:
         with pytest.raises(Malformed) as err:
             decode_membership_proof(raw)
         assert err.value.reason == Reason.MALFORMED
+    assert decode_membership_proof(encode_membership_proof([MAX_INT], []))[0] == (MAX_INT,)
+    late = b"\x01" + (1).to_bytes(4, "big") + (MAX_INT + 1).to_bytes(8, "big") + bytes(4)
+    most = MAX_PROOF_BYTES // 32
+    long = encode_membership_proof([0] * merkle.MAX_MULTI_LEAVES, [bytes(32)] * most)
+    assert len(long) > MAX_PROOF_BYTES
+    for raw in (late, long):
+        with pytest.raises(Malformed) as err:
+            decode_membership_proof(raw)
+        assert err.value.reason == Reason.MALFORMED
     for indexes in ([], [-1], [2**63]):
         with pytest.raises(Malformed) as err:
             encode_membership_proof(indexes, [])
@@ -116,6 +127,9 @@ def test_the_tree_is_the_one_the_client_pins() -> None:
     made, claims = ledger()
     consensus = consensus_of(made.header())
     CLIENT.verify_membership(made.state, consensus, made.prove([2]), [claims[2]])
+    with pytest.raises(Invalid) as of_another:
+        CLIENT.verify_membership(made.state, consensus, made.prove([2]), [claims[3]])
+    assert of_another.value.reason == Reason.INVALID_PROOF
     for state in (
         ClientState("checkpoint", "zj-medical/0", tree_hash="sm3"),
         ClientState("checkpoint", "zj-medical/0", proof_kind="ics23"),
@@ -123,3 +137,24 @@ def test_the_tree_is_the_one_the_client_pins() -> None:
         with pytest.raises(Invalid) as err:
             CLIENT.verify_membership(state, consensus, made.prove([2]), [claims[2]])
         assert err.value.reason == Reason.INVALID_PROOF
+
+
+@pytest.mark.parametrize("size", [1, MAX_INT])
+def test_an_app_hash_is_the_size_and_the_root_of_a_journal(size: int) -> None:
+    assert journal_root(journal_app_hash(size, b"r" * 32)) == (b"r" * 32, size)
+
+
+@pytest.mark.parametrize(
+    "app_hash",
+    [
+        b"",
+        bytes(8) + b"r" * 32,
+        (MAX_INT + 1).to_bytes(8, "big") + b"r" * 32,
+        (5).to_bytes(8, "big") + b"r" * 31,
+        (5).to_bytes(8, "big") + b"r" * 33,
+    ],
+)
+def test_what_is_no_app_hash_of_a_journal(app_hash: bytes) -> None:
+    with pytest.raises(Invalid) as err:
+        journal_root(app_hash)
+    assert err.value.reason == Reason.INVALID_PROOF

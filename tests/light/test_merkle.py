@@ -180,6 +180,59 @@ def test_empty_and_oversized_multi_proofs_are_refused_before_hashing() -> None:
     )
 
 
+def test_hashes_of_other_lengths_that_join_to_the_same_bytes() -> None:
+    """H(0x01 ‖ a ‖ b) does not say where a ends, so every length is checked."""
+    leaves, get = LEAVES[:8], complete_nodes(8)
+    root = naive.root(leaves)
+    proof = merkle.inclusion_proof(5, 8, get)  # leaf 5 is on the right: H(proof[0] ‖ leaf)
+    leaf, moved = proof[0][31:] + leaves[5], [proof[0][:31], *proof[1:]]
+    refused(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 8, 5, leaf, moved)
+    proof = merkle.multi_proof([5, 7], 8, get)
+    pair = [(5, proof[0][31:] + leaves[5]), (7, leaves[7])]
+    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, pair, [proof[0][:31], *proof[1:]])
+    pair = [(5, leaves[5]), (7, proof[1][31:] + leaves[7])]
+    moved = [proof[0], proof[1][:31], *proof[2:]]
+    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, pair, moved)
+    proof = merkle.multi_proof([5, 6, 7], 8, get)
+    three = [(5, leaves[5]), (6, leaves[6] + leaves[7][:1]), (7, leaves[7][1:])]
+    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, three, proof)
+
+
+def test_sizes_and_numbers_of_leaves_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    proof = [OTHER] * 63
+    assert merkle.root_from_inclusion(0, 2**63 - 1, OTHER, proof)
+    assert merkle.root_from_multi(2**63 - 1, [(0, OTHER)], proof)
+    refused(Reason.INVALID_PROOF, merkle.root_from_inclusion, 0, 2**63, OTHER, proof)
+    refused(Reason.INVALID_PROOF, merkle.root_from_multi, 2**63, [(0, OTHER)], proof)
+    refused(Reason.INVALID_PROOF, merkle.root_from_multi, 0, [(0, OTHER)], [])
+    last = 2**63 - 1
+    merkle.verify_consistency(last, last, OTHER, OTHER, [])
+    monkeypatch.setattr(merkle, "MAX_MULTI_LEAVES", 4)
+    four = [(i, LEAVES[i]) for i in range(4)]
+    merkle.verify_multi(naive.root(LEAVES[:4]), 4, four, [])
+    five = [(i, LEAVES[i]) for i in range(5)]
+    refused(Reason.INVALID_PROOF, merkle.verify_multi, naive.root(LEAVES[:5]), 5, five, [])
+
+
+@pytest.mark.parametrize(
+    "prove",
+    [
+        lambda get: merkle.inclusion_proof(-1, 4, get),
+        lambda get: merkle.inclusion_proof(4, 4, get),
+        lambda get: merkle.consistency_proof(0, 4, get),
+        lambda get: merkle.consistency_proof(5, 4, get),
+        lambda get: merkle.multi_proof([], 4, get),
+        lambda get: merkle.multi_proof([-1], 4, get),
+        lambda get: merkle.multi_proof([1, 4], 4, get),
+        lambda get: merkle.multi_proof([1, 1], 4, get),
+        lambda get: merkle.multi_proof([2, 1], 4, get),
+    ],
+)
+def test_no_proof_is_made_of_what_is_not_there(prove: Callable[[merkle.Node], list[bytes]]) -> None:
+    with pytest.raises(AssertionError):
+        prove(complete_nodes(4))
+
+
 @pytest.fixture
 def hashes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts calls of SHA-256 in relay.light.merkle."""
@@ -210,6 +263,13 @@ def test_hashes_per_leaf(hashes: list[int]) -> None:
     hashes[0] = 0
     refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 256, run, [*proof, OTHER])
     refused(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 256, 77, leaves[77], [OTHER] * 9)
+    path = naive.path(77, leaves)
+    for long in ([b"x" * 10_000, *path[1:]], [*path[:-1], b"x" * 10_000]):
+        refused(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 256, 77, leaves[77], long)
+    long = [*proof[:-1], b"x" * 10_000]
+    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 256, run, long)
+    long = [b"x" * 10_000] * 8
+    refused(Reason.INVALID_CONSISTENCY, merkle.verify_consistency, 127, 128, OTHER, root, long)
     assert hashes[0] == 0, "lengths are checked before anything is hashed"
 
 

@@ -19,6 +19,7 @@ from relay.light.note import (
     checkpoint_key_id,
     cosignature_key_id,
     decode_note,
+    encode_line,
     encode_note,
     sort_signatures,
 )
@@ -127,6 +128,8 @@ def test_what_breaks_a_rule_is_malformed() -> None:
         good + b"x",
         b"\n" + line,
         text + b"\n\n- a " + data + b"\n",
+        text + b"\n\n----a " + data + b"\n",
+        line,
         text + b"\n\n\xe2\x80\x94 a+b " + data + b"\n",
         text + b"\n\n\xe2\x80\x94 a b " + data + b"\n",
         text + b"\n\n\xe2\x80\x94 \xc3\xa9 " + data + b"\n",
@@ -146,6 +149,18 @@ def test_what_breaks_a_rule_is_malformed() -> None:
     ):
         malformed(raw)
     decode_note(text + b"\n\n" + line * MAX_SIGNATURES)
+
+
+def test_the_greatest_note_is_legal_and_one_byte_more_is_not() -> None:
+    longest = NoteSignature("n" * 64, bytes(4), bytes(256))
+    lines = (longest,) * ((MAX_NOTE_BYTES - 2) // len(encode_line(longest)))
+    rest = MAX_NOTE_BYTES - 2 - len(lines) * len(encode_line(longest))
+    raw = encode_note(Note(b"x" * rest + b"\n", lines))
+    assert len(raw) == MAX_NOTE_BYTES
+    assert decode_note(raw).signatures == lines
+    malformed(encode_note(Note(b"x" * (rest + 1) + b"\n", lines)))
+    text = b"x" * (MAX_TEXT_BYTES - 1) + b"\n"
+    assert decode_note(encode_note(Note(text, (longest,)))).text == text
 
 
 def test_nothing_is_written_that_could_not_be_read() -> None:

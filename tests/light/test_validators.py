@@ -15,6 +15,7 @@ from relay.light.states import (
     encode_consensus_state,
 )
 from relay.light.types import (
+    DAY,
     MAX_INT,
     MAX_VALIDATORS,
     ClientState,
@@ -108,6 +109,7 @@ FIRST = SET.validators[0]
         ValidatorSet(SET.validators[::-1]),
         ValidatorSet((FIRST, FIRST)),
         ValidatorSet((FIRST, replace(FIRST, name="b"))),
+        ValidatorSet((FIRST, replace(SET.validators[1], name=FIRST.name))),
         changed(name=""),
         changed(name="a" * 65),
         changed(name="a b"),
@@ -145,8 +147,22 @@ def test_the_greatest_set_fits_a_header() -> None:
     assert len(encode_set(greatest)) <= MAX_SET_BYTES
 
 
+def test_each_limit_of_a_set_is_legal_itself() -> None:
+    names = ("a", "algorithm-of-" + "9" * 19)
+    assert len(names[1]) == 32
+    power = Validator("!" + "~" * 63, MAX_POWER, tuple((name, b"k") for name in names))
+    keys = tuple((f"a{i}", b"k" * 256) for i in range(8))
+    whole = ValidatorSet((power, Validator("b", 1, keys)))
+    assert decode_set(encode_set(whole)) == whole
+    with pytest.raises(Malformed, match="after the end"):
+        decode_set(encode_set(whole) + b"\0")
+
+
 def test_a_set_from_validators_in_any_order() -> None:
     assert validator_set(SET.validators[::-1]) == SET
+    with pytest.raises(Malformed) as no_power:
+        validator_set([replace(FIRST, power=0)])
+    assert no_power.value.reason == Reason.MALFORMED
     with pytest.raises(Invalid) as err:
         validator_set([Validator("a", 1, (("ed25519", bytes(32)),))])
     assert err.value.reason == Reason.WEAK_KEY
@@ -201,12 +217,56 @@ def test_client_states_round_trip() -> None:
         {"witnesses": (witness("w1"), replace(witness("w1"), name="w2"))},
         {"witnesses": (Witness("w1", "ed25519", b""),)},
         {"witnesses": (Witness("w 1", "ed25519", b"k"),)},
+        {"witnesses": (Witness("w1", "ED25519", b"k"),)},
+        {"witnesses": tuple(Witness(f"w{i:02}", "sm2", b"%d" % i) for i in range(33))},
+        {"threshold": Threshold(1, 1_000_001)},
+        {"parameters": (("b", "1"), ("a", "1"))},
+        {"parameters": (("a", "1"), ("a", "2"))},
+        {"parameters": (("A", "1"),)},
+        {"parameters": (("a", ""),)},
+        {"parameters": (("a", "x" * 257),)},
+        {"parameters": (("a", "1 2"),)},
+        {"parameters": tuple((f"a{i:02}", "1") for i in range(17))},
     ],
 )
 def test_each_rule_of_a_client_state(fields: dict[str, object]) -> None:
-    with pytest.raises(Malformed) as err:
-        encode_client_state(replace(STATE, **fields))  # type: ignore[arg-type]
-    assert err.value.reason == Reason.MALFORMED
+    for check in (encode_client_state, check_client_state):
+        with pytest.raises(Malformed) as err:
+            check(replace(STATE, **fields))  # type: ignore[arg-type]
+        assert err.value.reason == Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"chain_id": "a"},
+        {"chain_id": "!" * 127 + "~"},
+        {"assurance": ""},
+        {"assurance": " " * 511 + "~"},
+        {"threshold": Threshold(1, 1, strict=False)},
+        {"threshold": Threshold(999_999, 1_000_000)},
+        {"trusting_period": 1},
+        {"trusting_period": 3650 * DAY},
+        {"clock_drift": 0},
+        {"clock_drift": 3600},
+        {"witness_quorum": 0},
+        {"witness_quorum": 2},
+        {"witnesses": tuple(Witness(f"w{i:02}", "sm2", b"%d" % i) for i in range(32))},
+        {"parameters": (("a", "!"), ("b", "~" * 256))},
+        {"parameters": tuple((f"a{i:02}", "1") for i in range(16))},
+    ],
+)
+def test_each_limit_of_a_client_state_is_legal_itself(fields: dict[str, object]) -> None:
+    state = replace(STATE, **fields)  # type: ignore[arg-type]
+    check_client_state(state)
+    assert decode_client_state(encode_client_state(state)) == state
+
+
+def test_a_list_of_no_parameters_is_not_written() -> None:
+    raw = encode_client_state(replace(STATE, parameters=(("a", "b"),)))
+    none = raw[: -len(b"\0\0\0\1\0\0\0\1a\0\0\0\1b")] + bytes(4)
+    with pytest.raises(Malformed, match="empty is not written"):
+        decode_client_state(none)
 
 
 def test_a_weak_witness_key_is_not_pinned() -> None:
@@ -246,6 +306,21 @@ def test_each_rule_of_a_consensus_state() -> None:
     twice = b"\x02" + plain[1:17] + bytes(4) + b"\0\0\0\x20" + plain[17:]
     with pytest.raises(Malformed, match="one encoding"):
         decode_consensus_state(twice)
+    for raw in (b"\x00" + plain[1:], b"\x03" + plain[1:], plain + b"\0", plain[:-1]):
+        with pytest.raises(Malformed) as unread:
+            decode_consensus_state(raw)
+        assert unread.value.reason == Reason.MALFORMED
+    last = replace(good, height=MAX_INT, time=MAX_INT, nanos=10**9 - 1)
+    assert decode_consensus_state(encode_consensus_state(last)) == last
+    foreign = encode_consensus_state(last)
+    for late in (
+        foreign[:17] + (10**9).to_bytes(4, "big") + foreign[21:],
+        foreign[:1] + b"\x80" + foreign[2:],
+        foreign[:9] + b"\x80" + foreign[10:],
+    ):
+        with pytest.raises(Malformed) as unread:
+            decode_consensus_state(late)
+        assert unread.value.reason == Reason.MALFORMED
     for bad in (
         replace(good, height=MAX_INT + 1),
         replace(good, time=MAX_INT + 1),

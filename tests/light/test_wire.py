@@ -57,6 +57,13 @@ def test_what_breaks_a_rule_is_malformed(raw: bytes, read: Callable[[Reader], ob
     assert err.value.reason == Reason.MALFORMED
 
 
+def test_each_limit_is_legal_itself() -> None:
+    raw = Writer().data(b"ab", 2).text("ab", 2).count(2, 2).done()
+    reader = Reader(raw)
+    assert (reader.data(2), reader.text(2), reader.count(2)) == (b"ab", "ab", 2)
+    reader.end()
+
+
 @pytest.mark.parametrize(
     "write",
     [

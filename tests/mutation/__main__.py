@@ -41,7 +41,7 @@ class Collector:
         mutants = chosen(self.options)
         print(f"{len(items)} tests, {len(mutants)} mutants", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            covered = measure(list(session.items), Path(folder, "map.json"))
+            covered = measure(session.items, Path(folder), self.options.map)
         for test in covered.failed:
             print(f"fails without a mutant, so it shows nothing: {test}")
         verdicts = []
@@ -108,6 +108,7 @@ def main() -> int:
     parser.add_argument("--children", type=int, default=2, help="mutants at once")
     parser.add_argument("--seconds", type=float, default=60, help="of tests for one mutant")
     parser.add_argument("--all", action="store_true", help="show who noticed each")
+    parser.add_argument("--map", type=Path, help="keep here what each test runs, for the next run")
     parser.add_argument("--tests", nargs="*", default=SUITES, help="where the tests are")
     options = parser.parse_args()
     collector = Collector(options)

@@ -1,6 +1,7 @@
-"""Which test runs which line of the core, and how long each test takes: measured once a run.
+"""Which test runs which line of the core, and how long each test takes.
 
-A mutant is shown to the tests that run its line and to no others; the quickest come first.
+A mutant is shown to the tests that run its line and to no others; the quickest come first. What was
+measured can be kept in a file for the next run (kept.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ import coverage
 import pytest
 from _pytest.runner import runtestprotocol
 
+from tests.mutation.kept import load, save
 from tests.mutation.mutants import ROOT, Mutant, targets
 
 
@@ -41,27 +44,48 @@ class Map:
         )
 
 
-def measure(items: list[pytest.Item], out: Path) -> Map:
-    """Runs every test once, in a child so that nothing of it stays here."""
+def measure(items: Sequence[pytest.Item], folder: Path, kept: Path | None = None) -> Map:
+    """Runs every test once, but for those that `kept` tells of, and writes `kept` anew.
+
+    A child does it, so that nothing of the tests stays here.
+    """
+    known = Map(*load(kept)) if kept else Map()
+    waiting = [item for item in items if item.nodeid not in known.seconds]
+    if waiting:
+        _in_child(waiting, folder)
+        _add(known, folder)
+    if kept:
+        save(kept, known.lines, known.seconds, known.failed)
+    here = {item.nodeid for item in items}
+    known.lines = defaultdict(set, {at: tests & here for at, tests in known.lines.items()})
+    return known
+
+
+def run_one(item: pytest.Item, following: pytest.Item | None) -> bool:
+    """Runs one test with its fixtures; whether nothing of it failed."""
+    reports = runtestprotocol(item, nextitem=following, log=False)
+    return not any(report.failed for report in reports)
+
+
+def _in_child(items: Sequence[pytest.Item], folder: Path) -> None:
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            _measure(items, out)
+            _measure(items, folder)
             status = 0
         finally:
             os._exit(status)
     _, status = os.waitpid(child, 0)
     if status:
         raise RuntimeError("the tests could not be run once without a mutant")
-    return _read(out)
 
 
-def _measure(items: list[pytest.Item], out: Path) -> None:
-    data = out.with_suffix(".coverage")
-    data.unlink(missing_ok=True)
+def _measure(items: Sequence[pytest.Item], folder: Path) -> None:
     measured = coverage.Coverage(
-        data_file=str(data), include=[str(p) for p in targets()], config_file=False
+        data_file=str(folder / "coverage"),
+        include=[str(p) for p in targets()],
+        config_file=False,
     )
     seconds, failed = {}, []
     measured.start()
@@ -74,22 +98,17 @@ def _measure(items: list[pytest.Item], out: Path) -> None:
         seconds[item.nodeid] = time.monotonic() - before
     measured.stop()
     measured.save()
-    out.write_text(json.dumps({"seconds": seconds, "failed": failed}), encoding="utf-8")
+    body = json.dumps({"seconds": seconds, "failed": failed})
+    (folder / "tests.json").write_text(body, encoding="utf-8")
 
 
-def run_one(item: pytest.Item, following: pytest.Item | None) -> bool:
-    """Runs one test with its fixtures; whether nothing of it failed."""
-    reports = runtestprotocol(item, nextitem=following, log=False)
-    return not any(report.failed for report in reports)
-
-
-def _read(out: Path) -> Map:
-    body: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    found = Map(seconds=body["seconds"], failed=body["failed"])
-    data = coverage.CoverageData(basename=str(out.with_suffix(".coverage")))
+def _add(known: Map, folder: Path) -> None:
+    body: dict[str, Any] = json.loads((folder / "tests.json").read_text(encoding="utf-8"))
+    known.seconds |= body["seconds"]
+    known.failed += body["failed"]
+    data = coverage.CoverageData(basename=str(folder / "coverage"))
     data.read()
     for path in data.measured_files():
         file = Path(path).relative_to(ROOT).as_posix()
         for line, contexts in data.contexts_by_lineno(path).items():
-            found.lines[(file, line)] |= {c for c in contexts if c}
-    return found
+            known.lines[(file, line)] |= {c for c in contexts if c}

@@ -73,29 +73,32 @@ def mutants_of(path: Path) -> list[Mutant]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     file = path.relative_to(ROOT).as_posix()
     found: list[Mutant] = []
-    for qualname, function in _functions(tree, ""):
+    for qualname, function in functions(tree):
         seen: dict[tuple[str, str], int] = {}
         for index, node in enumerate(ast.walk(function)):
             for kind, text, change in _changes(node):
                 number = seen[(kind, text)] = seen.get((kind, text), 0) + 1
                 first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
-                line = getattr(node, "lineno", function.lineno)
-                last = _last_line(node)
+                line, last = _lines(node)
                 whole = _at(index, change)
                 found.append(Mutant(file, qualname, kind, text, number, line, last, first, whole))
     return found
 
 
-def _last_line(node: ast.AST) -> int:
-    """The line on which the check itself ends: of an `if`, its condition and not its body."""
-    part = getattr(node, "test", None) if isinstance(node, ast.If) else node
-    return int(getattr(part, "end_lineno", None) or getattr(node, "lineno", 0))
+def _lines(node: ast.AST) -> tuple[int, int]:
+    """The first and last line of the check itself: of an `if`, its condition and not its body."""
+    if isinstance(node, ast.If):
+        return node.lineno, node.test.end_lineno or node.lineno
+    if isinstance(node, ast.comprehension):  # it has no place of its own, its parts have
+        return node.target.lineno, node.ifs[-1].end_lineno or node.target.lineno
+    assert isinstance(node, ast.expr | ast.stmt)
+    return node.lineno, node.end_lineno or node.lineno
 
 
 def mutated_code(path: Path, mutant: Mutant) -> ast.Module:
     """The module's tree with this one change."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for qualname, function in _functions(tree, ""):
+    for qualname, function in functions(tree):
         first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
         if qualname == mutant.function and first == mutant.first_line:
             mutant.change(function)
@@ -103,13 +106,14 @@ def mutated_code(path: Path, mutant: Mutant) -> ast.Module:
     raise LookupError(f"{mutant.name} is not there")
 
 
-def _functions(
-    node: ast.AST, prefix: str
+def functions(
+    node: ast.AST, prefix: str = ""
 ) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """(qualified name, function) of all functions of a module and of its classes."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef):
             if not _is_protocol(child):
-                yield from _functions(child, f"{prefix}{child.name}.")
+                yield from functions(child, f"{prefix}{child.name}.")
         elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{prefix}{child.name}", child
 

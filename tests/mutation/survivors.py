@@ -10,6 +10,8 @@ from tests.mutation.mutants import Mutant
 
 _FASTER = "only reads ahead, in one statement, what is read one by one where it was not"
 _LIBRARY = "the library installed today refuses it as well; the written rule stands before any"
+_NO_INPUT = "no input stands at the bound itself"
+_SAME = "both ways give the same hash; this one is quicker"
 _BELT = "nothing is staged where a refusal is raised today; undoing it is for those of tomorrow"
 
 EXPLAINED: dict[str, str] = {
@@ -26,6 +28,26 @@ EXPLAINED: dict[str, str] = {
     "relay/light/keys.py::_verify_ed25519::drop::y >= _P25519": _LIBRARY,
     "relay/light/keys.py::_load_ec::drop::": _LIBRARY,
     "relay/light/keys.py::_ecdsa::drop::not 1 <= r < order": _LIBRARY,
+    "relay/light/keys.py::_verify_ed25519::edge::int.from_bytes(signature[32:]": _LIBRARY,
+    "relay/light/keys.py::_verify_ed25519::edge::y >= _P25519": _LIBRARY,
+    "relay/light/keys.py::_ecdsa::edge::1 <= r < order @0": (
+        "r = 1 is refused by the mutant alone, and nobody knows a nonce for it"
+    ),
+    "relay/light/keys.py::_ecdsa::edge::1 <= r < order @1": _LIBRARY,
+    "relay/light/membership.py::decode_membership_proof::edge::len(raw) > MAX_PROOF_BYTES": (
+        _NO_INPUT
+    ),
+    "relay/light/merkle.py::root_from_multi::never::indexes[-1] - indexes[0] + 1": _SAME,
+    "relay/light/merkle.py::_hash_at::edge::end <= size": _SAME,
+    "relay/light/merkle.py::_needed_count::edge::width > 1": (
+        "at the root there is one index, a run without gaps, for which nothing is counted"
+    ),
+    "relay/light/merkle.py::_needed_count::never::high - low + 1": (
+        "both ways give the same count; this one is quicker"
+    ),
+    "relay/light/validators.py::check_algorithm_name::edge::set(name) <= _ALGORITHM": (
+        "a name of 32 characters cannot hold all 37"
+    ),
     "relay/bundle_format.py::encode_bundle::skip::decode_bundle(raw)": (
         "what the writer makes is read back before it leaves; nothing that it makes is refused"
     ),
