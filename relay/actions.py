@@ -271,7 +271,8 @@ class Tick:
 
 def agreed(action: Action, encoded: bytes, channel: Channel, now: int) -> bytes:
     """32 bytes that are the same for operators who ask for the same: the digest of the action's
-    encoding, but for an anchor header, of which only what is trusted counts (relay.proposals).
+    encoding, but for an anchor header, of which only what is trusted counts (relay.proposals), and
+    for the id by which a caller repeats his own call.
 
     Raises what relay.light.client.anchor raises, CLIENT_TYPE_UNKNOWN.
     """
@@ -282,6 +283,9 @@ def agreed(action: Action, encoded: bytes, channel: Channel, now: int) -> bytes:
     if isinstance(action, ProposeRecovery):
         kept = _anchored(channel, action.substitute, action.anchor_header, now)
         return recovery_digest(action.client_id, action.substitute, kept, action.delay)
+    if isinstance(action, Call) and action.request_id:
+        whole = (action.port.encode(), action.method.encode(), action.body)
+        return sha256(b"lianqiao/proposal/call/v1\n" + b"\0".join(whole)).digest()
     return sha256(encoded).digest()
 
 

@@ -160,6 +160,9 @@ class Contract(Protocol):
     the error acknowledgement; a business refusal is a value it returns."""
 
     port: str
+    operator_methods: frozenset[str] = frozenset()
+    """Calls that change whom this contract believes, or make what did not come by a packet: where
+    several institutions run the node, several of their operators must ask for the very same."""
 
     def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes | Deferred:
         """Runs one payload of a verified packet; the application acknowledgement."""

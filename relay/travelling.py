@@ -45,7 +45,7 @@ def travelling(node: Node, packet: Packet, height: int) -> tuple[Claim, ...]:
     with node.store.reading() as tx:
         for payload in naming:
             contract = node.contracts[payload.source_port]
-            state = HostState(node.channel, tx, contract.port, node.head.time)
+            state = HostState(node.channel, tx, contract.port, node.now())
             try:
                 keys = contract.entries(packet, payload, state)
                 paths += [record_path(contract.port, key) for key in keys]

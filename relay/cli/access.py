@@ -13,6 +13,7 @@ import typer
 from relay.cli import output
 from relay.cli.keys import load_key
 from relay.cli.options import MAX_NUMBER, Json, Limit, Node, hex_of, node_at, time_of
+from relay.cli.proposal import ask_alike
 from relay.cli.records import read_card
 from relay.errors import Malformed
 
@@ -125,7 +126,10 @@ def register_institution(
         raise Malformed("no key is given", hint="give --key FILE or --public ALGORITHM:HEX")
     keys = [DatedKey(algorithm, raw, begin, begin + days * 86_400) for algorithm, raw in pairs]
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
-        peer.register_institution(institution, version, keys, Role(role.value))
+        ask_alike(
+            lambda: peer.register_institution(institution, version, keys, Role(role.value)),
+            *("--from", str(begin)),
+        )
     if as_json:
         said = {"institution": institution, "version": version, "role": role, "keys": keys}
         output.print_json(said)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay.cli import output
-from relay.cli.options import Json, Node, node_at
+from relay.cli.options import Json, Node, node_at, time_of
+from relay.cli.proposal import ask_alike
 from relay.errors import Malformed
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def open_account(
     counterparty: Limit = "0",
     officer_above: Limit = "0",
     regulator_above: Limit = "0",
+    start: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="Keys hold from here on. Default: now.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Opens an account, and lets a relay settle through it.
@@ -60,7 +64,7 @@ def open_account(
     from relay.keys import SigningKey
     from relay.money import parse_amount
 
-    now = int(time.time())
+    now = time_of(start, "--from") if start else int(time.time())
     found = [SigningKey.load(path) for path in key]
     each = [
         parse_amount(a, currency) for a in (daily, counterparty, officer_above, regulator_above)
@@ -75,12 +79,13 @@ def open_account(
         limits=Limits(*each),
         closed=False,
     )
+    pinned = ("--from", str(now))
     with node_at(node) as peer:
-        peer.open_currency(currency)
-        view = peer.register_account(terms)
+        ask_alike(lambda: peer.open_currency(currency), *pinned)
+        view = ask_alike(lambda: peer.register_account(terms), *pinned)
         ledger = peer.status().chain_id
     if relay:
-        _tell(relay, ledger, terms)
+        ask_alike(lambda: _tell(relay, ledger, terms), *pinned)
     _print([view], as_json)
 
 
@@ -116,7 +121,9 @@ def deposit(
 
     minor, named = parse_amount(amount, currency), _reference(reference) or os.urandom(32)
     with node_at(node) as peer:
-        view = peer.deposit(account, currency, minor, named)
+        view = ask_alike(
+            lambda: peer.deposit(account, currency, minor, named), "--reference", named.hex()
+        )
     if not as_json:
         output.note(f"reference {named.hex()}")
     _print([view], as_json)

@@ -47,13 +47,18 @@ def load(
                 f"{file}: {error.detail}", reason=error.reason, hint=error.hint
             ) from None
     loaded: list[PolicyView] = []
+    pending: LianqiaoError | None = None
     with node_at(node) as peer, output.working("loading", quiet=as_json):
         for file, document in zip(files, documents, strict=True):
             try:
                 loaded.append(peer.load_policy(document))
             except LianqiaoError as error:
                 error.detail = f"{file}: {error.detail}"
-                raise
+                if error.reason is not Reason.APPROVAL_PENDING:
+                    raise
+                pending = pending or error  # the others are asked for all the same
+    if pending is not None:
+        raise pending
     if as_json:
         output.print_json({"policies": loaded})
     else:

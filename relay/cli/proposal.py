@@ -119,6 +119,19 @@ class Asking:
             ) from None
 
 
+def ask_alike(call: Callable[[], T], *pinned: str) -> T:
+    """The answer of a call, or Refused(APPROVAL_PENDING) that tells which options make the others'
+    call the very same: what was drawn, or taken from the clock, for this one."""
+    try:
+        return call()
+    except Refused as error:
+        if error.reason is not Reason.APPROVAL_PENDING:
+            raise
+        said = shlex.join(pinned)
+        hint = f"the others repeat the very same command at their own nodes, with {said}"
+        raise Refused(error.reason, error.detail, hint=hint, **error.data) from None
+
+
 def asking(proposal: str, repeat: Sequence[str]) -> Asking:
     """Of the option's value. Raises Malformed."""
     return Asking(hex_of(proposal, "--proposal") if proposal else b"", repeat)

@@ -1,7 +1,8 @@
 """Executes one block on the journal: the same on every replica, whatever came before it.
 
 Order of effects of a transaction: it is decoded and verified; its nonce is written, so that it is
-never executed again; the operator's approval, where one operator is not enough; the action. What is
+never executed again; the operator's approval, where one operator is not enough; the action. What
+would be refused, or would change nothing, needs nobody's approval: it is answered at once. What is
 refused leaves the nonce (and the approval) and nothing else. Deliveries and evidence prove
 themselves and are idempotent, so they leave no nonce. Recoveries that are due are completed at the
 end of a block.
@@ -166,14 +167,23 @@ class Execution:
         except LianqiaoError as err:
             tx.rollback(start)
             return Result(error=err, size=tx.size)
+        mark = tx.mark()
+        result = self._applied(tx, asked, now)
+        if result.error is not None or not self._needs_several(asked) or tx.mark() == mark:
+            return result
+        tx.rollback(mark)
         try:
             self._approve(tx, asked, operators, now)
         except LianqiaoError as err:  # the approval stays
             return Result(error=err, size=tx.size)
+        return self._applied(tx, asked, now)
+
+    def _applied(self, tx: Transaction, asked: Asked, now: int) -> Result:
+        """What the action does; what it refuses is undone."""
         mark = tx.mark()
         try:
             return Result(answer=asked.action.apply(self._channel, tx, now), size=tx.size)
-        except (Conflict, Unavailable):
+        except (Conflict, Unavailable):  # of the database, whatever was asked
             raise
         except CONTRACT_FAILURES as err:
             tx.rollback(mark)
@@ -207,8 +217,6 @@ class Execution:
     def _approve(self, tx: Transaction, asked: Asked, operators: ValidatorSet, now: int) -> None:
         """Counts an approval. Raises Refused(APPROVAL_PENDING) while there are too few."""
         quorum = self._rules.quorum
-        if quorum == 1 or not self._by_several(asked.action):
-            return
         chain_id = self._channel.chain_id
         proposal = agreed(asked.action, asked.encoded, self._channel, now)
         number = 0
@@ -227,6 +235,9 @@ class Execution:
                 proposal=proposal.hex(),
             )
         tx.append(_decided(chain_id, proposal, number), be64(now))
+
+    def _needs_several(self, asked: Asked) -> bool:
+        return self._rules.quorum > 1 and self._by_several(asked.action)
 
     def _by_several(self, action: Action) -> bool:
         if isinstance(action, Call | CallEach):

@@ -56,7 +56,6 @@ class Recognition(undelivered.Posts):
 
     port = RECOGNITION_PORT
     operator_methods = frozenset({"policy.load"})
-    """Calls that need several operators where several institutions run this node."""
 
     def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes:
         """Rows 1, 2 and 4. Raises Malformed or Invalid for what should not have been sent."""

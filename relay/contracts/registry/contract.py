@@ -54,6 +54,7 @@ class Registry(undelivered.Posts):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = REGISTRY_PORT
+    operator_methods = frozenset({"institution.register"})
 
     def call(self, method: str, body: bytes, state: State, now: int) -> bytes:
         """One of the calls above. Raises NotFound(NOT_FOUND) for another."""

@@ -86,6 +86,8 @@ class Settlement(undelivered.Posts):
     """See the module. Stateless: everything it knows is in `state`."""
 
     port = SETTLEMENT_PORT
+    operator_methods = frozenset({"account.register", "rates.policy", "rates.load", "lane.resume"})
+    """Any one operator may pause a lane: that takes nothing new and stops no decision."""
 
     def call(self, method: str, body: bytes, state: State, now: int) -> bytes:
         """One of the calls above. Raises NotFound(NOT_FOUND) for another."""

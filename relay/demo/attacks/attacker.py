@@ -36,6 +36,8 @@ from relay.views import ClientView, Direction
 SEED = 20_260_101
 QUIET_SECONDS, QUIET_TRIES, GROW_TRIES = 0.05, 400, 8
 ORIGIN = f"{SOURCE}/0"
+NOWHERE = "127.0.0.1:9"
+"""An address at which no node answers."""
 
 
 def silent(step: str, done: int, of: int) -> None:
@@ -179,6 +181,15 @@ class Attacker:
     def sizes(self) -> tuple[int, ...]:
         """How long each journal is."""
         return tuple(node.head().size for node in (self.source, self.relay, self.asking))
+
+    def wait_unreachable(self) -> None:
+        """Until the relay's lane to the source, which leads nowhere, has found that out."""
+        for _ in range(QUIET_TRIES):
+            lanes = [lane for lane in self.relay.lanes() if lane.client_id == self.client_id]
+            if [lane.reason for lane in lanes] == [Reason.CHAIN_UNREACHABLE]:
+                return
+            time.sleep(QUIET_SECONDS)
+        raise Unavailable(Reason.CONFLICT, "the lane goes on")
 
     def wait_quiet(self) -> None:
         """Until no packet is on its way and no journal grows."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from relay.canonical import encode
@@ -11,7 +13,7 @@ from relay.contracts.payloads import RecognitionRequest
 from relay.contracts.policy import parse_document
 from relay.contracts.policy.values import DatedKey, Kind
 from relay.contracts.registry import Role
-from relay.demo.attacks.attacker import GROW_TRIES, Attacker, deposit_of, silent
+from relay.demo.attacks.attacker import GROW_TRIES, NOWHERE, Attacker, deposit_of, silent
 from relay.demo.delivery import deliver_all
 from relay.demo.hospitals import RECEIVERS, Hospital, policy_documents
 from relay.demo.stage import ASKING, RELAY, SOURCE
@@ -24,18 +26,17 @@ from relay.demo.story import (
 )
 from relay.errors import Reason, Unavailable
 from relay.keys import SigningKey
-from relay.ledger_views import RecognitionState
+from relay.ledger_views import RecognitionState, SentPacket
 from relay.light.types import DAY
 from relay.record.attest import retraction
 from relay.record.parts import Opened, encode_record, verify_record
+from relay.views import Direction, PacketState
 
 OTHER = RECEIVERS[1]
 """The hospital of the asking ledger that was granted nothing, and that lies in STRICT_REGION."""
 STRICT_REGION, STRICT_SECONDS = OTHER.regions[0], 1
 STRICT = "strict"
 WAIT_SECONDS = 60
-NOWHERE = "127.0.0.1:9"
-"""An address at which no node answers."""
 NOBODY = "zj-h0"
 NOT_AGREED = "http://loinc.org|0000-0"
 
@@ -135,34 +136,64 @@ def stale_head(attacker: Attacker) -> tuple[str, str]:
 
 def kept_back(attacker: Attacker) -> tuple[str, str]:
     """A retraction that nobody brings, and a head above it that somebody does: the lane leads
-    nowhere for a while, and the attacker gives the relay the source's newest head himself."""
-    case, relay, client_id = attacker.fresh(), attacker.relay, attacker.client_id
+    nowhere for a while, and the attacker gives the relay the source's newest head himself.
+
+    A turn of the lane that had begun before may still bring the retraction: then this was no
+    attack, and it is tried again with another record.
+    """
     _load_strict_rule(attacker)
-    case.attested = attacker.sign(case, case.hospital, attacker.stage.key(case.hospital), SOURCE)
-    (view,) = attacker.source.attest([deposit_of(case.attested)], [RELAY])
-    case.packets += view.packets
-    wait_announced(attacker.stage, [case], silent)
-    attacker.wait_quiet()
-    lane = next(lane for lane in relay.lanes() if lane.client_id == client_id)
+    for _ in range(GROW_TRIES):
+        case = attacker.fresh()
+        case.attested = attacker.sign(
+            case, case.hospital, attacker.stage.key(case.hospital), SOURCE
+        )
+        (view,) = attacker.source.attest([deposit_of(case.attested)], [RELAY])
+        case.packets += view.packets
+        wait_announced(attacker.stage, [case], silent)
+        attacker.wait_quiet()
+        with _cut_off(attacker):
+            retracted = _retract(attacker, case)
+            while time.time() < attacker.trusted().complete_time + STRICT_SECONDS + 1:
+                time.sleep(0.1)
+            given = _give_newest(attacker)
+            if given[0] != "DONE":
+                return given
+            answer = _answer(attacker, case, _request_by(attacker, case, OTHER))
+            sent = attacker.source.packet(retracted.client_id, retracted.sequence, Direction.OUT)
+            if sent.state is PacketState.SENT:
+                return answer
+    raise Unavailable(Reason.CONFLICT, "the relay takes every packet at once")
+
+
+@contextmanager
+def _cut_off(attacker: Attacker) -> Iterator[None]:
+    """The relay's lane to the source leads nowhere."""
+    relay, client_id = attacker.relay, attacker.client_id
+    (lane,) = [lane for lane in relay.lanes() if lane.client_id == client_id]
     relay.register_lane(client_id, NOWHERE, lane.adapter)
     try:
-        _retract(attacker, case)
-        while time.time() < attacker.trusted().complete_time + STRICT_SECONDS + 1:
-            time.sleep(0.1)
-        for _ in range(GROW_TRIES):
-            attacker.grow()
-            given = attacker.give_header(attacker.next_header())
-            if given[0] == "DONE":
-                break  # else the relay was still taking what it had asked for before
-        else:
-            return given
-        return _answer(attacker, case, _request_by(attacker, case, OTHER))
+        attacker.wait_unreachable()
+        yield
     finally:
         relay.register_lane(client_id, lane.address, lane.adapter, dict(lane.settings))
         attacker.wait_quiet()
 
 
-def _retract(attacker: Attacker, case: Case) -> None:
+def _give_newest(attacker: Attacker) -> tuple[str, str]:
+    """Hands the source's newest head to the relay. One that links to a head which the relay has
+    passed meanwhile is refused, and the next is tried: the relay may still be taking what it had
+    asked for before it was cut off, and that comes to an end."""
+    given = "", ""
+    for _ in range(GROW_TRIES):
+        trusted = attacker.trusted().latest.height
+        attacker.grow()
+        given = attacker.give_header(attacker.next_header())
+        if given[0] == "DONE" or attacker.trusted().latest.height == trusted:
+            break
+    return given
+
+
+def _retract(attacker: Attacker, case: Case) -> SentPacket:
     assert case.attested is not None
     attested = case.attested.attestation
     ended = retraction(
@@ -173,7 +204,8 @@ def _retract(attacker: Attacker, case: Case) -> None:
         commitment=attested.commitment,
         patient=attested.patient,
     )
-    attacker.source.retract([ended], [RELAY])
+    (view,) = attacker.source.retract([ended], [RELAY])
+    return view.packets[-1]
 
 
 def _answer(attacker: Attacker, case: Case, request: RecognitionRequest) -> tuple[str, str]:

@@ -266,10 +266,15 @@ def test_several_operators_decide_who_makes_blocks(tmp_path: Path) -> None:
     found = {bytes(u.pub_key.ed25519): u.power for u in third.validator_updates}
     keys = keys_of("maker", 5)
     assert found == {keys[4].public: 10, keys[0].public: 0}
-    # decided is decided: the same again needs as many again, and would remove nobody
+    # decided is decided: the same again would remove nobody, and is not even approved of
     again = one.block(4, [asked(change, 5 + i, i) for i in range(3)])
-    assert [r.log for r in again.tx_results] == ["APPROVAL_PENDING"] * 2 + ["NOT_FOUND"]
+    assert [r.log for r in again.tx_results] == ["NOT_FOUND"] * 3
     assert not again.validator_updates
+    # and what can be done again needs as many again
+    more = powers((4, 11))
+    asked_again = [asked(more, 20 + i, i % 3) for i in range(4)]
+    answer = one.block(5, asked_again)
+    assert [r.log for r in answer.tx_results] == ["APPROVAL_PENDING"] * 2 + ["", "APPROVAL_PENDING"]
     assert one.fsck() == []
     one.stop()
 

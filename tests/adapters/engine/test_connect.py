@@ -13,9 +13,16 @@ from typing import Any
 import pytest
 
 from adapters.cometbft.light.zip215 import ED25519
-from relay.actions import CreateBound, CreateClient, ProposeRecovery
+from relay.actions import (
+    CreateBound,
+    CreateClient,
+    ProposeRecovery,
+    RegisterCounterparty,
+    SubmitMisbehaviour,
+)
 from relay.cli.lanes import Lanes
 from relay.errors import Refused
+from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.light.types import ClientState
 from relay.proposals import creation_digest
 from tests.adapters.cometbft.maker import raw_header
@@ -274,14 +281,23 @@ def test_a_recovery_is_agreed_upon_by_its_head(replica: Replica) -> None:
     create = CreateClient(STATE, header())
     assert logs(replica, create, create) == ["APPROVAL_PENDING", ""]
     ask = ProposeRecovery("cometbft-0", STATE, header(6), 3600)
-    for second in (
-        replace(ask, anchor_header=header(7)),
-        replace(ask, delay=3601),
-        replace(ask, client_id="cometbft-1"),
-    ):
-        assert logs(replica, ask, second)[1] == "APPROVAL_PENDING"
-    same = replace(ask, anchor_header=header(6, "bcd"))
-    assert logs(replica, ask, same)[1] == "RECOVERY_NOT_NEEDED", "agreed, and then not needed"
+    assert logs(replica, ask) == ["RECOVERY_NOT_NEEDED"], "nobody has to agree on that"
+    evidence = encode_evidence(Evidence(header(5), header(5, app_hash=b"x" * 40)))
+    assert logs(replica, SubmitMisbehaviour("cometbft-0", evidence)) == [""]
+    assert logs(replica, ask, replace(ask, anchor_header=header(7))) == ["APPROVAL_PENDING"] * 2
+    longer = replace(ask, delay=3601)
+    assert logs(replica, longer) == ["APPROVAL_PENDING"]
+    same = replace(longer, anchor_header=header(6, "bcd"))
+    assert logs(replica, replace(same, client_id="cometbft-1"), same) == ["CLIENT_NOT_FOUND", ""]
+    assert logs(replica, ask) == ["RECOVERY_PENDING"]
+
+
+def test_what_changes_nothing_needs_nobody(replica: Replica) -> None:
+    bound = CreateBound(STATE, header(), "checkpoint-0")
+    assert logs(replica, bound, bound) == ["APPROVAL_PENDING", ""]
+    again = RegisterCounterparty("cometbft-0", "checkpoint-0")
+    other = RegisterCounterparty("cometbft-0", "checkpoint-1")
+    assert logs(replica, again, other) == ["", "COUNTERPARTY_EXISTS"]
 
 
 def test_the_digest_is_that_of_the_chain(replica: Replica) -> None:
