@@ -34,6 +34,8 @@ FAULT_DELAY = 5.0
 """Seconds that a lane rests after a fault of our own."""
 _log = structlog.get_logger("lianqiao.lane")
 
+Leased = Callable[[str, int], bool]
+"""Whether this process runs a lane, by its client id, now (relay.store.leases)."""
 Wait = Callable[[float], object]
 """Waits so many seconds at most; true where it ended earlier because something has changed."""
 
@@ -67,6 +69,7 @@ def run_lanes(
     stop: threading.Event,
     clock: Callable[[], int],
     wait: Wait,
+    leased: Leased,
 ) -> None:
     """Runs each lane in a thread of its own until `stop` is set, also those added meanwhile."""
     paces: dict[Turning, Pace] = {}
@@ -74,7 +77,7 @@ def run_lanes(
         current = lanes()
         for lane in current:
             if lane not in paces:
-                paces[lane] = Pace(lane, stop, clock, wait)
+                paces[lane] = Pace(lane, stop, clock, wait, leased)
                 paces[lane].start()
         for lane in [lane for lane in paces if lane not in current]:
             paces.pop(lane).end()
@@ -86,8 +89,14 @@ class Pace:
     """One lane's thread, and the one that listens to its remote chain while the lane rests."""
 
     def __init__(
-        self, lane: Turning, stop: threading.Event, clock: Callable[[], int], wait: Wait
+        self,
+        lane: Turning,
+        stop: threading.Event,
+        clock: Callable[[], int],
+        wait: Wait,
+        leased: Leased,
     ) -> None:
+        self._leased = leased
         self._lane = lane
         self._stop = stop
         self._clock = clock
@@ -121,7 +130,11 @@ class Pace:
         quiet = 0
         while not self._over():
             try:
-                report = self._lane.tick(self._clock())
+                now = self._clock()
+                if not self._leased(self._lane.client_id, now):
+                    self._rest()
+                    continue
+                report = self._lane.tick(now)
             except Exception as err:  # a fault of ours or of an adapter must not end other lanes
                 fault = {"kind": type(err).__name__, "exc_info": err}
                 _log.error("fault", client_id=self._lane.client_id, **fault)

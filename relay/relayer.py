@@ -36,7 +36,7 @@ from relay.lane_report import LaneReport, SideReport, log_turn
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.types import ClientType
 from relay.outbox import Outbox, Waiting, printable
-from relay.pace import Wait, run_lanes
+from relay.pace import Leased, Wait, run_lanes
 from relay.packet import MAX_INT, MAX_TIMEOUT_AHEAD, Packet
 from relay.steps import item_of
 from relay.store import Store
@@ -61,6 +61,11 @@ def _nobody(client_id: str, evidence: bytes) -> None:
 
 def _nowhere(chain_id: str, evidence: bytes) -> None:
     """Evidence that was taken is on the journals of those who took it."""
+
+
+def _alone(client_id: str, now: int) -> bool:
+    """For a process that shares its database with no other."""
+    return True
 
 
 def _no_needs(packets: Sequence[Packet]) -> Sequence[Sequence[HeadNeed]]:
@@ -268,14 +273,19 @@ class Relayer:
         return reports
 
     def run(
-        self, stop: threading.Event, clock: Callable[[], int], wait: Wait | None = None
+        self,
+        stop: threading.Event,
+        clock: Callable[[], int],
+        wait: Wait | None = None,
+        leased: Leased = _alone,
     ) -> None:
         """Runs every lane in a thread of its own until `stop` is set (relay.pace).
 
         `clock` gives integer seconds; `wait(seconds)` returns earlier, and True, where the local
-        chain has grown (default: sleeps).
+        chain has grown (default: sleeps); `leased(client id, now)` whether this process runs that
+        lane (relay.store.leases; default: all of them).
         """
-        run_lanes(lambda: self.lanes, stop, clock, wait or stop.wait)
+        run_lanes(lambda: self.lanes, stop, clock, wait or stop.wait, leased)
 
     # --- gaps
 

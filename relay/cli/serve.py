@@ -202,8 +202,11 @@ def _start_lanes(
     stack: ExitStack,
     clock: Clock,
 ) -> None:
+    import socket
+
     from relay.local import LocalChain
     from relay.relayer import Relayer
+    from relay.store.leases import Leases
 
     relayer = Relayer(
         node.store,
@@ -223,8 +226,12 @@ def _start_lanes(
         seen.size = node.shown_size
         return grown
 
-    thread = threading.Thread(target=relayer.run, args=(stop, clock, wait), name="relayer")
+    leases = Leases(node.store, f"{socket.gethostname()} {config.listen}")
+    thread = threading.Thread(
+        target=relayer.run, args=(stop, clock, wait, leases.has), name="relayer"
+    )
     thread.start()
+    stack.callback(leases.give_back)
     stack.callback(thread.join)
     stack.callback(stop.set)
 

@@ -193,3 +193,12 @@ class Outbox(SQLModel, table=True):
     attempts: int = Field(sa_column=Column(Integer, nullable=False))
     not_before: int = Field(sa_column=Column(BigInteger, nullable=False))
     reason: str
+
+
+class Lease(SQLModel, table=True):
+    """Which process runs a lane, and until when nobody else does (relay.store.leases)."""
+
+    __tablename__ = "lease"
+    client_id: str = Field(primary_key=True)
+    holder: str
+    until: int = Field(sa_column=Column(BigInteger, nullable=False))
