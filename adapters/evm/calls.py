@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time as clock
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -12,11 +11,11 @@ from typing import Any
 
 import coincurve
 
-from adapters.evm.light.crypto import address_of, keccak
-from adapters.evm.rpc import Rpc, decode_hex, decode_number
-from adapters.evm.sdk import Account, Contract, Web3
+from adapters.evm.light.crypto import keccak
+from adapters.evm.rpc import decode_hex, decode_number
+from adapters.evm.sdk import Contract, Web3
 from relay.chain import Delivery, Item, Outcome, PacketStep, Step, Submission
-from relay.errors import LianqiaoError, Malformed, Reason, Unavailable
+from relay.errors import LianqiaoError, Malformed, Reason
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.narrow import narrow_membership
 from relay.light.types import Claim, Header, Signature, ValidatorSet
@@ -34,8 +33,6 @@ from relay.packet import (
 
 ARTIFACTS = Path(__file__).parent / "contracts" / "artifacts.json"
 DONE, NOOP = bytes(4), b"\0\0\0\1"
-RECEIPT_SECONDS = 60
-MAX_GAS = 12_000_000
 MAX_ITEMS = 40
 """Items in one call: at most 6 million gas where applications use little (README.md)."""
 _VERBS = {Step.RECEIVE: 0, Step.ACKNOWLEDGE: 1, Step.TIMEOUT: 2, Step.EXPIRE: 3}
@@ -283,61 +280,6 @@ def read_outcomes(receipt: dict[str, Any]) -> list[bytes]:
         if log["topics"][0] == DELIVERED_TOPIC:
             return [bytes(c) for c in _decode(["bytes4[]"], decode_hex(log["data"], "log"))[0]]
     raise Malformed("the receipt does not say what became of the items")
-
-
-class Sender:
-    """A private key and its one lane of nonces."""
-
-    def __init__(self, path: Path, max_gas_price: int) -> None:
-        """Raises Malformed(CONFIG_INVALID)."""
-        try:
-            self._key = bytes.fromhex(path.read_text().strip().removeprefix("0x"))
-            public = coincurve.PrivateKey(self._key).public_key.format(compressed=False)
-        except (OSError, ValueError) as err:
-            raise Malformed(
-                f"{path}: is no private key in hex", reason=Reason.CONFIG_INVALID
-            ) from err
-        self.address = address_of(public)
-        self._max_gas_price = max_gas_price
-        self._chain = 0
-
-    def send(self, rpc: Rpc, to: bytes | None, data: bytes) -> dict[str, Any]:
-        """Signs, sends and waits for the receipt. Raises Unavailable.
-
-        The nonce is the chain's own count of what is mined or waits, asked each time: this key
-        has no other user, and what a crash left behind is counted there.
-        """
-        mine = "0x" + self.address.hex()
-        self._chain = self._chain or rpc.number("eth_chainId", [])
-        price = min(rpc.number("eth_gasPrice", []), self._max_gas_price)
-        asked: dict[str, Any] = {"from": mine, "data": "0x" + data.hex()}
-        if to is not None:
-            asked["to"] = Web3.to_checksum_address("0x" + to.hex())
-        gas = min(rpc.number("eth_estimateGas", [asked]) * 5 // 4, MAX_GAS)
-        signed = Account.sign_transaction(
-            {
-                **{k: v for k, v in asked.items() if k != "from"},
-                "value": 0,
-                "nonce": rpc.number("eth_getTransactionCount", [mine, "pending"]),
-                "gas": gas,
-                "gasPrice": price,
-                "chainId": self._chain,
-            },
-            self._key,
-        )
-        sent = rpc.ask("eth_sendRawTransaction", ["0x" + signed.raw_transaction.hex()])
-        return _receipt(rpc, str(sent))
-
-
-def _receipt(rpc: Rpc, sent: str) -> dict[str, Any]:
-    until = clock.monotonic() + RECEIPT_SECONDS
-    while clock.monotonic() < until:
-        try:
-            found: dict[str, Any] = rpc.ask("eth_getTransactionReceipt", [sent])
-            return found
-        except Malformed:
-            clock.sleep(0.1)
-    raise Unavailable(Reason.CHAIN_UNREACHABLE, "the call is not mined yet: it is tried again")
 
 
 def creation(contract: str, arguments: Sequence[object]) -> bytes:

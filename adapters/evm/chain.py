@@ -25,6 +25,7 @@ from adapters.evm.light.parameters import hexadecimal, read_source_text
 from adapters.evm.light.state import CLIENT_ID, SENT, encode_proof, slot_of
 from adapters.evm.light.validators import array_slots, read_source
 from adapters.evm.rpc import Rpc, decode_hex
+from adapters.evm.sender import Sender
 from relay.chain import (
     MAX_BATCH,
     Chain,
@@ -62,7 +63,7 @@ class EvmChain:
         endpoint: bytes,
         variant: str,
         source: bytes,
-        sender: calls.Sender | None,
+        sender: Sender | None,
         from_block: int,
     ) -> None:
         self._rpc = rpc
@@ -417,7 +418,7 @@ def connect(settings: Mapping[str, str]) -> Chain:
     sender = None
     if "key" in settings:
         price = _number(settings, "max_gas_price", 10**12)
-        sender = _read(lambda: calls.Sender(Path(settings["key"]), price))
+        sender = _read(lambda: Sender(Path(settings["key"]), price))
     return EvmChain(
         rpc,
         _read(lambda: hexadecimal(settings["endpoint"], 20)),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from adapters.evm import calls
 from adapters.evm.light.crypto import keccak
 from adapters.evm.rpc import Rpc, decode_hex
+from adapters.evm.sender import Sender
 from relay.errors import Malformed
 from relay.light.checkpoint import split_origin
 from relay.light.types import DEFAULT_CLOCK_DRIFT, DEFAULT_TRUSTING_PERIOD, Header
@@ -31,7 +32,7 @@ class Deployed:
 
 def deploy_endpoint(
     rpc: Rpc,
-    sender: calls.Sender,
+    sender: Sender,
     name: str,
     anchor: Header,
     *,
@@ -51,7 +52,7 @@ def deploy_endpoint(
     return deploy(rpc, sender, "Endpoint", _short(name), _short(relay), pinned, encoded, ys)
 
 
-def deploy(rpc: Rpc, sender: calls.Sender, contract: str, *arguments: object) -> Deployed:
+def deploy(rpc: Rpc, sender: Sender, contract: str, *arguments: object) -> Deployed:
     """One contract of contracts/artifacts.json. Raises Unavailable, Malformed."""
     receipt = sender.send(rpc, None, calls.creation(contract, arguments))
     if receipt.get("status") != "0x1":

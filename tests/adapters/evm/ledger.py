@@ -26,6 +26,7 @@ from adapters.evm import calls
 from adapters.evm.deploy import Deployed, deploy, deploy_endpoint
 from adapters.evm.light import CLIENT
 from adapters.evm.rpc import Rpc
+from adapters.evm.sender import Sender
 from relay.chain import Chain
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.registry import connect_chain
@@ -177,7 +178,7 @@ class EvmLedger:
         self.anvil = SealedAnvil(self.world.clock, variant)
         key = path / "sender.hex"
         key.write_text(KEY)
-        self.rpc, self.sender = Rpc([self.anvil.address]), calls.Sender(key, 10**12)
+        self.rpc, self.sender = Rpc([self.anvil.address]), Sender(key, 10**12)
         local = self.world.chain("hub")
         raw = local.headers(0, local.latest_height(), "secp256k1")[-1]
         self.anchor = CHECKPOINT.decode_header(raw)
