@@ -90,7 +90,7 @@ class Channel:
         check_packet(packet)
         path = commitment_path(client_id, sequence)
         index = tx.append(path, packet_commitment(packet), fresh=True)
-        tx.add(_row(packet, Direction.OUT, PacketState.SENT, index=index, time=now))
+        tx.add(new_row(packet, Direction.OUT, PacketState.SENT, index=index, time=now))
         tx.save(replace(client.row, next_sequence=sequence + 1))
         return sequence
 
@@ -194,7 +194,7 @@ class Channel:
         require_entries(self.contracts, item)
         receipt = tx.append(path, packet_commitment(packet))
         row = replace(
-            _row(packet, Direction.IN, PacketState.DEFERRED, index=-1, time=now),
+            new_row(packet, Direction.IN, PacketState.DEFERRED, index=-1, time=now),
             delivery=delivery,
             closed_index=receipt,
             closed_time=now,
@@ -321,7 +321,7 @@ class Channel:
             )
         _, delivery = proven.require()
         index = tx.append(path, ABSENT)
-        row = _row(packet, Direction.IN, PacketState.EXPIRED, index=index, time=now)
+        row = new_row(packet, Direction.IN, PacketState.EXPIRED, index=index, time=now)
         tx.add(replace(row, delivery=delivery, closed_index=index, closed_time=now))
         return True
 
@@ -454,9 +454,10 @@ def _check_acknowledgement(answer: bytes) -> None:
         raise Refused(Reason.LIMIT_EXCEEDED, "the acknowledgement is too long")
 
 
-def _row(
+def new_row(
     packet: Packet, direction: Direction, state: PacketState, *, index: int, time: int
 ) -> PacketRow:
+    """A packet's row as it begins, its first entry at `index`."""
     out = direction is Direction.OUT
     return PacketRow(
         client_id=packet.source_client if out else packet.destination_client,

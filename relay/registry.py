@@ -5,6 +5,7 @@
     lianqiao.chains     adapter          connect(settings) -> relay.chain.Chain
     lianqiao.contracts  port             a relay.contract.Contract
     lianqiao.engines    engine           a callable that serves a node
+    lianqiao.commands   group of them    a typer application of an adapter's own commands
 
 This module knows names and nothing else of them: `relay` never imports `adapters`, and a name is
 loaded when it is first used, so that verifying a bundle loads no SDK of a chain. Two packages that
@@ -25,6 +26,7 @@ from relay.light.types import ClientType
 
 CLIENTS, CHAINS = "lianqiao.clients", "lianqiao.chains"
 CONTRACTS, ENGINES = "lianqiao.contracts", "lianqiao.engines"
+COMMANDS = "lianqiao.commands"
 
 Settings = Mapping[str, str]
 """What an adapter is told, from the configuration: at least `address`."""
@@ -120,6 +122,12 @@ def contracts() -> Installed[Contract]:
 def engines() -> Installed[Engine]:
     """Installed engines by name. Unknown: CONFIG_INVALID."""
     return Installed(ENGINES, Reason.CONFIG_INVALID, "engine")
+
+
+@cache
+def commands() -> Installed[Any]:
+    """Installed groups of commands by name. Unknown: CONFIG_INVALID."""
+    return Installed(COMMANDS, Reason.CONFIG_INVALID, "group of commands")
 
 
 def connect_chain(adapter: str, settings: Settings) -> Chain:

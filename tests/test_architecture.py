@@ -273,6 +273,8 @@ MAY_READ_CLOCKS = (
     "relay.record.seal",
     "adapters.memory",
     "adapters.cometbft.engine.start",
+    "adapters.evm.cli",
+    "adapters.evm.practice",
 )
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import coincurve
 
-from adapters.evm.light.crypto import keccak
+from adapters.evm.light.crypto import address_of, keccak
 from adapters.evm.rpc import decode_hex, decode_number
 from adapters.evm.sdk import Contract, Web3
 from relay.chain import Delivery, Item, Outcome, PacketStep, Step, Submission
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.narrow import narrow_membership
-from relay.light.types import Claim, Header, Signature, ValidatorSet
+from relay.light.types import Claim, Header, Signature, ValidatorSet, Witness
 from relay.light.validators import encode_set
 from relay.packet import (
     ABSENT,
@@ -52,8 +52,8 @@ def artifacts() -> dict[str, Any]:
 
 
 @cache
-def _endpoint() -> Contract:
-    return Web3().eth.contract(abi=artifacts()["Endpoint"]["abi"])  # type: ignore[return-value]
+def _contract(name: str) -> Contract:
+    return Web3().eth.contract(abi=artifacts()[name]["abi"])  # type: ignore[return-value]
 
 
 @cache
@@ -68,34 +68,36 @@ def _type(part: dict[str, Any]) -> str:
     return f"({','.join(map(_type, part['components']))}){kind[5:]}"
 
 
-def encode(name: str, arguments: Sequence[Any]) -> bytes:
+def encode(name: str, arguments: Sequence[Any], contract: str = "Endpoint") -> bytes:
     """The data of a call."""
-    return bytes.fromhex(_endpoint().encode_abi(name, args=list(arguments))[2:])
+    return bytes.fromhex(_contract(contract).encode_abi(name, args=list(arguments))[2:])
 
 
 def decode(name: str, data: bytes) -> tuple[Any, ...]:
     """What a call returned. Raises Malformed."""
     types = [_type(part) for part in _functions()[name]["outputs"]]
-    return _decode(types, data)
+    return decode_as(types, data)
 
 
-def _decode(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+def decode_as(types: Sequence[str], data: bytes) -> tuple[Any, ...]:
+    """Values of these types. Raises Malformed."""
     try:
         return tuple(Web3().codec.decode(types, data))
     except Exception as err:  # the codec has many kinds of its own
         raise Malformed("the node answers what the endpoint cannot have said") from err
 
 
-def _topic(name: str) -> str:
+def topic(name: str, contract: str = "Endpoint") -> str:
+    """The first topic of a contract's log of that name."""
     found = next(
-        e for e in artifacts()["Endpoint"]["abi"] if e["type"] == "event" and e["name"] == name
+        e for e in artifacts()[contract]["abi"] if e["type"] == "event" and e["name"] == name
     )
     return "0x" + keccak(f"{name}({','.join(map(_type, found['inputs']))})".encode()).hex()
 
 
 PACKET = "(uint64,string,string,uint64,string,string,string,string,bytes)"
-SENT_TOPIC, WRITTEN_TOPIC, EXPIRED_TOPIC = _topic("Sent"), _topic("Written"), _topic("Expired")
-HEAD_TOPIC, DELIVERED_TOPIC = _topic("Head"), _topic("Delivered")
+SENT_TOPIC, WRITTEN_TOPIC, EXPIRED_TOPIC = topic("Sent"), topic("Written"), topic("Expired")
+HEAD_TOPIC, DELIVERED_TOPIC = topic("Head"), topic("Delivered")
 STEP_TOPICS = [SENT_TOPIC, WRITTEN_TOPIC, EXPIRED_TOPIC]
 
 
@@ -137,8 +139,8 @@ def head_word(header: Header) -> bytes:
     return keccak(header.root + header.time.to_bytes(32, "big"))
 
 
-def update_of(header: Header) -> tuple[Any, ...]:
-    """A head with its signatures, in order of the set."""
+def update_of(header: Header, witnesses: Sequence[Witness] = ()) -> tuple[Any, ...]:
+    """A head with its signatures and co-signatures, in order of the set and of `witnesses`."""
     body = (header.height, header.time, header.root, header.set_hash, header.next_set_hash)
     order = {v.name: i for i, v in enumerate(header.validators.validators)}
     keys = {v.name: v.key("secp256k1") for v in header.validators.validators}
@@ -148,7 +150,21 @@ def update_of(header: Header) -> tuple[Any, ...]:
         if key is not None:
             signatures.append(_signature(order[signature.signer], key, header.body, signature))
     signatures.sort()
-    return (body, signatures, [], header.link_height, list(header.link))
+    cosignatures = []
+    for signature in header.cosignatures:
+        witness = CHECKPOINT.witness_of(signature, witnesses)
+        if witness is not None:
+            index = witnesses.index(witness)
+            cosignatures.append(_signature(index, witness.key, header.body, signature))
+    cosignatures.sort()
+    return (body, signatures, cosignatures, header.link_height, list(header.link))
+
+
+def witness_address(witness: Witness) -> bytes:
+    """The address by which an endpoint knows a witness. Raises Malformed for another algorithm."""
+    if witness.algorithm != "secp256k1":
+        raise Malformed("an endpoint counts witnesses with a key of secp256k1")
+    return address_of(coincurve.PublicKey(witness.key).format(compressed=False))
 
 
 def _signature(index: int, key: bytes, body: bytes, signature: Signature) -> tuple[Any, ...]:
@@ -242,22 +258,23 @@ def proof_of(
 def read_steps(logs: Any) -> list[PacketStep]:
     """The steps in an answer of eth_getLogs, in order. Raises Malformed."""
     try:
-        found = [_step(log) for log in logs]
+        found = [read_step(log) for log in logs]
     except (KeyError, TypeError, ValueError, IndexError) as err:
         raise Malformed("the node's logs have another form") from err
     return sorted(found, key=lambda step: step.cursor)
 
 
-def _step(log: dict[str, Any]) -> PacketStep:
+def read_step(log: dict[str, Any]) -> PacketStep:
+    """The step in one log of the endpoint."""
     topics = log["topics"]
     cursor, height = decode_number(topics[1]), decode_number(log["blockNumber"])
     data = decode_hex(log["data"], "log")
     answers: tuple[bytes, ...] = ()
     if topics[0] == WRITTEN_TOPIC:
-        packet, answer = _decode([PACKET, "bytes"], data)
+        packet, answer = decode_as([PACKET, "bytes"], data)
         step, answers = Step.RECEIVE, (answer,)
     else:
-        (packet,) = _decode([PACKET], data)
+        (packet,) = decode_as([PACKET], data)
         step = Step.SEND if topics[0] == SENT_TOPIC else Step.EXPIRE
     sequence, source, destination, timeout, port, to, version, encoding, value = packet
     payload = Payload(port, to, version, encoding, value)
@@ -270,7 +287,7 @@ def read_head(logs: Any) -> tuple[bytes, int]:
     """(root, time) of a head in the logs; zeros where there is none, which no head is."""
     if not isinstance(logs, list) or not logs:
         return bytes(32), 0
-    time, root = _decode(["uint64", "bytes32"], decode_hex(logs[-1].get("data"), "log"))
+    time, root = decode_as(["uint64", "bytes32"], decode_hex(logs[-1].get("data"), "log"))
     return root, time
 
 
@@ -278,7 +295,7 @@ def read_outcomes(receipt: dict[str, Any]) -> list[bytes]:
     """What became of each item, from the receipt of the call. Raises Malformed."""
     for log in receipt.get("logs", ()):
         if log["topics"][0] == DELIVERED_TOPIC:
-            return [bytes(c) for c in _decode(["bytes4[]"], decode_hex(log["data"], "log"))[0]]
+            return [bytes(c) for c in decode_as(["bytes4[]"], decode_hex(log["data"], "log"))[0]]
     raise Malformed("the receipt does not say what became of the items")
 
 

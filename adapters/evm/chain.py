@@ -3,7 +3,8 @@
 Settings: `address` (HOST:PORT of a JSON-RPC node), `rpc` (more of them, by commas), `endpoint`,
 `variant` (qbft-seal, ibft2-seal, ibft1-seal), `validators` (as the client pins it), `key` (file
 with the sender's private key in hex; without it nothing is submitted), `max_gas_price` (wei; the
-node's own price is taken up to it), `from_block` (where the endpoint was deployed).
+node's own price is taken up to it), `from_block` (where the endpoint was deployed), `witnesses`
+(NAME=secp256k1:HEX, by commas, in the endpoint's order: whose co-signatures it counts).
 
 Every answer is untrusted: headers and proofs are verified by whoever they are given to; steps carry
 a number that the endpoint counts, so a node that leaves out a log is noticed and the next is asked.
@@ -47,6 +48,7 @@ MAX_PATHS = 4_096
 SLOTS_A_CALL = 256
 _NAMES = {
     "address", "rpc", "endpoint", "variant", "validators", "key", "max_gas_price", "from_block",
+    "witnesses",
 }  # fmt: skip
 _T = TypeVar("_T")
 
@@ -65,6 +67,7 @@ class EvmChain:
         source: bytes,
         sender: Sender | None,
         from_block: int,
+        witnesses: Sequence[Witness] = (),
     ) -> None:
         self._rpc = rpc
         self._endpoint = endpoint
@@ -75,6 +78,8 @@ class EvmChain:
         self._read_to = from_block - 1
         self._lock = threading.RLock()
         self._chain_id = ""
+        self._witnesses = tuple(witnesses)
+        self._compared = not witnesses
 
     @property
     def chain_id(self) -> str:
@@ -114,6 +119,7 @@ class EvmChain:
     def client(self, client_id: str) -> ClientStatus:
         """See relay.chain.Chain."""
         self._check_client(client_id)
+        self._compare_witnesses()
         size, time, _, _, following = self._view("latest")
         return ClientStatus(
             client_id=CLIENT_ID,
@@ -125,6 +131,7 @@ class EvmChain:
             set_hash=bytes(following),
             trusting_period=self._view("trustingPeriod")[0],
             frozen=bool(self._view("frozen")[0]),
+            witnesses=self._witnesses,
         )
 
     def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
@@ -291,7 +298,7 @@ class EvmChain:
                 continue
             new.append(header)
             self._ensure_set(header)
-        return [calls.update_of(header) for header in new], len(new)
+        return [calls.update_of(header, self._witnesses) for header in new], len(new)
 
     def _ensure_set(self, header: Header) -> None:
         if not self._view("knowsSet", header.set_hash)[0]:
@@ -375,6 +382,19 @@ class EvmChain:
             raise self._rpc.distrust("has no endpoint at that address")
         return calls.decode(name, result.data)
 
+    def _compare_witnesses(self) -> None:
+        """That the endpoint pins those whom the settings name. Raises Refused(CONFIG_INVALID)."""
+        if self._compared:
+            return
+        for at, witness in enumerate(self._witnesses):
+            if self._pinned_witness(at) != calls.witness_address(witness):
+                raise _invalid(f"the endpoint's witness {at} is not {witness.name}")
+        self._compared = True
+
+    def _pinned_witness(self, at: int) -> bytes:
+        done = self._rpc.call(self._endpoint, calls.encode("witnesses", [at]))
+        return b"" if done.reverted else done.data[-20:]
+
     def _bounded(self, height: int) -> int:
         if not 0 <= height <= MAX_INT:
             raise Malformed("the node tells a height that cannot be")
@@ -426,7 +446,22 @@ def connect(settings: Mapping[str, str]) -> Chain:
         source,
         sender,
         _number(settings, "from_block", 0),
+        _read(lambda: read_witnesses(settings.get("witnesses", ""))),
     )
+
+
+def read_witnesses(text: str) -> tuple[Witness, ...]:
+    """Witnesses in the form of the setting. Raises Malformed."""
+    found = []
+    for one in filter(None, text.split(",")):
+        name, _, rest = one.partition("=")
+        algorithm, _, key = rest.partition(":")
+        try:
+            found.append(Witness(name, algorithm, bytes.fromhex(key)))
+            calls.witness_address(found[-1])
+        except ValueError as err:
+            raise Malformed("witnesses: NAME=secp256k1:HEX, by commas") from err
+    return tuple(found)
 
 
 def _read(call: Callable[[], _T]) -> _T:

@@ -6,15 +6,17 @@ client is; it becomes the owner's, who should be a contract of several signers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters.evm import calls
 from adapters.evm.light.crypto import keccak
 from adapters.evm.rpc import Rpc, decode_hex
+from adapters.evm.sdk import Web3
 from adapters.evm.sender import Sender
-from relay.errors import Malformed
+from relay.errors import Malformed, Reason, Refused, Unavailable
 from relay.light.checkpoint import split_origin
-from relay.light.types import DEFAULT_CLOCK_DRIFT, DEFAULT_TRUSTING_PERIOD, Header
+from relay.light.types import DAY, DEFAULT_CLOCK_DRIFT, DEFAULT_TRUSTING_PERIOD, Header, Witness
 
 MAX_SHORT = 31
 
@@ -38,18 +40,60 @@ def deploy_endpoint(
     *,
     trusting_period: int = DEFAULT_TRUSTING_PERIOD,
     clock_drift: int = DEFAULT_CLOCK_DRIFT,
+    witnesses: Sequence[Witness] = (),
+    witness_quorum: int = 0,
 ) -> Deployed:
-    """An endpoint of the ledger `name` for the relay whose verified head is `anchor`.
+    """An endpoint of the ledger `name` for the relay whose verified head is `anchor`, of whose
+    heads `witness_quorum` of `witnesses` (secp256k1) must have co-signed each.
 
-    Raises Malformed for a name longer than 31 bytes, Unavailable.
+    Raises Malformed for a name longer than 31 bytes and for other keys, Unavailable.
     """
     relay, _ = split_origin(anchor.chain_id)
     if anchor.set_hash != anchor.next_set_hash:
         raise Malformed("anchor the endpoint in a head that announces no other set")
     encoded, ys = calls.set_of(anchor.validators)
     body = (anchor.height, anchor.time, anchor.root, anchor.set_hash, anchor.next_set_hash)
-    pinned: tuple[object, ...] = (anchor.chain_id, trusting_period, clock_drift, 0, [], body)
+    who = ["0x" + calls.witness_address(witness).hex() for witness in witnesses]
+    pinned: tuple[object, ...] = (
+        anchor.chain_id, trusting_period, clock_drift, witness_quorum, who, body,
+    )  # fmt: skip
     return deploy(rpc, sender, "Endpoint", _short(name), _short(relay), pinned, encoded, ys)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an operator decides of a new ledger."""
+
+    chain_id: str
+    trusting_days: int
+    witnesses: Sequence[Witness] = ()
+    witness_quorum: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A new ledger's contracts, in hex as settings take them."""
+
+    endpoint: str
+    registry: str
+    code: str
+    block: int
+
+
+def deploy_ledger(rpc: Rpc, sender: Sender, anchor: Header, wanted: Wanted) -> Ledger:
+    """Endpoint and registry, joined to each other, the sender admitted. Raises as `deploy`."""
+    made = deploy_endpoint(
+        rpc, sender, wanted.chain_id, anchor,
+        trusting_period=wanted.trusting_days * DAY,
+        witnesses=wanted.witnesses, witness_quorum=wanted.witness_quorum,
+    )  # fmt: skip
+    endpoint = "0x" + made.address.hex()
+    kept = deploy(rpc, sender, "Registry", Web3.to_checksum_address(endpoint))
+    registry = "0x" + kept.address.hex()
+    transact(rpc, sender, made.address, "registerApp", ["registry", registry])
+    account = "0x" + sender.address.hex()
+    transact(rpc, sender, kept.address, "registerInstitution", [account, True], "Registry")
+    return Ledger(endpoint, registry, "0x" + made.code_hash.hex(), made.block)
 
 
 def deploy(rpc: Rpc, sender: Sender, contract: str, *arguments: object) -> Deployed:
@@ -72,3 +116,37 @@ def _short(text: str) -> bytes:
     if not 1 <= len(raw) <= MAX_SHORT:
         raise Malformed(f"a name on an EVM ledger has 1 to {MAX_SHORT} bytes")
     return raw.ljust(32, b"\0")
+
+
+def transact(
+    rpc: Rpc,
+    sender: Sender,
+    to: bytes,
+    name: str,
+    arguments: Sequence[object],
+    contract: str = "Endpoint",
+) -> None:
+    """One call of a contract by its owner. Raises Refused with its reason, Unavailable."""
+    data = calls.encode(name, [_checksummed(a) for a in arguments], contract)
+    tried = rpc.call(to, data, sender=sender.address)
+    if tried.reverted:
+        reason = calls.reason_of(tried.data)
+        raise Refused(
+            Reason(reason) if reason in set(Reason) else Reason.CONTRACT_REFUSED,
+            f"the {contract.lower()} refuses {name}: {reason}",
+        )
+    if sender.send(rpc, to, data).get("status") != "0x1":
+        raise Unavailable(Reason.CHAIN_UNREACHABLE, "the call was mined and reverted: try again")
+
+
+def view(rpc: Rpc, endpoint: bytes, name: str) -> object:
+    """What the endpoint tells of itself, without arguments. Raises Malformed, Unavailable."""
+    done = rpc.call(endpoint, calls.encode(name, []))
+    if done.reverted or not done.data:
+        raise rpc.distrust("has no endpoint at that address")
+    return calls.decode(name, done.data)[0]
+
+
+def _checksummed(argument: object) -> object:
+    address = isinstance(argument, str) and len(argument) == 42 and argument[:2] == "0x"
+    return Web3.to_checksum_address(str(argument)) if address else argument

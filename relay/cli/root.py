@@ -14,42 +14,47 @@ from typer.core import TyperGroup
 
 from relay.cli import output
 from relay.errors import LianqiaoError, Malformed, Reason
+from relay.registry import commands
 
 _LAZY = {"demo": ("relay.demo.cli", "Three nodes on this machine, real records, and attacks.")}
 """Groups that are loaded only when they are used: name -> (module with `app`, one line)."""
+_OF_ADAPTERS = "Commands of the adapter {}, for its kind of chain."
 
 _UsageError: Any = typer.BadParameter.__mro__[1]
 _ClickError: Any = typer.BadParameter.__mro__[2]
 
 
 class _Root(TyperGroup):
-    """Loads what stands in _LAZY when it is called, and lists it without."""
+    """Loads what stands in _LAZY, and what adapters bring, when it is called; lists it without."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Every command, the lazy ones last."""
-        return [*super().list_commands(ctx), *_LAZY]
+        return [*super().list_commands(ctx), *_LAZY, *commands()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """A command; a lazy one as its line of help alone."""
-        if cmd_name not in _LAZY:
-            return super().get_command(ctx, cmd_name)
-        return _placeholder(cmd_name)
+        found = super().get_command(ctx, cmd_name)
+        lazy = found is None and (cmd_name in _LAZY or cmd_name in commands())
+        return _placeholder(cmd_name) if lazy else found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """What the arguments call."""
-        if args and args[0] in _LAZY:
+        own = args and super().get_command(ctx, args[0]) is not None
+        if args and not own and (args[0] in _LAZY or args[0] in commands()):
             return args[0], _load(args[0]), args[1:]
         return super().resolve_command(ctx, args)
 
 
 def _placeholder(name: str) -> Any:
     stub = typer.Typer(add_completion=False)
-    stub.command(name, help=_LAZY[name][1])(lambda: None)
+    told = _LAZY[name][1] if name in _LAZY else _OF_ADAPTERS.format(name)
+    stub.command(name, help=told)(lambda: None)
     return typer.main.get_command(stub)
 
 
 def _load(name: str) -> Any:
-    return typer.main.get_command(import_module(_LAZY[name][0]).app)
+    app = import_module(_LAZY[name][0]).app if name in _LAZY else commands().named(name)
+    return typer.main.get_command(app)
 
 
 def _print_version(value: bool) -> None:

@@ -91,7 +91,7 @@ def init(
     try:
         names = [f"{chain_id}-{number}" for number in range(1, validators + 1)]
         if engine != "journal":
-            shared = _Shared(engine, name, peer, tuple(setting or ()))
+            shared = _Shared(engine, name or chain_id, peer, tuple(setting or ()))
             _build_shared(building, chain_id, role, listen, shared)
         else:
             _build(building, chain_id, role, names, listen, algorithms)
@@ -103,6 +103,10 @@ def init(
 
 def _say_made(directory: Path, chain_id: str, role: str, engine: str, validators: int) -> None:
     config = directory / "config.toml"
+    if engine != "journal" and _alone(engine):
+        output.say(f"made {directory}: {role} {chain_id}, by the engine {engine}")
+        output.say(f"next: lianqiao serve --config {config}")
+        return
     if engine != "journal":
         output.say(f"made {directory}: {role} {chain_id}, replicated by the engine {engine}")
         output.say(f"give {directory / 'join.json'} to the others, take theirs, and then:")
@@ -196,7 +200,8 @@ def _build_shared(directory: Path, chain_id: str, role: str, listen: str, shared
     pairs = [text.partition("=") for text in shared.settings]
     try:
         check_id(shared.name)
-        check_address(shared.peer)
+        if shared.peer or not _alone(shared.engine):
+            check_address(shared.peer)
         if not isinstance(engine, Engine) or not all(sign for _, sign, _ in pairs):
             raise ValueError(f"the engine {shared.engine} is not made so")
     except ValueError as error:
@@ -214,6 +219,13 @@ def _build_shared(directory: Path, chain_id: str, role: str, listen: str, shared
     if role == "ledger":
         create_key(directory / "keys/vault.key", os.urandom)
     engine.init(load(directory / "config.toml"), shared.peer, _clock())
+
+
+def _alone(engine: str) -> bool:
+    """Whether its nodes are of one institution each, before a chain that is there."""
+    from relay.registry import engines
+
+    return bool(getattr(engines().named(engine), "alone", False))
 
 
 def _create_database(config: Config, validators: object) -> None:

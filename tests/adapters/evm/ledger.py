@@ -1,22 +1,12 @@
-"""A real EVM (anvil) with an endpoint, re-sealed by test validators, beside a real relay.
-
-anvil does not seal, so a small server stands before it: it forwards every question, and answers
-`debug_getRawHeader` with anvil's own roots under a header that test validators have sealed. Block
-times follow the clock of the test.
-"""
+"""A real EVM (anvil) with an endpoint, re-sealed by test validators, beside a real relay."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import socket
 import subprocess
-import threading
 import time
-import urllib.request
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,147 +15,46 @@ import pytest
 from adapters.evm import calls
 from adapters.evm.deploy import Deployed, deploy, deploy_endpoint
 from adapters.evm.light import CLIENT
+from adapters.evm.practice import chain as practice
+from adapters.evm.practice.chain import ANVIL, KEY, find_anvil, npm_prefix
 from adapters.evm.rpc import Rpc
 from adapters.evm.sender import Sender
 from relay.chain import Chain
+from relay.errors import LianqiaoError
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.registry import connect_chain
-from tests.adapters.evm.sealing import EPOCH, QBFT, Sealer, hash_of, header, ring, state_of
+from tests.adapters.evm.sealing import EPOCH, QBFT, Sealer, state_of
 from tests.world import Clock, World, keys_of
 
-ANVIL = "1.7.1"
-KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
-"""The first of anvil's own test keys."""
+__all__ = ["KEY", "EvmLedger", "SealedAnvil", "anvil_binary", "install"]
 
 
 def anvil_binary() -> str:
-    """The binary, from LIANQIAO_ANVIL, the path, or the cache; skips, visibly, where it is not."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lianqiao" / "npm"
-    kept = cache / "node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil"
-    found = os.environ.get("LIANQIAO_ANVIL") or shutil.which("anvil")
-    if found is None and not kept.exists() and shutil.which("npm"):
-        cache.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["npm", "install", "--no-save", "--ignore-scripts", f"@foundry-rs/anvil@{ANVIL}"],
-            cwd=cache, capture_output=True, check=False, timeout=300,
-        )  # fmt: skip
-    if found is None and kept.exists():
-        found = str(kept)
-    if found is None:
-        if os.environ.get("LIANQIAO_NEVER_SKIP"):
-            pytest.fail("anvil is absent", pytrace=False)
-        pytest.skip(f"anvil is absent: npm install @foundry-rs/anvil@{ANVIL} in {cache}")
-    return found
+    """The binary, fetched where npm is; skips, visibly, where it is not."""
+    try:
+        return find_anvil()
+    except LianqiaoError as absent:
+        if shutil.which("npm"):
+            npm_prefix().mkdir(parents=True, exist_ok=True)
+            subprocess.run(
+                ["npm", "install", "--no-save", "--ignore-scripts", f"@foundry-rs/anvil@{ANVIL}"],
+                cwd=npm_prefix(), capture_output=True, check=False, timeout=300,
+            )  # fmt: skip
+        try:
+            return find_anvil()
+        except LianqiaoError:
+            if os.environ.get("LIANQIAO_NEVER_SKIP"):
+                pytest.fail("anvil is absent", pytrace=False)
+            pytest.skip(f"anvil is absent: {absent.hint}")
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
+class SealedAnvil(practice.SealedAnvil):
+    """The chain to practise on, at the time of a test's clock."""
 
+    clock: Clock
 
-class SealedAnvil:
-    """anvil behind the sealing server; `address` is what an adapter is told."""
-
-    def __init__(self, clock: Any, variant: str = QBFT, sealers: Sequence[Sealer] = ()) -> None:
-        self.clock, self.variant = clock, variant
-        self.sealers = list(sealers) or ring(4)
-        self._sealed: dict[int, bytes] = {}
-        self._lock = threading.RLock()
-        self.last = 0
-        port = free_port()
-        self._inner = f"http://127.0.0.1:{port}"
-        self._process = subprocess.Popen(
-            [anvil_binary(), "--port", str(port), "--silent", "--gas-limit", "60000000",
-             "--timestamp", str(clock.now), "--chain-id", "20253"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        for _ in range(200):
-            try:
-                self.ask("eth_chainId")
-                break
-            except OSError:
-                time.sleep(0.05)
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                said = json.dumps(outer.answer(asked)).encode()
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(said)))
-                self.end_headers()
-                self.wfile.write(said)
-
-            def log_message(self, *_: object) -> None:
-                return None
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def ask(self, method: str, *params: Any) -> Any:
-        """anvil itself."""
-        return self._forward({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})[
-            "result"
-        ]
-
-    def _forward(self, asked: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(
-            self._inner, json.dumps(asked).encode(), {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=20) as said:
-            found: dict[str, Any] = json.loads(said.read())
-            return found
-
-    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """As a node of a sealed chain answers."""
-        if asked["method"] == "debug_getRawHeader":
-            try:
-                raw = self.sealed(int(asked["params"][0], 16))
-            except (TypeError, ValueError, KeyError):
-                return {"jsonrpc": "2.0", "id": asked["id"], "error": {"message": "no block"}}
-            return {"jsonrpc": "2.0", "id": asked["id"], "result": "0x" + raw.hex()}
-        if asked["method"] == "eth_sendRawTransaction":
-            with self._lock:
-                self.tick()
-                return self._forward(asked)
-        return self._forward(asked)
-
-    def tick(self) -> None:
-        """The next block gets the clock's time; the clock follows where there are many blocks."""
-        latest = int(self.ask("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
-        self.clock.now = max(self.clock.now, latest + 1)
-        self.ask("evm_setNextBlockTimestamp", hex(self.clock.now))
-
-    def mine(self) -> int:
-        """An empty block at the clock's time; its number."""
-        self.tick()
-        self.ask("evm_mine")
-        return int(self.ask("eth_blockNumber"), 16)
-
-    def sealed(self, number: int) -> bytes:
-        """anvil's roots under a header sealed by the validators."""
-        with self._lock:
-            for n in range(1, number + 1):
-                if n not in self._sealed:
-                    block = self.ask("eth_getBlockByNumber", hex(n), False)
-                    parent = hash_of(self.variant, self._sealed[n - 1]) if n > 1 else bytes(32)
-                    self._sealed[n] = header(
-                        self.variant, self.sealers, number=n, parent=parent,
-                        time=int(block["timestamp"], 16),
-                        root=bytes.fromhex(block["stateRoot"][2:]),
-                    )  # fmt: skip
-            return self._sealed[number]
-
-    def close(self) -> None:
-        """Ends the server and anvil."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._process.terminate()
-        self._process.wait(10)
+    def __init__(self, clock: Clock, variant: str = QBFT, sealers: Sequence[Sealer] = ()) -> None:
+        super().__init__(anvil_binary(), clock, variant, sealers)
 
 
 class EvmLedger:

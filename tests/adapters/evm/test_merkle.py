@@ -13,6 +13,7 @@ from adapters.evm import calls
 from adapters.evm.deploy import deploy
 from adapters.evm.rpc import Rpc
 from adapters.evm.sdk import Web3
+from adapters.evm.sender import Sender
 from relay.light.merkle import (
     consistency_proof,
     leaf_hash,
@@ -39,7 +40,7 @@ class Harness:
         key = path / "key"
         key.write_text(KEY)
         self.rpc = Rpc([anvil.address])
-        self.address = deploy(self.rpc, calls.Sender(key, 10**12), "Harness").address
+        self.address = deploy(self.rpc, Sender(key, 10**12), "Harness").address
         self.abi = Web3().eth.contract(abi=calls.artifacts()["Harness"]["abi"])
 
     def call(self, name: str, *arguments: object) -> bytes | str:

@@ -1,0 +1,149 @@
+"""What the endpoint and the registry of an EVM ledger tell, in the order of the chain.
+
+The endpoint numbers its steps: a node of the chain that leaves one out is noticed and asked last.
+What the registry alone tells (ends of packets, records) is as complete as that node is honest: an
+institution asks a node of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.evm import calls
+from adapters.evm.rpc import Rpc, decode_hex, decode_number
+from relay.chain import PacketStep, Step
+from relay.errors import Malformed
+
+LOG_BLOCKS = 2_000
+ANSWERED, LAPSED = calls.topic("Answered", "Registry"), calls.topic("Lapsed", "Registry")
+RECORDED, ATTESTED = calls.topic("Recorded", "Registry"), calls.topic("Attested", "Registry")
+_TOPICS = [*calls.STEP_TOPICS, ANSWERED, LAPSED, RECORDED]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A packet of the ledger was acknowledged."""
+
+    sequence: int
+    acknowledgement: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lapsed:
+    """A packet of the ledger was proven never to have been received."""
+
+    sequence: int
+    again: int
+    """The sequence under which the registry sent it again; 0 where it did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A record that no packet carries."""
+
+    value: bytes
+
+
+Told = PacketStep | Answered | Lapsed | Recorded
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block's logs, in order."""
+
+    number: int
+    time: int
+    """Seconds."""
+    told: tuple[Told, ...]
+
+
+class Logs:
+    """The logs of one endpoint and its registry."""
+
+    def __init__(self, rpc: Rpc, endpoint: bytes, registry: bytes) -> None:
+        self._rpc = rpc
+        self._addresses = ["0x" + endpoint.hex(), "0x" + registry.hex()]
+        self._endpoint = endpoint
+
+    def head(self) -> int:
+        """The number of the newest block. Raises Unavailable."""
+        return self._rpc.number("eth_blockNumber", [])
+
+    def read(self, first: int, last: int, steps: int) -> list[Block]:
+        """The blocks from `first` to `last` in which something was told, `steps` steps of the
+        endpoint having been told before. Raises Malformed, Unavailable where one is missing."""
+        asked = {
+            "address": self._addresses,
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+            "topics": [_TOPICS],
+        }
+        try:
+            found = sorted(
+                (decode_number(log["blockNumber"]), decode_number(log["logIndex"]), self._told(log))
+                for log in self._rpc.ask("eth_getLogs", [asked])
+                if isinstance(log, dict)
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as err:
+            raise Malformed("the node's logs have another form") from err
+        cursors = [told.cursor for *_, told in found if isinstance(told, PacketStep)]
+        if cursors != list(range(steps + 1, steps + 1 + len(cursors))):
+            raise self._rpc.distrust("left out steps of the endpoint")
+        if self._steps(last) != steps + len(cursors):
+            raise self._rpc.distrust("left out the newest steps of the endpoint")
+        numbers = sorted({number for number, *_ in found if first <= number <= last})
+        return [
+            Block(n, self._time(n), tuple(told for number, _, told in found if number == n))
+            for n in numbers
+        ]
+
+    def _steps(self, height: int) -> int:
+        done = self._rpc.call(self._endpoint, calls.encode("steps", []), height=height)
+        if done.reverted or not done.data:
+            raise self._rpc.distrust("has no endpoint at that address")
+        return int(calls.decode("steps", done.data)[0])
+
+    def _time(self, number: int) -> int:
+        block = self._rpc.ask("eth_getBlockByNumber", [hex(number), False])
+        return decode_number(block.get("timestamp") if isinstance(block, dict) else None)
+
+    def _told(self, log: dict[str, Any]) -> Told:
+        topics = log["topics"]
+        if topics[0] in calls.STEP_TOPICS:
+            if str(log["address"]).lower() != self._addresses[0]:
+                raise Malformed("the node shows a step of another contract")
+            return calls.read_step(log)
+        if str(log["address"]).lower() != self._addresses[1]:
+            raise Malformed("the node shows a log of another contract")
+        data = decode_hex(log["data"], "log")
+        if topics[0] == RECORDED:
+            return Recorded(calls.decode_as(["bytes"], data)[0])
+        sequence = decode_number(topics[1])
+        if topics[0] == ANSWERED:
+            return Answered(sequence, calls.decode_as(["bytes"], data)[0])
+        if topics[0] == LAPSED:
+            return Lapsed(sequence, calls.decode_as(["uint64"], data)[0])
+        raise Malformed("the node shows logs that were not asked for")
+
+
+def is_of(told: Told, port: str) -> bool:
+    """Whether it is about the contract on `port`: an endpoint has others."""
+    if not isinstance(told, PacketStep):
+        return True
+    payload = told.packet.payloads[0]
+    return (payload.source_port if told.step is Step.SEND else payload.destination_port) == port
+
+
+def sequences_of(receipts: Sequence[dict[str, Any]]) -> list[int]:
+    """The sequences of what calls have posted, in order. Raises Malformed."""
+    try:
+        return [
+            int(calls.decode_as(["uint64"], decode_hex(log["data"], "log"))[0])
+            for receipt in receipts
+            for log in receipt["logs"]
+            if log["topics"][0] == ATTESTED
+        ]
+    except (KeyError, TypeError, IndexError) as err:
+        raise Malformed("a receipt has another form") from err

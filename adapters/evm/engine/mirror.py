@@ -1,0 +1,263 @@
+"""The tables of the contract `registry` out of an EVM ledger's logs, by the contract itself.
+
+What was posted is called again on the contract that every lianqiao ledger runs, with the block's
+time; notices are received by it, answers and timeouts told to it. What it would send, the chain has
+sent: a `Plan` says under which sequence. What the contract refuses leaves the packet alone: it was
+sent, whoever wrote it there, and the relay judges it by its signatures.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+import structlog
+
+from adapters.evm.engine.logs import Answered, Block, Lapsed, Recorded, Told, is_of
+from adapters.evm.light.state import CLIENT_ID
+from relay.canonical import Json, encode
+from relay.chain import PacketStep, Step
+from relay.channel import CLOSED_BY_ACKNOWLEDGEMENT, CLOSED_BY_TIMEOUT, Channel, new_row
+from relay.clients import Client, Clients
+from relay.contract import CONTRACT_FAILURES, Contract
+from relay.contracts.base import everything, key
+from relay.contracts.payloads import REGISTRY_PORT, fields
+from relay.errors import LianqiaoError, NotFound, Reason, Refused
+from relay.host import HostState
+from relay.light.checkpoint import chain_name
+from relay.packet import (
+    ERROR_ACKNOWLEDGEMENT,
+    Packet,
+    Payload,
+    acknowledgement_commitment,
+    commitment_path,
+    packet_commitment,
+    receipt_path,
+)
+from relay.packet_bytes import decode_packet, encode_acknowledgements
+from relay.store import ClientRow, Direction, PacketRow, PacketState, Transaction
+
+READ_PORT = "evm"
+"""Under which the node keeps how far it has read; no contract runs there."""
+UNSENT = 2**52
+"""What a call answers as a sequence while nothing is sent."""
+MAX_SECONDS = 86_400
+_ACTIONS = {"new": "attest", "amend": "amend", "retract": "retract"}
+_log = structlog.get_logger("lianqiao.evm")
+
+
+@dataclass(slots=True)
+class Plan:
+    """What becomes of the packets that a contract sends within one transaction."""
+
+    given: deque[int] | None = None
+    """The sequences that they have; None: they are collected."""
+    expected: Payload | None = None
+    """Of the one packet that may be sent; another is refused."""
+    refused: bool = False
+    """The chain could not send it."""
+    sent: list[tuple[Payload, int]] = field(default_factory=list)
+    """(payload, timeout) of each that was collected."""
+
+    def send(self, payload: Payload, timeout: int) -> int:
+        """The packet's sequence. Raises Refused."""
+        if self.refused:
+            raise Refused(Reason.CLIENT_FROZEN, "the endpoint could not send it")
+        if self.expected is not None and payload != self.expected:
+            raise Refused(Reason.CONTRACT_REFUSED, "something else was posted")
+        if self.given is None:
+            self.sent.append((payload, timeout))
+            return UNSENT + len(self.sent)
+        if not self.given:
+            raise Refused(Reason.CONTRACT_REFUSED, "fewer packets were posted")
+        return self.given.popleft()
+
+
+class _OneClient(Clients):
+    """The endpoint's client of the relay: verified on the chain, named here."""
+
+    def __init__(self, origin: str) -> None:
+        super().__init__({})
+        self._origin = origin
+
+    def load(self, tx: Transaction, client_id: str) -> Client:
+        """See Clients."""
+        if client_id != CLIENT_ID:
+            raise NotFound(Reason.CLIENT_NOT_FOUND, f"an endpoint has one client, {CLIENT_ID}")
+        row = ClientRow(CLIENT_ID, 0, "checkpoint", self._origin, b"", "", 0, 0, 0, 1, 0)
+        return Client(row, None, None)  # type: ignore[arg-type]
+
+    def of_chain(self, tx: Transaction, chain_id: str) -> str:
+        """See Clients."""
+        if chain_id != chain_name(self._origin):
+            raise NotFound(
+                Reason.CLIENT_NOT_FOUND,
+                f"the endpoint follows {chain_name(self._origin)}, and no other relay",
+                chain_id=chain_id,
+            )
+        return CLIENT_ID
+
+
+class Mirror(Channel):
+    """relay.channel.Channel, where the chain has done what it does. See the module."""
+
+    def __init__(self, chain_id: str, origin: str, contracts: Mapping[str, Contract]) -> None:
+        """`origin`: of the relay that the endpoint follows."""
+        super().__init__(chain_id, _OneClient(origin), contracts)
+        self._relay = chain_name(origin)
+        self._plans: dict[int, Plan] = {}
+
+    @contextmanager
+    def planned(self, tx: Transaction, plan: Plan) -> Iterator[Plan]:
+        """What contracts send in `tx` goes by `plan`."""
+        self._plans[id(tx)] = plan
+        try:
+            yield plan
+        finally:
+            del self._plans[id(tx)]
+
+    def send(
+        self,
+        tx: Transaction,
+        client_id: str,
+        payloads: Sequence[Payload],
+        timeout_timestamp: int,
+        now: int,
+    ) -> int:
+        """See Channel: nothing is sent from here; the sequence is the plan's."""
+        plan = self._plans.get(id(tx)) or Plan()
+        return plan.send(payloads[0], timeout_timestamp)
+
+    def call(self, tx: Transaction, method: str, body: bytes, now: int) -> bytes:
+        """One call of the contract. Raises what it raises."""
+        state = HostState(self, tx, REGISTRY_PORT, now)
+        return self.contracts[REGISTRY_PORT].call(method, body, state, now)
+
+    # --- what was told
+
+    def fold(self, tx: Transaction, blocks: Iterable[Block], read_to: int, steps: int) -> None:
+        """Writes what the blocks tell, and how far was read."""
+        for block in blocks:
+            for told in block.told:
+                if is_of(told, REGISTRY_PORT):
+                    self._fold(tx, told, block.time)
+        value: Json = {"block": read_to, "steps": steps}
+        HostState(self, tx, READ_PORT, 0).put(key("read", f"{read_to:016d}"), encode(value))
+
+    def _fold(self, tx: Transaction, told: Told, now: int) -> None:
+        if isinstance(told, PacketStep):
+            if told.step is Step.SEND:
+                self._sent(tx, told.packet, now)
+            elif told.step is Step.RECEIVE:
+                self._received(tx, told.packet, told.acknowledgements[0], now)
+        elif isinstance(told, Answered):
+            self._ended(tx, told.sequence, told.acknowledgement, Plan(refused=True), now)
+        elif isinstance(told, Lapsed):
+            plan = Plan(deque([told.again])) if told.again else Plan(refused=True)
+            self._ended(tx, told.sequence, None, plan, now)
+        else:
+            self._recorded(tx, told, now)
+
+    def _sent(self, tx: Transaction, packet: Packet, now: int) -> None:
+        path = commitment_path(CLIENT_ID, packet.sequence)
+        index = tx.append(path, packet_commitment(packet))
+        tx.add(new_row(packet, Direction.OUT, PacketState.SENT, index=index, time=now))
+        payload = packet.payloads[0]
+        plan = Plan(deque([packet.sequence]), payload)
+
+        def call() -> None:
+            method, body = self._call_of(payload, packet.timeout_timestamp - now)
+            self.call(tx, method, encode(body), now)
+
+        self._attempt(tx, plan, call)
+        self._redelivered(tx, packet, now)
+
+    def _call_of(self, payload: Payload, seconds: int) -> tuple[str, dict[str, Json]]:
+        """The call whose packet it is. Raises Malformed."""
+        body = fields.document(payload.value)
+        kind = body.get("type")
+        if kind == "attestation":
+            method = _ACTIONS.get(str(body.get("action")), "attest")
+            return method, {"attestations": [body], "relays": [self._relay]}
+        if kind == "request":
+            seconds = min(max(seconds, 1), MAX_SECONDS)
+            return "request", {"request": body, "timeout_seconds": seconds}
+        return "outcome", {"outcome": body}
+
+    def _redelivered(self, tx: Transaction, packet: Packet, now: int) -> None:
+        """Marks what was set aside and is posted by now."""
+        state = HostState(self, tx, REGISTRY_PORT, now)
+        digest = sha256(packet.payloads[0].value).digest()
+        for name, _ in everything(state, key("undelivered", digest, ""), 100):
+            done = b"re" + name.removeprefix(b"un")
+            if state.get(done) is None:
+                state.put(done, encode({"client": CLIENT_ID, "sequence": packet.sequence}))
+
+    def _received(self, tx: Transaction, packet: Packet, answer: bytes, now: int) -> None:
+        index = tx.append(receipt_path(CLIENT_ID, packet.sequence), packet_commitment(packet))
+        row = replace(
+            new_row(packet, Direction.IN, PacketState.DEFERRED, index=-1, time=now),
+            closed_index=index,
+            closed_time=now,
+        )
+        tx.add(row)
+        why = ""
+        if answer != ERROR_ACKNOWLEDGEMENT:
+            payload = packet.payloads[0]
+            state = HostState(self, tx, REGISTRY_PORT, now)
+            contract = self.contracts[REGISTRY_PORT]
+            why = self._attempt(
+                tx, Plan(deque()), lambda: contract.receive(packet, payload, state, now)
+            )
+        self.write_acknowledgement(tx, row, [answer], why, now)
+
+    def _ended(
+        self, tx: Transaction, sequence: int, answer: bytes | None, plan: Plan, now: int
+    ) -> None:
+        row = tx.load(PacketRow, CLIENT_ID, Direction.OUT, sequence)
+        if row is None or row.state is not PacketState.SENT:
+            return
+        packet = decode_packet(row.packet)
+        with self.planned(tx, plan):
+            if answer is None:
+                row = replace(row, state=PacketState.TIMED_OUT)
+                row = self._close(tx, row, CLOSED_BY_TIMEOUT, 0, now)
+                self._call_back(tx, row, packet, None, now)
+                return
+            encoded = encode_acknowledgements([answer])
+            row = replace(row, state=PacketState.ACKNOWLEDGED, acknowledgements=encoded)
+            value = CLOSED_BY_ACKNOWLEDGEMENT + acknowledgement_commitment([answer])
+            row = self._close(tx, row, value, 0, now)
+            self._call_back(tx, row, packet, [answer], now)
+
+    def _recorded(self, tx: Transaction, told: Recorded, now: int) -> None:
+        def call() -> None:
+            document = fields.document(told.value)
+            self.call(tx, fields.code(document, "method"), encode(document["body"]), now)
+
+        self._attempt(tx, Plan(deque()), call)
+
+    def _attempt(self, tx: Transaction, plan: Plan, run: Callable[[], object]) -> str:
+        """Runs a part of the contract; undone, and told, where that fails."""
+        mark = tx.mark()
+        try:
+            with self.planned(tx, plan):
+                run()
+        except CONTRACT_FAILURES as err:
+            tx.rollback(mark)
+            reason = str(err.reason) if isinstance(err, LianqiaoError) else type(err).__name__
+            _log.warning("not_understood", reason=reason)
+            return reason
+        return ""
+
+
+def last_read(tx: Transaction, mirror: Mirror) -> tuple[int, int]:
+    """(block that was read last, steps of the endpoint up to there); zeros at first."""
+    found = HostState(mirror, tx, READ_PORT, 0).last(b"read/")
+    if found is None:
+        return 0, 0
+    document = fields.document(found[1])
+    return fields.integer(document, "block"), fields.integer(document, "steps")
