@@ -78,7 +78,7 @@ def anchor(
     3. chain id, presented set and pinned parameters match (CHAIN_ID_MISMATCH,
     VALIDATOR_SET_MISMATCH, and what the type's `check_pinned` raises); 4. no key of the set is
     weak (WEAK_KEY); 5. it is neither from the future nor past the trusting period
-    (HEADER_FROM_FUTURE, CLIENT_EXPIRED); 6. it carries no link
+    (HEADER_FROM_FUTURE, CLIENT_EXPIRED); 6. where the type links, it carries no link
     (INVALID_CONSISTENCY): there is nothing before it; 7. its own set signed it
     (`relay.light.quorum`).
 
@@ -92,7 +92,7 @@ def anchor(
     _check_not_from_future(state, header, now)  # 5
     consensus = consensus_of(header)
     _check_not_expired(state, consensus, now)
-    if header.link or header.link_height:  # 6
+    if client_type.links and (header.link or header.link_height):  # 6
         raise Invalid(Reason.INVALID_CONSISTENCY, "an anchor links to no earlier header")
     verify_commit(client_type, state, header)  # 7
     return consensus, header

@@ -73,6 +73,7 @@ class SkippingClient:
         signatures = tuple(
             Signature(reader.text(64), ALGORITHM, reader.data(64)) for _ in range(reader.count(64))
         )
+        shown = reader.data(65536)
         reader.end()
         fields = Reader(body, "test body")
         header = Header(
@@ -86,6 +87,7 @@ class SkippingClient:
             next_set_hash=fields.fixed(32),
             signatures=signatures,
             body=body,
+            trusted_validators=decode_set(shown) if shown else None,
         )
         fields.end()
         return header
@@ -95,7 +97,8 @@ class SkippingClient:
         writer.count(len(header.signatures), 64)
         for signature in header.signatures:
             writer.text(signature.signer, 64).data(signature.value, 64)
-        return writer.done()
+        shown = header.trusted_validators
+        return writer.data(encode_set(shown) if shown else b"", 65536).done()
 
     def check_pinned(self, state: ClientState, header: Header) -> None:
         return None
@@ -147,8 +150,12 @@ def raw_header(
     chain_id: str = "test-1",
     power: int = 1,
     root: bytes = bytes(32),
+    shown: Sequence[str] = (),
 ) -> bytes:
-    """A header of `height` by the set `names`, signed by `signers` (default: all of them)."""
+    """A header of `height` by the set `names`, signed by `signers` (default: all of them).
+
+    `shown`: the set that it brings along as the trusted one.
+    """
     validators = make_set(names, power)
     body = (
         Writer()
@@ -165,4 +172,4 @@ def raw_header(
     writer.count(len(signing), 64)
     for name in signing:
         writer.text(name, 64).data(sign(secret_of(name), body), 64)
-    return writer.done()
+    return writer.data(encode_set(make_set(shown, power)) if shown else b"", 65536).done()

@@ -181,14 +181,51 @@ def test_the_witnesses_of_a_client_are_not_asked(ledger: Ledger) -> None:
     prove(ledger, Evidence(ledger.raw(others=[line]), other))
 
 
-def test_equal_times_where_a_type_forbids_them() -> None:
+def skipping_ledger() -> Ledger:
     ledger = Ledger()
     ledger.state = replace(
         ledger.state, client_type="test-skipping", chain_id="test-1", algorithm=ALGORITHM
     )
+    return ledger
+
+
+def test_equal_times_where_a_type_forbids_them() -> None:
+    ledger = skipping_ledger()
     one, other = raw_header(5, "abcd", time=NOW), raw_header(6, "abcd", time=NOW)
     known = {set_hash(skipping_set("abcd"))}
     prove(ledger, Evidence(one, other), known, client_type=SKIPPING)
+    later = raw_header(6, "abcd", time=NOW + 1)
+    with pytest.raises(Invalid) as err:
+        prove(ledger, Evidence(one, later), known, client_type=SKIPPING)
+    assert err.value.reason == Reason.NOT_MISBEHAVIOUR
+
+
+def test_those_who_vouch_for_a_set_never_in_force_are_named() -> None:
+    ledger, known = skipping_ledger(), {set_hash(skipping_set("abcd"))}
+    true = raw_header(90, "abcd", time=NOW)
+    for names, shown, culprits in (
+        ("abxy", "abcd", ("a", "b")),
+        ("axyz", "abcd", None),  # one of four is not more than a third
+        ("abxy", "", None),
+        ("abxy", "abxy", None),  # a set that nobody knows vouches for nothing
+        ("axyz", "axyz", None),
+    ):
+        invented = raw_header(90, names, time=NOW, shown=shown)
+        for evidence in (Evidence(true, invented), Evidence(invented, true)):
+            if culprits is None:
+                with pytest.raises(Invalid) as err:
+                    prove(ledger, evidence, known, client_type=SKIPPING)
+                assert err.value.reason == Reason.NOT_MISBEHAVIOUR
+            else:
+                assert prove(ledger, evidence, known, client_type=SKIPPING).culprits == culprits
+
+
+def test_who_signed_for_a_set_never_in_force_is_named_beside_those_who_signed_both() -> None:
+    ledger, known = skipping_ledger(), {set_hash(skipping_set("abcd"))}
+    true = raw_header(90, "abcd", time=NOW, signers="bcd")
+    invented = raw_header(90, "abcx", time=NOW, shown="abcd")
+    found = prove(ledger, Evidence(true, invented), known, client_type=SKIPPING)
+    assert found.culprits == ("b", "c", "a")
 
 
 def test_evidence_has_one_encoding(ledger: Ledger) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from relay.errors import Invalid, LianqiaoError, NotEnoughTrust, Reason
 from relay.light import client as light
-from relay.light.types import ClientState, ConsensusState, Threshold
+from relay.light.types import ClientState, ConsensusState, Header, Threshold
 from tests.light.skipping import (
     ALGORITHM,
     SKIPPING,
@@ -49,8 +49,8 @@ def anchored(names: str = "abcd") -> ConsensusState:
 
 
 def test_encoding_and_decoding_are_inverse() -> None:
-    raw = raw_header(1, "abcd")
-    assert SKIPPING.encode_header(SKIPPING.decode_header(raw)) == raw
+    for raw in (raw_header(1, "abcd"), raw_header(1, "abcd", shown="xyz")):
+        assert SKIPPING.encode_header(SKIPPING.decode_header(raw)) == raw
 
 
 def test_a_header_far_ahead_by_the_same_set() -> None:
@@ -139,6 +139,61 @@ def test_without_the_trusted_set_nothing_is_skipped() -> None:
     refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, anchored(), None, raw_header(90, "abcx"))
     with pytest.raises(RuntimeError):
         follow(anchored(), "abc", raw_header(90, "abcx"))
+
+
+def test_the_set_that_a_header_brings_must_be_one_that_the_trusted_header_names() -> None:
+    trusted = anchored()
+    assert follow(trusted, None, raw_header(90, "abxy", shown="abcd")).height == 90
+    # What the header brings is judged, and not what the caller has at hand.
+    assert follow(trusted, "wxyz", raw_header(90, "abxy", shown="abcd")).height == 90
+    few = raw_header(90, "axyz", shown="abcd")
+    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, None, few)
+    for names in ("abxy", "abcd"):  # of a set that signed it itself, and where none is needed
+        other = raw_header(90, names, shown="abxy")
+        refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", other)
+
+
+def test_the_set_in_force_at_the_trusted_header_serves_as_well() -> None:
+    trusted = light.anchor(SKIPPING, STATE, raw_header(1, "abcd", following="efgh"), NOW)[0]
+    assert follow(trusted, None, raw_header(90, "abxy", shown="abcd")).height == 90
+    assert follow(trusted, None, raw_header(90, "efxy", shown="efgh")).height == 90
+
+
+def test_a_set_that_is_kept_elsewhere_is_another() -> None:
+    trusted = anchored()
+    header = SKIPPING.decode_header(raw_header(90, "abxy"))
+    elsewhere = replace(make_set("abcd"), source=b"another contract")
+    with pytest.raises(Invalid) as err:
+        light.verify_header(SKIPPING, STATE, trusted, header, NOW, elsewhere)
+    assert err.value.reason == Reason.VALIDATOR_SET_MISMATCH
+
+
+def test_a_set_that_the_header_shows_to_follow_need_not_be_announced() -> None:
+    class Proving(type(SKIPPING)):  # type: ignore[misc]
+        def succeeds(self, trusted: ConsensusState, untrusted_header: Header) -> bool:
+            return untrusted_header.height == 3
+
+    for height, fine in ((3, True), (2, False)):
+        header = SKIPPING.decode_header(raw_header(height, "wxyz"))
+        if fine:
+            light.verify_header(Proving(), STATE, anchored(), header, NOW)
+        else:
+            with pytest.raises(Invalid) as err:
+                light.verify_header(Proving(), STATE, anchored(), header, NOW)
+            assert err.value.reason == Reason.VALIDATOR_SET_MISMATCH
+
+
+def test_a_lower_nanosecond_is_an_earlier_time() -> None:
+    trusted = replace(anchored(), nanos=5)
+    header = SKIPPING.decode_header(raw_header(2, "abcd", time=trusted.time))
+    for nanos, fine in ((6, True), (5, False), (4, False)):
+        later = replace(header, nanos=nanos)
+        if fine:
+            light.verify_header(SKIPPING, STATE, trusted, later, NOW)
+        else:
+            with pytest.raises(Invalid) as err:
+                light.verify_header(SKIPPING, STATE, trusted, later, NOW)
+            assert err.value.reason == Reason.TIME_NOT_MONOTONIC
 
 
 def test_time_must_rise_where_the_type_says_so() -> None:

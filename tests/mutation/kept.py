@@ -1,6 +1,7 @@
 """The map of tests and lines in a file, for the next run: measuring every test takes minutes.
 
-Of a later run only those tests are measured again that are new or whose file has changed. Lines are
+Of a later run only those tests are measured again that are new, that failed, or whose file has
+changed. Lines are
 kept by function: one that has not changed keeps its tests wherever it stands now; one that has is
 shown to all tests that ran any line of it, and a new one to all that ran any line of its file. So
 what is guessed is too many tests and never too few, but for what changed elsewhere (fixtures).
@@ -29,13 +30,14 @@ class _Function:
     digest: str
 
 
-def load(kept: Path) -> tuple[Lines, dict[str, float], list[str]]:
-    """(tests by line, seconds by test, failed tests) of what still holds; nothing where no file."""
+def load(kept: Path) -> tuple[Lines, dict[str, float]]:
+    """(tests by line, seconds by test) of what still holds; nothing where there is no file."""
     if not kept.exists():
-        return defaultdict(set), {}, []
+        return defaultdict(set), {}
     body = json.loads(kept.read_text(encoding="utf-8"))
     tests = list(body["seconds"])
     fresh = {t for t in tests if body["files"].get(_file_of(t)) == _digest(_file_of(t))}
+    fresh -= set(body["failed"])
     then: Lines = defaultdict(set)
     for file, line, numbers in body["lines"]:
         then[(file, line)] = {tests[n] for n in numbers} & fresh
@@ -44,8 +46,7 @@ def load(kept: Path) -> tuple[Lines, dict[str, float], list[str]]:
         file = path.relative_to(ROOT).as_posix()
         known = [_Function(**one) for one in body["functions"].get(file, ())]
         _carry(file, known, _table(path.read_bytes()), then, lines)
-    seconds = {t: s for t, s in body["seconds"].items() if t in fresh}
-    return lines, seconds, [t for t in body["failed"] if t in fresh]
+    return lines, {t: s for t, s in body["seconds"].items() if t in fresh}
 
 
 def save(kept: Path, lines: Lines, seconds: dict[str, float], failed: list[str]) -> None:
