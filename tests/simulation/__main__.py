@@ -24,7 +24,9 @@ def main() -> int:
     quiet = options.quiet or options.deep or options.jobs > 1
     total: Counter[str] = Counter()
     started = time.monotonic()
-    run = partial(attempt, ticks=options.ticks, algorithm=options.keys, quiet=quiet)
+    run = partial(
+        attempt, ticks=options.ticks, algorithm=options.keys, quiet=quiet, money=options.money
+    )
     for done, (seed, marks, failed) in enumerate(_each(run, seeds, options.jobs), 1):
         if failed:
             print(failed, file=sys.stderr)
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deep", action="store_true", help=f"the first {DEEP} seeds")
     parser.add_argument("--ticks", type=int, default=TICKS, help="of the phase of faults")
     parser.add_argument("--keys", default=CHEAP, help="algorithm, e.g. ed25519")
+    parser.add_argument("--money", action="store_true", help="with settlement beside the rest")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time; implies --quiet")
     parser.add_argument("--quiet", action="store_true", help="one line a hundred seeds")
     parser.add_argument("--marks", action="store_true", help="what happened, counted, at the end")

@@ -8,6 +8,8 @@ from relay.errors import LianqiaoError
 from relay.fsck import fsck
 from relay.outbox import Outbox
 from relay.store import Direction, PacketState
+from tests.simulation.money.records import PORTS
+from tests.simulation.money.story import AUDITED
 from tests.simulation.oracle import Broken
 from tests.simulation.process import TYPES
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 DRAIN_TICKS = 90
 """Ticks of up to a minute in which everything must be closed: a timeout is at most a quarter of
 an hour away, and a lane that failed often rests for five minutes."""
+DRAIN_TICKS_OF_MONEY = 180
+"""A decision that a hasty node refused is sent again after its timeout, an hour later."""
 STEP_SECONDS = 45
 DELAY_SECONDS = 600
 """More where a recovery waits for its delay."""
@@ -34,7 +38,7 @@ class Drain:
         """Raises Broken where something is left, moves without end, or does not check."""
         world = self._world
         self._stop_faults()
-        for _ in range(DRAIN_TICKS):
+        for _ in range(DRAIN_TICKS if world.money is None else DRAIN_TICKS_OF_MONEY):
             if self._is_drained() and self._rests():
                 break
             self._tick()
@@ -45,6 +49,8 @@ class Drain:
             observer.check_signed()
             self._fsck(name)
         self._users()
+        if world.money is not None:
+            world.money.finish()
 
     def _stop_faults(self) -> None:
         world = self._world
@@ -69,6 +75,8 @@ class Drain:
             world.clock.now += DELAY_SECONDS
         for name, observer in world.observers.items():
             world.users.answer(name, list(observer.deferred), 1.0)
+        if world.money is not None:
+            world.money.tick()
         world.turn()
         world.check()
         for fork in world.forks.values():
@@ -87,6 +95,8 @@ class Drain:
     def _left(self) -> list[str]:
         """What is open still."""
         world, left = self._world, []
+        if world.money is not None:
+            left += world.money.left()
         if not world.users.resting:
             left.append("users wait for answers")
         for name, observer in world.observers.items():
@@ -133,7 +143,7 @@ class Drain:
     def _fsck(self, name: str) -> None:
         node = self._world.node(name)
         try:
-            _, findings = fsck(node.store, TYPES, node.origin)
+            _, findings = fsck(node.store, TYPES, node.origin, contracts=AUDITED)
         except LianqiaoError as err:
             raise Broken("fsck", f"{name}: {err}") from err
         if findings:
@@ -170,6 +180,8 @@ class Drain:
                 if direction is Direction.IN or (client_id, sequence) in onward:
                     continue
                 payload = decode_packet(bytes(observer.row(key).packet)).payloads[0]
+                if payload.source_port in PORTS:
+                    continue
                 number = int(payload.value.split(b":")[1])
                 place = found.setdefault((name, payload.source_port, number), [])
                 place.append(sequence)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 
+from relay.actions import Tick
 from relay.chain import Delivery
 from relay.errors import LianqiaoError, Reason
 from relay.evidence import Evidence as Heads
@@ -20,9 +21,6 @@ from relay.local import LocalChain
 from relay.node import Node
 from tests.simulation.oracle import Broken, Observer
 from tests.simulation.process import Process
-
-ALWAYS = -(1 << 40)
-"""`tick_seconds` of a node that appends an entry whenever it is asked to."""
 
 
 class Fork:
@@ -54,7 +52,7 @@ class Fork:
         try:
             self.node.call("tally", "send", body)
         except LianqiaoError:
-            self.node.tick()
+            self.node.run(Tick())
 
     def conflict(self, algorithm: str) -> bytes | None:
         """Evidence: two headers of one size, where there are such. The twin grows to the size of
@@ -63,7 +61,7 @@ class Fork:
         if honest is None:
             return None
         while self.node.head.size < max(bodies):
-            self.node.tick()
+            self.node.run(Tick())
         size = self.node.head.size
         if size not in bodies or self.node.head.body == bodies[size]:
             return None
@@ -77,13 +75,12 @@ class Fork:
         return encode_evidence(Evidence(first, second))
 
     def catch_up(self) -> None:
-        """The node grows to the size of its twin, entry by entry, where it is the shorter one."""
+        """Node and twin grow to one size, whichever is the shorter one. A step is one entry, but
+        for the first of each, which may state what was sent beside it: so in turns."""
         honest = self.process.node
-        if honest is not None:
-            seconds, honest.tick_seconds = honest.tick_seconds, ALWAYS
-            while honest.head.size < self.node.head.size:
-                honest.tick()
-            honest.tick_seconds = seconds
+        while honest is not None and honest.head.size != self.node.head.size:
+            shorter = min(honest, self.node, key=lambda node: node.head.size)
+            shorter.run(Tick())
 
     def accuse(self, judge: Process, client_id: str, evidence: bytes, algorithm: str) -> bool:
         """Submits the evidence to a counterparty, which must freeze; whether it did.

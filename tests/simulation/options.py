@@ -12,6 +12,7 @@ from random import Random
 
 from tests.simulation.cheap import CHEAP
 from tests.simulation.fate import Act
+from tests.simulation.money.options import Money, draw_money
 
 DAY = 86_400
 CARRIERS = ("near", "far", "both")
@@ -96,13 +97,15 @@ class Options:
     """Attempts to start a node on a backup."""
     trusting_period: int = 90 * DAY
     tick_seconds: int = 60
+    money: Money | None = None
+    """Settlement beside the rest, on every node; None: none."""
 
     def lines(self) -> list[str]:
         """The options as text, those that are off left out."""
         shown = []
         for one in fields(self):
             value = getattr(self, one.name)
-            if value in (0, 0.0, False, "") and one.name != "seed":
+            if value in (0, 0.0, False, "", None) and one.name != "seed":
                 continue
             if one.name == "edges":
                 value = ", ".join(f"{e.near}-{e.far} ({e.carrier})" for e in value)
@@ -114,8 +117,8 @@ class Options:
         return shown
 
 
-def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP) -> Options:
-    """The options of a seed, always the same."""
+def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP, *, money: bool = False) -> Options:
+    """The options of a seed, always the same; `money`: with settlement beside the rest."""
     random = Random(f"options {seed}")
     nodes, edges = _network(random)
 
@@ -156,6 +159,7 @@ def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP) -> Options:
         stale=sometimes(0.1),
         trusting_period=random.choice((7200, DAY, 90 * DAY)),
         tick_seconds=random.choice((15, 60, 600)),
+        money=draw_money(seed, nodes) if money else None,
     )
 
 

@@ -31,10 +31,11 @@ from relay.light.checkpoint import parse_body
 from relay.light.states import decode_client_state, decode_consensus_state
 from relay.light.types import ConsensusState
 from relay.packet import ABSENT, ERROR_ACKNOWLEDGEMENT
-from relay.packet_bytes import decode_acknowledgements
+from relay.packet_bytes import decode_acknowledgements, decode_packet
 from relay.recovery import decode_proposal
 from relay.store import ClientRow, Direction, PacketRow, PacketState, client_of_lineage
 from tests.simulation.contracts import ACKED, ONWARD, RAN, TIMED, parse_key
+from tests.simulation.money.records import PORTS, Records
 
 PacketKey = tuple[str, Direction, int]
 _COMMITMENT, _RECEIPT, _ACKNOWLEDGEMENT = 1, 2, 3
@@ -77,6 +78,8 @@ class Observer:
         """(kind, client id, sequence) -> how often."""
         self.onward: list[tuple[bytes, str, int]] = []
         """(where it is recorded, client id, sequence) of packets sent from callbacks."""
+        self.records: dict[str, Records] = {port: Records() for port in PORTS}
+        """What contracts of money wrote, by port; judged by tests.simulation.money.oracle."""
         self.frozen: dict[str, int] = {}
         self.bodies: dict[int, bytes] = {}
         """Size -> body, as committed."""
@@ -214,6 +217,8 @@ class Observer:
             self._require(path in self.values, "verbs", f"{owner} closes what it never sent")
         elif kind is Kind.MISBEHAVIOUR:
             self.frozen[owner] = entry.index
+        elif kind is Kind.RECORD and owner in PORTS:
+            self.records[owner].add(key, entry.value, entry.time)
         elif kind is Kind.RECORD and key.startswith(ONWARD):
             client_id, sequence = entry.value.split(b"\n")
             self.onward.append((key, client_id.decode(), int(sequence)))
@@ -251,7 +256,7 @@ class Observer:
         kind, owner, key = entry.host
         if kind is Kind.CLOSED:
             return [(owner, Direction.OUT, int.from_bytes(key, "big"))]
-        if kind is Kind.RECORD and not key.startswith(ONWARD):
+        if kind is Kind.RECORD and owner not in PORTS and not key.startswith(ONWARD):
             what, client_id, sequence, _ = parse_key(key)
             return [(client_id, Direction.IN if what == RAN else Direction.OUT, sequence)]
         return []
@@ -286,6 +291,8 @@ class Observer:
             "fold",
             f"packet {key}: the table says {row.state}, the journal {folded.state}",
         )
+        if decode_packet(bytes(row.packet)).payloads[0].destination_port in PORTS:
+            return  # contracts of money count no runs: tests.simulation.money.oracle judges them
         client_id, _, sequence = key
         ran, acked, timed = (
             self.runs.get((kind, client_id, sequence), 0) for kind in (RAN, ACKED, TIMED)

@@ -42,6 +42,8 @@ _EXPIRED = {R.CLIENT_EXPIRED, R.RECOVERY_PENDING, *_MOVED}
 """Between nodes that were asleep for too long."""
 _UNWITNESSED = {R.WITNESS_MISSING}
 """Heads that were not shown to those who must co-sign them."""
+_BARE = {R.ENTRY_MISSING}
+"""Decisions without the record that they are written in."""
 _STRANGER = {
     R.MALFORMED,
     R.INVALID_PACKET,
@@ -83,6 +85,8 @@ class Reasons:
         if options.rotation:
             self._honest |= _CHANGED_SET
         self._stranger = _STRANGER | (_UNWITNESSED if options.witnessed else set())
+        if options.money is not None:
+            self._stranger |= _BARE
         self._ahead = _AHEAD if options.drift_seconds else set()
         self.seen: Counter[str] = Counter()
 

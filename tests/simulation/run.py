@@ -38,25 +38,34 @@ class Failure(AssertionError):
 def command(options: Options) -> str:
     """The exact command that does the same again."""
     parts = [f"python -m tests.simulation --seeds {options.seed} --ticks {options.ticks}"]
+    if options.money is not None:
+        parts.append("--money")
     if options.algorithm != CHEAP:
         parts.append(f"--keys {options.algorithm}")
     return " ".join(parts)
 
 
 def run_seed(
-    seed: int, ticks: int = TICKS, algorithm: str = CHEAP, *, quiet: bool = False
+    seed: int,
+    ticks: int = TICKS,
+    algorithm: str = CHEAP,
+    *,
+    quiet: bool = False,
+    money: bool = False,
 ) -> Counter[str]:
     """Runs a seed; what happened, counted. Raises Failure."""
-    options = draw(seed, ticks, algorithm)
+    options = draw(seed, ticks, algorithm, money=money)
     if not quiet:
         print(f"seed {seed}: {'; '.join(options.lines()[1:])}", flush=True)
     return run_options(options)
 
 
-def attempt(seed: int, *, ticks: int, algorithm: str, quiet: bool) -> tuple[int, Counter[str], str]:
+def attempt(
+    seed: int, *, ticks: int, algorithm: str, quiet: bool, money: bool
+) -> tuple[int, Counter[str], str]:
     """As `run_seed`: (seed, what happened, why it failed)."""
     try:
-        return seed, run_seed(seed, ticks, algorithm, quiet=quiet), ""
+        return seed, run_seed(seed, ticks, algorithm, quiet=quiet, money=money), ""
     except Failure as failure:
         return seed, Counter(), str(failure)
 

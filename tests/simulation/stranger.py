@@ -15,8 +15,9 @@ from relay.chain import Delivery, Item, PacketStep, Step
 from relay.errors import LianqiaoError
 from relay.evidence import Evidence as Heads
 from relay.light.misbehaviour import Evidence, encode_evidence
-from relay.steps import item_of, proven_path
+from relay.steps import item_of, proven_paths
 from tests.simulation.fate import Crash
+from tests.simulation.money.stranger import changed, is_money
 from tests.simulation.network import Door
 from tests.simulation.options import Options
 from tests.simulation.process import Process
@@ -147,6 +148,8 @@ class Stranger:
 
     def _changed(self, item: Item) -> Item:
         random, packet = self._random, item.packet
+        if is_money(item) and random.random() < 0.7:
+            return changed(item, random)
         kind = random.randrange(6)
         if kind == 0:
             return replace(item, step=random.choice(_DELIVERED))
@@ -198,7 +201,7 @@ class Stranger:
             headers: tuple[bytes, ...] = ()
             if height > status.latest_height:
                 headers = tuple(source.headers(status.latest_height, height, status.algorithm))
-            proof = source.prove([proven_path(item) for item in items], height)
+            proof = source.prove(proven_paths(items), height)
         except LianqiaoError:
             return None
         return Delivery(client_id, headers, height, proof, tuple(items))

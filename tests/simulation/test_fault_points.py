@@ -1,21 +1,26 @@
-"""Every commit and every call out of one scenario fails once in each way; nothing is lost."""
+"""Every commit and every call out of a scenario fails once in each way; nothing is lost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
 
 import pytest
 
 from tests.simulation.fate import Act
-from tests.simulation.points import points, run_point
+from tests.simulation.points import SCENARIOS, points, run_point
 
 EVERYDAY_POINTS = 12
 """Points in one everyday run; each day begins at another one, so that all have their day."""
+LONGER_POINTS = 40
+"""Of each scenario, in the longer tier: another set each day."""
 PARTS = 8
+NAMES = tuple(SCENARIOS)
 
 
-def test_the_scenario_passes_undisturbed_and_has_effects_of_every_kind() -> None:
-    seen = run_point(-1, None)
+@pytest.mark.parametrize("name", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
+def test_a_scenario_passes_undisturbed_and_has_effects_of_every_kind(name: str) -> None:
+    seen = run_point(SCENARIOS[name], -1, None)
     kinds = {effect.split()[0] + " " + effect.split()[-1] for effect in seen}
     calls = {"latest_height", "headers", "client", "packets", "prove", "submit"}
     calls |= {"verified_heads", "add_checkpoint"}
@@ -30,22 +35,36 @@ def test_the_scenario_passes_undisturbed_and_has_effects_of_every_kind() -> None
 
 
 def test_a_spread_of_points() -> None:
-    every = list(points())
-    step = len(every) // EVERYDAY_POINTS | 1  # odd: acts alternate from point to point
-    for at, act, what in every[date.today().toordinal() % step :: step]:
-        _run(at, act, what)
+    _run("records", _spread("records", EVERYDAY_POINTS))
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wider_spread_of_points(name: str) -> None:
+    _run(name, _spread(name, LONGER_POINTS))
+
+
+@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_point(part: int) -> None:
-    for at, act, what in list(points())[part::PARTS]:
-        _run(at, act, what)
+@pytest.mark.parametrize("name", NAMES)
+def test_every_point(name: str, part: int) -> None:
+    _run(name, list(points(SCENARIOS[name]))[part::PARTS])
 
 
-def _run(at: int, act: Act, what: str) -> None:
-    try:
-        seen = run_point(at, act)
-    except Exception as err:
-        raise AssertionError(f"effect {at} ({what}) {act}: {err}") from err
-    assert len(seen) > at
+Point = tuple[int, Act, str]
+
+
+def _spread(name: str, count: int) -> Iterable[Point]:
+    every = list(points(SCENARIOS[name]))
+    step = len(every) // count | 1  # odd: acts alternate from point to point
+    return every[date.today().toordinal() % step :: step]
+
+
+def _run(name: str, chosen: Iterable[Point]) -> None:
+    for at, act, what in chosen:
+        try:
+            seen = run_point(SCENARIOS[name], at, act)
+        except Exception as err:
+            raise AssertionError(f"{name}: effect {at} ({what}) {act}: {err}") from err
+        assert len(seen) > at

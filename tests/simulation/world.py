@@ -21,6 +21,7 @@ from random import Random
 
 from relay.chain import Delivery, DeliveryResult, Outcome
 from relay.channel import Channel
+from relay.contract import Contract
 from relay.errors import LianqiaoError
 from relay.evidence import Evidence
 from relay.light.checkpoint import parse_body
@@ -31,7 +32,9 @@ from relay.store.cosignatures import AT_ONCE
 from tests.simulation.contracts import Rally, Tally
 from tests.simulation.drain import Drain
 from tests.simulation.fate import Chance, Crash, Fate, Single
-from tests.simulation.fork import ALWAYS, Fork, twin_directory
+from tests.simulation.fork import Fork, twin_directory
+from tests.simulation.money.programs import contracts_of
+from tests.simulation.money.story import MoneyStory
 from tests.simulation.network import Door, Wire
 from tests.simulation.operators import Operators
 from tests.simulation.options import Edge, Options
@@ -111,6 +114,7 @@ class World:
         self.users = Users(options, self.processes, self.clients, self.random, self.marks)
         self.stranger = Stranger(options, self.doors, self.clients, self.random, self.marks)
         self.reasons = Reasons(options)
+        self.money = None if options.money is None else MoneyStory(self, options.money)
 
     # --- making it
 
@@ -128,11 +132,15 @@ class World:
             clock=self.clock.of(self.drift, name),
             fate=self.fate,
             algorithm=self.options.algorithm,
-            contracts=[Tally(), Rally()],
+            contracts=[Tally(), Rally(), *self._money_contracts(name)],
             signed=self._signed,
             tick_seconds=self.options.tick_seconds,
             shown=self.witnesses.shown if name == self.options.witnessed else AT_ONCE,
         )
+
+    def _money_contracts(self, name: str) -> list[Contract]:
+        money = self.options.money
+        return [] if money is None else contracts_of(name, money)
 
     def _signed(self, process: Process, body: bytes) -> None:
         self.observers[process.name].sign(body)
@@ -251,6 +259,8 @@ class World:
         self._weather()
         self.operators.act()
         self.users.want(self.clock.now)
+        if self.money is not None:
+            self.money.users.want(self.clock.now)
         self.turn()
         self.stranger.act()
         self._two_heads()
@@ -259,10 +269,14 @@ class World:
     def check(self) -> None:
         """The invariants of every tick."""
         self.marks["entries"] += self.pairs.look()
+        if self.money is not None:
+            self.money.oracle.look()
 
     def turn(self) -> None:
         """Everybody who runs has a turn."""
         self.users.call()
+        if self.money is not None:
+            self.money.users.call()
         names = list(self.options.nodes)
         self.random.shuffle(names)
         for name in names:
@@ -371,7 +385,7 @@ class World:
     def _fork(self, name: str) -> None:
         process = self.processes[name]
         twin = self._process(name, twin_directory(self.directory, name))
-        twin.fate, twin.tick_seconds = Single(), ALWAYS
+        twin.fate = Single()
         self.check()
         self.liars.add(name)
         self.forks[name] = Fork(process, twin, self.observers[name])

@@ -1,0 +1,63 @@
+"""What a seed with money draws beside the faults of the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+INSISTENT, TWO_FACED, LAX = "insistent", "two-faced", "lax"
+PROGRAMS = (INSISTENT, TWO_FACED, LAX)
+"""See tests.simulation.money.programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """Likelihoods are per tick and node, unless said."""
+
+    traffic: float = 0.4
+    """New instructions."""
+    life_seconds: int = 300
+    """Longest life of a quote."""
+    wrong: float = 0.0
+    """Share of instructions that nobody may take."""
+    reuse: float = 0.0
+    """Share whose quote was used before, perhaps through another relay."""
+    netting: float = 0.0
+    """Windows opened."""
+    movements: float = 0.0
+    """Deposits, and withdrawals by owners."""
+    funds: int = 400_000
+    """On each account at the beginning, minor units; a bill is at most 200 000."""
+    program: str = ""
+    """One of PROGRAMS, or none: what one relay runs in place of the product's contract."""
+    programmed: str = ""
+    """Which."""
+
+    def __str__(self) -> str:
+        shown = (f"{name}={getattr(self, name)}" for name in self.__slots__)
+        return ", ".join(one for one in shown if not one.endswith(("=", "=0.0")))
+
+
+def draw_money(seed: int, nodes: tuple[str, ...]) -> Money:
+    """The options of a seed, always the same, and drawn apart from all others: a seed is the same
+    network under the same faults with money and without."""
+    random = Random(f"money options {seed}")
+
+    def sometimes(value: float) -> float:
+        return value if random.random() < 0.5 else 0.0
+
+    program = random.choice(PROGRAMS) if random.random() < 0.4 else ""
+    # The first node is in the middle of a star and has the most ledgers.
+    other = random.choice(nodes)
+    programmed = nodes[0] if random.random() < 0.7 else other
+    return Money(
+        traffic=random.choice((0.2, 0.4, 0.8)),
+        life_seconds=random.choice((40, 120, 300)),
+        wrong=sometimes(random.choice((0.1, 0.4))),
+        reuse=sometimes(random.choice((0.2, 0.5))),
+        netting=sometimes(random.choice((0.1, 0.4))),
+        movements=sometimes(random.choice((0.1, 0.4))),
+        funds=random.choice((150_000, 400_000, 5_000_000)),
+        program=program,
+        programmed=programmed if program else "",
+    )
