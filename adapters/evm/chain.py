@@ -4,7 +4,8 @@ Settings: `address` (HOST:PORT of a JSON-RPC node), `rpc` (more of them, by comm
 `variant` (qbft-seal, ibft2-seal, ibft1-seal), `validators` (as the client pins it), `key` (file
 with the sender's private key in hex; without it nothing is submitted), `max_gas_price` (wei; the
 node's own price is taken up to it), `from_block` (where the endpoint was deployed), `witnesses`
-(NAME=secp256k1:HEX, by commas, in the endpoint's order: whose co-signatures it counts).
+(NAME=secp256k1:HEX, by commas, in the endpoint's order: whose co-signatures it counts), `registry`
+(told for the nodes before the ledger; nothing is asked of it here).
 
 Every answer is untrusted: headers and proofs are verified by whoever they are given to; steps carry
 a number that the endpoint counts, so a node that leaves out a log is noticed and the next is asked.
@@ -48,7 +49,7 @@ MAX_PATHS = 4_096
 SLOTS_A_CALL = 256
 _NAMES = {
     "address", "rpc", "endpoint", "variant", "validators", "key", "max_gas_price", "from_block",
-    "witnesses",
+    "witnesses", "registry",
 }  # fmt: skip
 _T = TypeVar("_T")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,6 +80,7 @@ def deploy(
     Example: lianqiao evm deploy --relay 127.0.0.1:7100 --rpc 127.0.0.1:8545 --key sz.hex
     --chain-id sz-medical -o sz.toml
     """
+    _require_extra()
     from adapters.evm.chain import read_witnesses
     from adapters.evm.deploy import Wanted, deploy_ledger
     from adapters.evm.light.parameters import read_source_text
@@ -90,7 +92,8 @@ def deploy(
     anchor = _relay_head(relay)
     made = deploy_ledger(nodes, sender, anchor, wanted)
     settings = {
-        "endpoint": made.endpoint, "variant": variant, "validators": validators,
+        "endpoint": made.endpoint, "registry": made.registry,
+        "variant": variant, "validators": validators,
         "key": str(key.absolute()), "from_block": str(made.block),
     } | ({"witnesses": named} if named else {})  # fmt: skip
     parameters = {"endpoint": made.endpoint, "code": made.code, "validators": validators}
@@ -127,6 +130,7 @@ def join(
 
     Example: lianqiao evm join sz.toml --relay 127.0.0.1:7100
     """
+    _require_extra()
     from adapters.evm import deploy as deploying
 
     named = _read(chain)
@@ -166,6 +170,7 @@ def admit(
     Example: lianqiao evm admit 0x70997970c51812dc3a010c7d01b50e0d17dc79c8
     --registry 0x5fbdb2315678afecb367f032d93f642f64180aa3 --rpc 127.0.0.1:8545 --key sz.hex
     """
+    _require_extra()
     from adapters.evm import deploy as deploying
     from adapters.evm.light.parameters import hexadecimal
 
@@ -185,20 +190,28 @@ def practise(
         Path | None,
         typer.Option("--key", metavar="FILE", help="Where to write a key that has money there."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only find out whether it could run.")
+    ] = False,
 ) -> None:
     """Runs a chain to practise on until Ctrl-C: a real EVM (anvil), sealed by four test validators.
 
     Example: lianqiao evm practise --port 8545 --key sz.hex
     """
+    _require_extra()
     from adapters.evm.light.header import VARIANTS
     from adapters.evm.practice.chain import KEY, SealedAnvil, find_anvil
 
     if variant not in VARIANTS:
         raise Malformed(f"--variant is one of {', '.join(VARIANTS)}")
+    anvil = find_anvil()
+    if check:
+        typer.echo(f"a chain to practise on would run by {anvil}")
+        return
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    chain = SealedAnvil(find_anvil(), variant=variant, port=port)
+    chain = SealedAnvil(anvil, variant=variant, port=port)
     try:
         if key is not None:
             _write(key, KEY + "\n", private=True)
@@ -214,15 +227,21 @@ def practise(
 # --- small things
 
 
+def _require_extra() -> None:
+    """Raises Refused(CONFIG_INVALID) without the extra `evm`."""
+    for name in ("web3", "coincurve", "sha3"):
+        if find_spec(name) is None:
+            raise Refused(
+                Reason.CONFIG_INVALID,
+                f"this needs the package {name!r}, which is not installed",
+                hint="pip install 'lianqiao[evm]'",
+            )
+
+
 def _reached(rpc: str) -> Rpc:
-    try:
-        from adapters.evm.rpc import Rpc
-    except ImportError as missing:
-        raise Refused(
-            Reason.CONFIG_INVALID,
-            f"this needs the package {missing.name!r}, which is not installed",
-            hint="pip install 'lianqiao[evm]'",
-        ) from missing
+    _require_extra()
+    from adapters.evm.rpc import Rpc
+
     return Rpc([rpc])
 
 

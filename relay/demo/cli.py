@@ -55,8 +55,12 @@ Seed = Annotated[
 ]
 
 Chains = Annotated[
-    Literal["lianqiao", "cometbft,lianqiao"],
-    typer.Option("--chains", help="With cometbft, four institutions replicate the relay."),
+    Literal["lianqiao", "cometbft,lianqiao", "evm,lianqiao"],
+    typer.Option(
+        "--chains",
+        help="With cometbft, four institutions replicate the relay; with evm, the source's ledger "
+        "is an EVM chain.",
+    ),
 ]
 
 

@@ -93,8 +93,7 @@ class _Keys:
     """The packets of each record, as the relay names them."""
 
     def __init__(self, stage: Stage, delivered: Sequence[Case]) -> None:
-        (self._source,) = _counterparties(stage.node(SOURCE))
-        (self._asking,) = _counterparties(stage.node(ASKING))
+        self._source, self._asking = (_client_of(stage, name) for name in (SOURCE, ASKING))
         self._grants = _grants(stage.node(RELAY), self._source)
         sent = [(self._source, self._grants[_grant(case)]) for case in delivered]
         wait_answered(stage, RELAY, sent)
@@ -114,8 +113,15 @@ def _grant(case: Case) -> bytes:
     return case.decision.grant
 
 
-def _counterparties(ledger: NodeClient) -> list[str]:
-    return [v.counterparty_client_id for v in ledger.clients() if v.counterparty_client_id]
+def _client_of(stage: Stage, ledger: str) -> str:
+    """The relay's client of a ledger, by which their packets are named."""
+    views = stage.node(RELAY).clients()
+    (found,) = (
+        view.client_id
+        for view in views
+        if view.state.chain_id == f"{ledger}/0" and view.counterparty_client_id
+    )
+    return found
 
 
 def _grants(relay: NodeClient, client_id: str) -> dict[bytes, int]:

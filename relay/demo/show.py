@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -21,17 +21,22 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.demo.attacks import Attack, run_attacks
+from relay.demo.evm import EvmStage
 from relay.demo.hospitals import SOURCES
 from relay.demo.leave import Left, leave
 from relay.demo.lots import tell_story
 from relay.demo.replicated import ReplicatedStage
 from relay.demo.report import print_results, print_summary, print_unexpected
-from relay.demo.stage import ASKING, RELAY, SOURCE, Stage, Stoppable
+from relay.demo.stage import RELAY, Stage, Stoppable
 from relay.demo.story import Case, introduce
 from relay.demo.texts import Words
 from relay.errors import LianqiaoError
 from relay.record.door import Refusal
 
+STAGES: Mapping[str, type[ReplicatedStage] | type[EvmStage]] = {
+    "cometbft": ReplicatedStage,
+    "evm": EvmStage,
+}
 MIN_WIDTH = 120
 MAX_REFUSALS = 20
 """Refusals at the door that are told one by one."""
@@ -45,8 +50,8 @@ class Show:
         self.words = Words(lang)
         self.console = _console()
         self.directory = directory
-        replicated = "cometbft" in chains.split(",")
-        self.stage = (ReplicatedStage if replicated else Stage)(directory, keep)
+        kinds = [kind for kind in chains.split(",") if kind in STAGES]
+        self.stage: Stage = (STAGES[kinds[0]] if kinds else Stage)(directory, keep)
         self._began = time.monotonic()
 
     def begin(self) -> None:
@@ -56,6 +61,8 @@ class Show:
         """
         self.stage.prepare()
         self.console.print(self.words("honest"), style="bold", soft_wrap=True)
+        if self.stage.foreign is not None:
+            self.console.print(self.words("honest_evm"), style="bold", soft_wrap=True)
 
     def refused_at_door(self, refused: Sequence[Refusal]) -> None:
         """Reports that were not let in."""
@@ -118,9 +125,7 @@ class Show:
         stage.start()
         tell("start", 1, 1)
         tell("connect", 0, 1)
-        relay = stage.processes[RELAY].address
-        addresses = [stage.processes[name].address for name in (SOURCE, ASKING)]
-        stage.commands(*(["connect", "--node", a, "--relay", relay] for a in addresses))
+        stage.join()
         introduce(stage, now)
         tell("connect", 1, 1)
 

@@ -84,6 +84,11 @@ class Stage:
         self._nothing_happened = False
         self._lock: IO[str] | None = None
 
+    @property
+    def foreign(self) -> Mapping[str, str] | None:
+        """How the source's chain is reached by its adapter, where it is of another kind."""
+        return None
+
     # --- the directory
 
     def prepare(self) -> None:
@@ -180,6 +185,12 @@ class Stage:
             f"{name} does not serve",
             hint=f"its log says why: {process.log}",
         )
+
+    def join(self) -> None:
+        """Joins the ledgers and the relay."""
+        relay = self.processes[RELAY].address
+        addresses = [self.processes[name].address for name in (SOURCE, ASKING)]
+        self.commands(*(["connect", "--node", a, "--relay", relay] for a in addresses))
 
     def check(self) -> None:
         """Raises Unavailable(CHAIN_UNREACHABLE) where a node has ended by itself."""

@@ -17,6 +17,13 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "都在本机同一目录下。正式部署时,每把密钥由不同机构(至少四家)各自保管,先核验、后签名;\n"
         "所连各链的运营方还作为见证方共同签署。对“事实”无需信任中继;对“决定”信任的是中继的法定多数。",
     ),
+    "honest_evm": (
+        "The source's ledger is a real EVM (anvil) which seals nothing itself: its headers are\n"
+        "sealed by four test validators of one process. The endpoint, the proofs and the light\n"
+        "client are those of a consortium chain; its consensus is not shown here.",
+        "来源账本是真实的 EVM(anvil),其自身并不签封区块:区块头由同一进程内的四名测试验证者签封。\n"
+        "端点合约、证明与轻客户端与联盟链所用相同;其共识过程在此不作演示。",
+    ),
     "start": ("starting two ledgers and a relay", "正在启动两条账本和一个中继"),
     "connect": ("connecting them, loading the rules", "正在互连并载入规则"),
     "attest": ("attested on zj-medical", "在 zj-medical 上存证"),

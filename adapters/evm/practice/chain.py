@@ -57,7 +57,7 @@ def find_anvil() -> str:
             Reason.CONFIG_INVALID,
             "no program anvil is installed, the EVM to practise on",
             hint=f"npm install --prefix {npm_prefix()} --no-save --ignore-scripts "
-            f"@foundry-rs/anvil@{ANVIL}; or name one in LIANQIAO_ANVIL",
+            f"@foundry-rs/anvil@{ANVIL}; or put one on the path",
         )
     return found
 

@@ -7,10 +7,10 @@ is the product; nothing here judges a signature or a proof.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from relay.demo.attacks import fetches, heads, packets, records
+from relay.demo.attacks import fetches, foreign, heads, packets, records
 from relay.demo.attacks.attacker import Attacker
 from relay.demo.stage import Stage
 from relay.demo.story import Case, Progress
@@ -247,15 +247,48 @@ PLANS: tuple[Plan, ...] = (
 )
 
 
+_FOREIGN: Mapping[str, Callable[[Attacker], tuple[str, str]] | None] = {
+    "forged-signature": foreign.forged_signature,
+    "too-few-signers": foreign.too_few_signers,
+    "signer-twice": foreign.signer_twice,
+    "old-head": foreign.old_head,
+    "false-accusation": foreign.false_accusation,
+    # These need the keys of all validators, or a set that the signed part does not hold.
+    "set-announced-by-few": None,
+    "set-never-announced": None,
+    "set-exchanged": None,
+    "two-heads": None,
+    # A chain that makes a block a second is never that old.
+    "stale-head": None,
+}
+"""What is tried otherwise, or not, where the source is a chain of another kind."""
+
+
+def plans_for(stage: Stage) -> tuple[Plan, ...]:
+    """The attacks that make sense on a stage, in order."""
+    if stage.foreign is None:
+        return PLANS
+    kept = [plan for plan in PLANS if _FOREIGN.get(plan.name, plan.run) is not None]
+    plans = [replace(plan, run=_FOREIGN.get(plan.name) or plan.run) for plan in kept]
+    changed = Plan(
+        "changed-state",
+        "a genuine head with the root of its state exchanged",
+        "真实区块头中的状态根被调换",
+        "INVALID_SIGNATURE",
+        foreign.changed_state,
+    )
+    return (*plans[:-1], changed, plans[-1])
+
+
 def run_attacks(
-    stage: Stage, cases: Sequence[Case], progress: Progress, plans: Sequence[Plan] = PLANS
+    stage: Stage, cases: Sequence[Case], progress: Progress, plans: Sequence[Plan] = ()
 ) -> list[Attack]:
     """Every attack in turn against the nodes of `stage`; the last row is the honest path again.
 
     `cases` are those of the story: the first that was delivered is what is tampered with.
     """
     attacker = Attacker(stage, next((case for case in cases if case.fetched is not None), None))
-    done = []
+    done, plans = [], plans or plans_for(stage)
     for number, plan in enumerate(plans, 1):
         try:
             answered, detail = plan.run(attacker)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from functools import cached_property
+from functools import cache, cached_property
 
-from relay.chain import Delivery, Item, Outcome, Submission
+from relay.chain import Chain, Delivery, Item, Outcome, Submission
 from relay.client import NodeClient
 from relay.contracts.catalogue import shipped
 from relay.demo.delivery import deliver_all
@@ -24,13 +24,14 @@ from relay.demo.story import (
     request_all,
     wait_announced,
 )
-from relay.errors import Reason, Unavailable
+from relay.errors import Reason, Refused, Unavailable
 from relay.keys import SigningKey
 from relay.ledger_views import Deposit, SentPacket
 from relay.light.checkpoint_client import CHECKPOINT
-from relay.light.types import Header
+from relay.light.types import ClientType, Header
 from relay.packet import Packet
 from relay.record.attest import Attested, attest
+from relay.registry import client_types, connect_chain
 from relay.views import ClientView, Direction
 
 SEED = 20_260_101
@@ -163,6 +164,20 @@ class Attacker:
     def stolen_keys(self) -> list[tuple[str, SigningKey]]:
         """The validators' keys of the source."""
         return self.stage.validators(SOURCE)
+
+    # --- a source of another kind
+
+    @cache  # noqa: B019 - an attacker lives as long as the stage
+    def foreign_chain(self) -> Chain:
+        """The source's chain, through its adapter. Raises Refused on a stage that has none."""
+        settings = self.stage.foreign
+        if settings is None:
+            raise Refused(Reason.NOT_PERMITTED, "the source is a lianqiao node here")
+        return connect_chain(self.trusted().state.client_type, settings)
+
+    def foreign_type(self) -> ClientType:
+        """How its headers are read and written."""
+        return client_types().named(self.trusted().state.client_type)
 
     # --- calls
 

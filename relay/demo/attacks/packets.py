@@ -9,6 +9,7 @@ from relay.bundle import decode_bundle, encode_bundle, verify_bundle
 from relay.chain import Item, Step
 from relay.contracts.payloads import Attestation
 from relay.demo.attacks.attacker import Attacker
+from relay.demo.attacks.foreign import genuine
 from relay.packet import Packet, commitment_path
 from relay.registry import client_types
 from relay.trust import decode_trust
@@ -67,6 +68,8 @@ def changed_in_bundle(attacker: Attacker) -> tuple[str, str]:
 
 def _genuine(attacker: Attacker) -> tuple[Packet, int, bytes]:
     """A packet that the relay has received, a height that it trusts, and the proof under it."""
+    if attacker.stage.foreign is not None:
+        return genuine(attacker)
     packet = attacker.announcement()
     height = attacker.trusted().latest.height
     path = commitment_path(packet.source_client, packet.sequence)

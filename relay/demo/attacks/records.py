@@ -13,6 +13,7 @@ from relay.contracts.payloads import RecognitionRequest
 from relay.contracts.policy import parse_document
 from relay.contracts.policy.values import DatedKey, Kind
 from relay.contracts.registry import Role
+from relay.demo.attacks import foreign
 from relay.demo.attacks.attacker import GROW_TRIES, NOWHERE, Attacker, deposit_of, silent
 from relay.demo.delivery import deliver_all
 from relay.demo.hospitals import RECEIVERS, Hospital, policy_documents
@@ -170,7 +171,7 @@ def _cut_off(attacker: Attacker) -> Iterator[None]:
     """The relay's lane to the source leads nowhere."""
     relay, client_id = attacker.relay, attacker.client_id
     (lane,) = [lane for lane in relay.lanes() if lane.client_id == client_id]
-    relay.register_lane(client_id, NOWHERE, lane.adapter)
+    relay.register_lane(client_id, NOWHERE, lane.adapter, dict(lane.settings))
     try:
         attacker.wait_unreachable()
         yield
@@ -186,8 +187,11 @@ def _give_newest(attacker: Attacker) -> tuple[str, str]:
     given = "", ""
     for _ in range(GROW_TRIES):
         trusted = attacker.trusted().latest.height
-        attacker.grow()
-        given = attacker.give_header(attacker.next_header())
+        if attacker.stage.foreign is not None:
+            given = foreign.give(attacker, foreign.next_header(attacker))
+        else:
+            attacker.grow()
+            given = attacker.give_header(attacker.next_header())
         if given[0] == "DONE" or attacker.trusted().latest.height == trusted:
             break
     return given
@@ -285,6 +289,7 @@ def honest_path(attacker: Attacker) -> tuple[str, str]:
     clients = [c for n in (SOURCE, RELAY, ASKING) for c in stage.node(n).clients()]
     used = [c for c in clients if c.counterparty_client_id]
     ended = [c.client_id for c in used if c.frozen or c.expires <= now]
-    if ended or len(used) < 4:
+    # A node before a chain of another kind has none: that is in the chain's own contract.
+    if ended or len(used) < (4 if stage.foreign is None else 3):
         return "CLIENT_FROZEN", f"no longer active: {', '.join(ended)}"
     return "DELIVERED", f"{len(case.findings)} items; all {len(used)} clients are active"

@@ -1,0 +1,129 @@
+"""The stage with a source on an EVM chain: `demo --chains evm,lianqiao`.
+
+The chain is the one to practise on that the adapter brings, a real EVM that is sealed by test
+validators of one process. Contracts, client, lane and the source's node are made by the commands
+that operators would type; nothing here knows the adapter but by these.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from relay.demo.stage import ASKING, RELAY, ROLES, SOURCE, Process, Stage, free_ports, spawn
+from relay.errors import LianqiaoError, Reason, Refused, Unavailable
+
+CHAIN = "chain"
+START_SECONDS = 60
+CHECK_SECONDS = 60
+
+
+class EvmStage(Stage):
+    """A Stage whose source is a node before an EVM ledger."""
+
+    def __init__(self, directory: Path, keep: bool) -> None:
+        """Raises Refused(CONFIG_INVALID) where the adapter or its EVM is not installed."""
+        super().__init__(directory, keep, {name: ROLES[name] for name in (ASKING, RELAY)})
+        self._front = ""
+        self._rpc = ""
+        self._settings: dict[str, str] = {}
+        _check_installed()
+
+    @property
+    def foreign(self) -> Mapping[str, str]:
+        """See Stage."""
+        return self._settings
+
+    def begin(self) -> None:
+        """See Stage: a ledger, a relay whose heads an EVM can verify, the chain."""
+        listen = [f"127.0.0.1:{port}" for port in free_ports(4)]
+        self._front, self._rpc = listen[2], listen[3]
+        for name, address in zip(self.roles, listen, strict=False):
+            where = self.directory / "nodes" / name
+            arguments = ["--chain-id", name, "--role", self.roles[name], "--listen", address]
+            if name == RELAY:
+                arguments += ["--algorithm", "ed25519", "--algorithm", "secp256k1"]
+            init = self.begin_command(["init", str(where), *arguments])
+            self._made[name] = (where, address, init)
+        log = self.directory / "nodes" / f"{CHAIN}.log"
+        with log.open("ab") as file:
+            port = self._rpc.rpartition(":")[2]
+            practise = ["evm", "practise", "--port", port, "--key", str(self._key)]
+            running = spawn(practise, file, file, ends_with_us=True)
+        self.processes[CHAIN] = Process(self.directory / "nodes", self._rpc, running, log)
+
+    @property
+    def _key(self) -> Path:
+        return self.directory / "keys" / "account.hex"
+
+    def start(self) -> None:
+        """See Stage; the contracts are deployed and the source serves when it returns."""
+        if not self._made:
+            self.begin()
+        for name, (where, address, init) in self._made.items():
+            self.end_command(f"init {name}", init)
+            self.processes[name] = self._serve(name, where, address)
+        for name in self._made:
+            self._wait_serving(name)
+        self._wait_for_chain()
+        file = self.directory / "nodes" / f"{SOURCE}.toml"
+        relay = self.processes[RELAY].address
+        self.command(
+            *("evm", "deploy", "--relay", relay, "--rpc", self._rpc, "--key", str(self._key)),
+            *("--chain-id", SOURCE, "-o", str(file)),
+        )
+        self.command("connect", "--chain", str(file), "--relay", relay)
+        self.command("evm", "join", str(file), "--relay", relay)
+        told = tomllib.loads(file.read_text())
+        self._settings = {**told["settings"], "address": told["address"]}
+        self._serve_source(file.with_suffix(""), told["settings"])
+
+    def _serve_source(self, where: Path, told: Mapping[str, str]) -> None:
+        settings = {"rpc": self._rpc} | {
+            name: told[name] for name in ("endpoint", "registry", "key", "from_block")
+        }
+        self.command(
+            *("init", str(where), "--chain-id", SOURCE, "--role", "ledger", "--engine", "evm"),
+            *("--listen", self._front),
+            *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
+        )
+        self.processes[SOURCE] = self._serve(SOURCE, where, self._front)
+        self._wait_serving(SOURCE)
+
+    def _wait_for_chain(self) -> None:
+        chain = self.processes[CHAIN]
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and chain.running.poll() is None:
+            if b"answers at" in chain.log.read_bytes():
+                return
+            time.sleep(0.05)
+        raise Unavailable(
+            Reason.CHAIN_UNREACHABLE,
+            "the chain to practise on does not start",
+            hint=f"its log says why: {chain.log}",
+        )
+
+    def join(self) -> None:
+        """See Stage: the source was joined by its chain file."""
+        relay = self.processes[RELAY].address
+        self.command("connect", "--node", self.processes[ASKING].address, "--relay", relay)
+
+
+def _check_installed() -> None:
+    """Asks the adapter whether it could run a chain. Raises its refusal, hint included."""
+    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as errors:
+        code = spawn(["evm", "practise", "--check"], told, errors).wait(CHECK_SECONDS)
+        if not code:
+            return
+        errors.seek(0)
+        lines = errors.read().decode(errors="replace").strip().splitlines()[-2:]
+    first, hint = (*lines, "", "")[:2]
+    reason, _, detail = first.partition(": ")
+    known = reason if reason in set(Reason) else Reason.CONFIG_INVALID
+    raised: LianqiaoError = Refused(
+        Reason(known), detail or first, hint=hint.removeprefix("hint: ")
+    )
+    raise raised
