@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from relay.cli import output
 from relay.cli.options import Json, Node, node_at, write_file
+
+if TYPE_CHECKING:
+    from relay.contracts.escrow import Netted
+    from relay.statements import Entry
 
 
 def statement(
@@ -30,11 +35,15 @@ def statement(
     from relay.statements import statement as make
 
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
-        view, lines = peer.account(account), list(peer.lines(account))
-        uetrs = {lock.settlement: lock.held.uetr for lock in peer.locks() if lock.held}
-        ledger = peer.status().chain_id
-    owner = view.terms.owner if view.terms else ""
-    found = make(ledger, account, owner, view.currency, day, lines, uetrs)
+        ledger, view = peer.status().chain_id, peer.account(account)
+
+        def referred(relay: str, settlement: bytes) -> tuple[str, tuple[Netted, ...]]:
+            lock = peer.lock(relay, settlement, account)
+            return lock.held.uetr if lock.held else "", lock.netted
+
+        owner = view.terms.owner if view.terms else ""
+        lines = peer.lines(account)
+        found = make(ledger, account, owner, view.currency, day, lines, referred)
     if xml is not None:
         from relay.statements.iso20022 import camt053
 
@@ -53,21 +62,27 @@ def statement(
     )
     output.table(
         ("line", "time", "entry", "amount", "balance", "with", "UETR or reference"),
-        [
-            (
-                e.number,
-                output.moment(e.time),
-                e.kind,
-                format_amount(e.amount, code),
-                format_amount(e.balance, code),
-                e.counterparty,
-                e.uetr or e.reference.hex()[:16],
-            )
-            for e in found.entries
-        ],
+        [row for entry in found.entries for row in _rows(entry, code)],
         "no entries on that day",
     )
     output.say(f"closing  {format_amount(found.closing, code)} {code}")
+
+
+def _rows(entry: Entry, code: str) -> Iterator[tuple[object, ...]]:
+    """An entry, and under it what its net is made of."""
+    from relay.money import format_amount
+
+    yield (
+        entry.number,
+        output.moment(entry.time),
+        entry.kind,
+        format_amount(entry.amount, code),
+        format_amount(entry.balance, code),
+        entry.counterparty,
+        entry.uetr or entry.reference.hex()[:16],
+    )
+    for one in entry.netted:
+        yield ("", "", "of it", format_amount(one.amount, code), "", "", one.uetr)
 
 
 def documents(

@@ -2,7 +2,7 @@
 
 | document | says |
 | --- | --- |
-| camt.053.001.08 | the statement of an account and day |
+| camt.053.001.08 | the statement of an account and day; of a net, every instruction it is made of |
 | pacs.008.001.08 | the leg that pays the bill: amount, what it cost the payer, rate |
 | pacs.009.001.08 | the leg between payer and maker |
 | pacs.002.001.10 | ACSC where it was committed, RJCT with the reason where it was aborted |
@@ -16,6 +16,7 @@ since schemas accept any three letters and five decimals.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib import import_module
@@ -98,7 +99,7 @@ def camt053(given: Statement, created: int) -> bytes:
             _balance(m, "OPBD", given.opening, given),
             _balance(m, "CLBD", given.closing, given),
         ],
-        ntry=[_entry(m, entry, given.currency) for entry in given.entries],
+        ntry=[_entry(m, group, given.currency) for group in _groups(given.entries)],
     )
     header = m.GroupHeader81(msg_id=body.id, cre_dt_tm=_time(created))
     whole = m.BankToCustomerStatementV08(grp_hdr=header, stmt=[body])
@@ -120,25 +121,51 @@ def _balance(m: Any, kind: str, amount: int, given: Statement) -> Any:
     )
 
 
-def _entry(m: Any, entry: Entry, code: str) -> Any:
+def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """One entry of the document each; those of one netting window, which stand together, are one,
+    so that its details add up to it."""
+    found: list[list[Entry]] = []
+    for entry in entries:
+        before = found[-1][0] if found else None
+        same = before is not None and before.netted and before.reference == entry.reference
+        if same and before is not None and before.relay == entry.relay:
+            found[-1].append(entry)
+        else:
+            found.append([entry])
+    return found
+
+
+def _entry(m: Any, group: Sequence[Entry], code: str) -> Any:
+    first, total = group[0], sum(entry.amount for entry in group)
+    if first.netted:
+        details = [_detail(m, first, one.uetr, one.amount, code) for one in first.netted]
+    else:
+        details = [_detail(m, first, first.uetr, first.amount, code)]
+    return m.ReportEntry10(
+        ntry_ref=str(first.number),
+        amt=m.ActiveOrHistoricCurrencyAndAmount(**_amount(abs(total), code)),
+        cdt_dbt_ind=_sign(m, total),
+        sts=m.EntryStatus1Choice(cd="BOOK"),
+        bookg_dt=m.DateAndDateTime2Choice(dt_tm=_time(first.time)),
+        val_dt=m.DateAndDateTime2Choice(dt=_date(first.time)),
+        bk_tx_cd=m.BankTransactionCodeStructure4(
+            prtry=m.ProprietaryBankTransactionCodeStructure1(cd=first.kind)
+        ),
+        ntry_dtls=[m.EntryDetails9(tx_dtls=details)],
+    )
+
+
+def _detail(m: Any, entry: Entry, uetr: str, amount: int, code: str) -> Any:
+    """One transaction of an entry: of a net, one instruction of its window."""
     refs = m.TransactionReferences6(
         acct_svcr_ref=entry.reference.hex()[:35],
-        end_to_end_id=entry.uetr.replace("-", "")[:35] or None,
-        uetr=entry.uetr or None,
+        end_to_end_id=uetr.replace("-", "")[:35] or None,
+        uetr=uetr or None,
     )
-    amount = m.ActiveOrHistoricCurrencyAndAmount(**_amount(abs(entry.amount), code))
-    detail = m.EntryTransaction10(refs=refs, amt=amount, cdt_dbt_ind=_sign(m, entry.amount))
-    return m.ReportEntry10(
-        ntry_ref=str(entry.number),
-        amt=amount,
-        cdt_dbt_ind=_sign(m, entry.amount),
-        sts=m.EntryStatus1Choice(cd="BOOK"),
-        bookg_dt=m.DateAndDateTime2Choice(dt_tm=_time(entry.time)),
-        val_dt=m.DateAndDateTime2Choice(dt=_date(entry.time)),
-        bk_tx_cd=m.BankTransactionCodeStructure4(
-            prtry=m.ProprietaryBankTransactionCodeStructure1(cd=entry.kind)
-        ),
-        ntry_dtls=[m.EntryDetails9(tx_dtls=[detail])],
+    return m.EntryTransaction10(
+        refs=refs,
+        amt=m.ActiveOrHistoricCurrencyAndAmount(**_amount(abs(amount), code)),
+        cdt_dbt_ind=_sign(m, amount),
     )
 
 

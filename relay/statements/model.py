@@ -6,12 +6,13 @@ or free money move none: they are no entries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from relay.contracts.civil import day as civil_day
 from relay.contracts.civil import day_of
-from relay.contracts.escrow import Line
+from relay.contracts.escrow import Entry as LineEntry
+from relay.contracts.escrow import Line, Netted
 from relay.contracts.escrow.books import POSTINGS
 from relay.errors import Invalid, Reason
 from relay.money import check_currency
@@ -29,8 +30,12 @@ class Entry:
     counterparty: str
     """The other account of the posting."""
     reference: bytes
+    relay: str
+    """Of whose settlement; empty for what the ledger did alone."""
     uetr: str
-    """End-to-end reference of the settlement; empty for deposits and withdrawals."""
+    """End-to-end reference of the settlement; empty for deposits, withdrawals and nets."""
+    netted: tuple[Netted, ...] = ()
+    """With the first entry of a netting window: what all its entries here are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +52,28 @@ class Statement:
     entries: tuple[Entry, ...]
 
 
+Referred = Callable[[str, bytes], tuple[str, tuple[Netted, ...]]]
+"""(relay, settlement) → its UETR, and of a netting window its instructions on this account."""
+
+
+def _nothing(_relay: str, _settlement: bytes) -> tuple[str, tuple[Netted, ...]]:
+    return "", ()
+
+
 def statement(
     ledger: str,
     account: str,
     owner: str,
     currency: str,
     day: str,
-    lines: Sequence[Line],
-    uetrs: Mapping[bytes, str] | None = None,
+    lines: Iterable[Line],
+    referred: Referred = _nothing,
 ) -> Statement:
     """The statement of one account and day from all its lines, ascending.
 
-    `uetrs`: settlement → UETR. Raises Malformed for no such day, Invalid(JOURNAL_CORRUPT) where
-    lines are missing, of another account, or do not tie, Invalid(CURRENCY_UNKNOWN).
+    `referred` is asked once for each settlement of the day. Raises Malformed for no such day,
+    Invalid(JOURNAL_CORRUPT) where lines are missing, of another account, or do not tie, or where
+    the instructions of a netting window do not come to its net, Invalid(CURRENCY_UNKNOWN).
     """
     wanted = day_of(day)
     check_currency(currency)
@@ -77,14 +91,15 @@ def statement(
         if today < wanted:
             opening = balance
         elif line.entry in POSTINGS:
-            entries.append(_entry(line, uetrs or {}))
+            entries.append(_entry(line))
     closing = balance
     if opening + sum(entry.amount for entry in entries) != closing:
         raise Invalid(Reason.JOURNAL_CORRUPT, f"{account} does not tie on {day}")
-    return Statement(ledger, account, owner, currency, day, opening, closing, tuple(entries))
+    told = tuple(_referred(entries, referred))
+    return Statement(ledger, account, owner, currency, day, opening, closing, told)
 
 
-def _entry(line: Line, uetrs: Mapping[bytes, str]) -> Entry:
+def _entry(line: Line) -> Entry:
     return Entry(
         number=line.number,
         time=line.time,
@@ -93,5 +108,33 @@ def _entry(line: Line, uetrs: Mapping[bytes, str]) -> Entry:
         balance=line.balance,
         counterparty=line.twin,
         reference=line.reference,
-        uetr=uetrs.get(line.reference, ""),
+        relay=line.relay,
+        uetr="",
     )
+
+
+def _referred(entries: Sequence[Entry], referred: Referred) -> Iterator[Entry]:
+    """The entries with their UETRs; with the first of a netting window what all of it is made of.
+
+    Raises Invalid(JOURNAL_CORRUPT).
+    """
+    nets: dict[tuple[str, bytes], int] = {}
+    for entry in entries:
+        if entry.kind == LineEntry.NET:
+            name = (entry.relay, entry.reference)
+            nets[name] = nets.get(name, 0) + entry.amount
+    known: dict[tuple[str, bytes], tuple[str, tuple[Netted, ...]]] = {}
+    for entry in entries:
+        name = (entry.relay, entry.reference)
+        if not entry.relay:
+            yield entry
+            continue
+        first = name not in known
+        if first:
+            known[name] = referred(*name)
+        uetr, netted = known[name]
+        if first and netted and sum(one.amount for one in netted) != nets.get(name):
+            raise Invalid(
+                Reason.JOURNAL_CORRUPT, f"the net of line {entry.number} is not what was netted"
+            )
+        yield replace(entry, uetr=uetr, netted=netted if first else ())
