@@ -26,7 +26,7 @@ from relay.contracts.payloads import (
 )
 from relay.contracts.settlement import RatePolicy
 from relay.errors import Invalid, NotFound, Reason
-from relay.fixings import Fixing
+from relay.fixings import SOURCE, Fixing
 from relay.money import ROUNDING, Rate, convert
 from relay.record.attest import Signer
 
@@ -113,7 +113,7 @@ def policy_document(
             "denominator": fixing.rate.denominator,
             "numerator": fixing.rate.numerator,
         },
-        "source": "ECB",
+        "source": SOURCE,
         "version": 1,
     }
 
@@ -173,14 +173,34 @@ def make_instruction(
 
 
 def make_return(
-    original: Instruction, *, id: str, settlement: bytes, uetr: str, expires: int
+    original: Instruction, *, id: str, settlement: bytes, uetr: str, expires: int, bill: int = 0
 ) -> Instruction:
-    """What gives a settlement back in full: every leg the other way, at the rate of then.
+    """What gives a settlement back: every leg the other way, at the rate of then.
 
-    It cites the original's UETR; fees are not given back.
+    `bill`: how much of the bill, minor units; 0 for all of it. It cites the original's UETR; fees
+    are not given back. Raises Invalid(AMOUNT_INVALID) for more than the bill, or for a part where
+    a side is shared by several legs, which must agree among themselves who gets what.
     """
+    quote = replace(original.quote, id=id, expires=expires)
+    amounts = [leg.amount for leg in original.legs]
+    if bill and bill != quote.bill.amount:
+        if bill > quote.bill.amount:
+            raise Invalid(Reason.AMOUNT_INVALID, "more than was settled", settled=quote.bill.amount)
+        if len(original.legs) != len(Side):
+            raise Invalid(
+                Reason.AMOUNT_INVALID, "several parties share a side: give all of it back"
+            )
+        done = convert(bill, quote.bill.currency, quote.payable.currency, quote.rate)
+        quote = replace(
+            quote,
+            bill=replace(quote.bill, amount=bill),
+            payable=replace(quote.payable, amount=done.amount),
+            residue=done.residue,
+        )
+        amounts = [bill if leg.side is Side.BILL else done.amount for leg in original.legs]
     legs = tuple(
-        replace(leg, debtor=leg.creditor, creditor=leg.debtor, fee=None) for leg in original.legs
+        replace(leg, debtor=leg.creditor, creditor=leg.debtor, amount=amount, fee=None)
+        for leg, amount in zip(original.legs, amounts, strict=True)
     )
     made = replace(
         original,
@@ -189,7 +209,7 @@ def make_return(
         returns=original.uetr,
         window="",
         deadline=expires,
-        quote=replace(original.quote, id=id, expires=expires),
+        quote=quote,
         legs=legs,
     )
     return Instruction.decode(made.encode())

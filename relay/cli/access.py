@@ -121,7 +121,7 @@ def register_institution(
 
     begin = time_of(start, "--from") if start else int(time.time())
     pairs = [(k.algorithm, k.public) for k in map(load_key, key or ())]
-    pairs += [_public(text) for text in public or ()]
+    pairs += [public_key(text) for text in public or ()]
     if not pairs:
         raise Malformed("no key is given", hint="give --key FILE or --public ALGORITHM:HEX")
     keys = [DatedKey(algorithm, raw, begin, begin + days * 86_400) for algorithm, raw in pairs]
@@ -138,7 +138,8 @@ def register_institution(
     output.say(f"{institution}, version {version}: {role}, {len(keys)} key(s), until {until}")
 
 
-def _public(text: str) -> tuple[str, bytes]:
+def public_key(text: str, what: str = "--public") -> tuple[str, bytes]:
+    """(algorithm, key) of ALGORITHM:HEX. Raises Malformed."""
     algorithm, _, digits = text.partition(":")
     try:
         raw = bytes.fromhex(digits)
@@ -146,6 +147,6 @@ def _public(text: str) -> tuple[str, bytes]:
         raw = b""
     if not algorithm or not raw:
         raise Malformed(
-            f"--public: {text[:40]!r} is not ALGORITHM:HEX", hint="lianqiao keys show FILE shows it"
+            f"{what}: {text[:40]!r} is not ALGORITHM:HEX", hint="lianqiao keys show FILE shows it"
         )
     return algorithm, raw

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay.cli import output
-from relay.cli.options import Json, Node, node_at, time_of
+from relay.cli import output, terms
+from relay.cli.accounts_view import print_accounts, print_terms
+from relay.cli.keys import load_key
+from relay.cli.options import Json, Node, node_at
 from relay.cli.proposal import ask_alike
 from relay.errors import Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from relay.contracts.accounts import Terms
-    from relay.money_views import AccountView
+    pass
 
 app = typer.Typer(no_args_is_help=True)
+app.command("open")(terms.open_account)
+app.command("change")(terms.change)
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Id of the account.")]
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Such as 1234.50.")]
@@ -26,75 +27,6 @@ Currency = Annotated[str, typer.Argument(metavar="CURRENCY", help="ISO 4217, suc
 KeyFile = Annotated[
     Path, typer.Option("--key", metavar="FILE", help="Key of the account's owner (PEM).")
 ]
-Limit = Annotated[str, typer.Option(metavar="AMOUNT", help="A day; 0: none.")]
-
-
-@app.command("open")
-def open_account(
-    account: Account,
-    currency: Currency,
-    owner: Annotated[str, typer.Option("--owner", metavar="ID", help="Whose it is.")],
-    key: Annotated[
-        list[Path], typer.Option("--key", metavar="FILE", help="Keys that debit it (PEM).")
-    ],
-    node: Node,
-    relay: Annotated[
-        str, typer.Option("--relay", metavar="ADDRESS", help="Tell this relay of it too.")
-    ] = "",
-    daily: Limit = "0",
-    counterparty: Limit = "0",
-    officer_above: Limit = "0",
-    regulator_above: Limit = "0",
-    start: Annotated[
-        str, typer.Option("--from", metavar="TIME", help="Keys hold from here on. Default: now.")
-    ] = "",
-    as_json: Json = False,
-) -> None:
-    """Opens an account, and lets a relay settle through it.
-
-    Above --officer-above or --regulator-above a day, someone must co-sign.
-
-    Example: lianqiao accounts open insurer HKD --owner hk-insurer --key insurer.pem
-    --node 127.0.0.1:7001 --relay 127.0.0.1:7000
-    """
-    import time
-
-    from relay.contracts.accounts import Limits, Terms
-    from relay.contracts.policy.values import DatedKey
-    from relay.keys import SigningKey
-    from relay.money import parse_amount
-
-    now = time_of(start, "--from") if start else int(time.time())
-    found = [SigningKey.load(path) for path in key]
-    each = [
-        parse_amount(a, currency) for a in (daily, counterparty, officer_above, regulator_above)
-    ]
-    terms = Terms(
-        account=account,
-        owner=owner,
-        currency=currency,
-        version=1,
-        keys=tuple(DatedKey(k.algorithm, k.public, now - 86_400, now + _YEARS) for k in found),
-        cosigners=(),
-        limits=Limits(*each),
-        closed=False,
-    )
-    pinned = ("--from", str(now))
-    with node_at(node) as peer:
-        ask_alike(lambda: peer.open_currency(currency), *pinned)
-        view = ask_alike(lambda: peer.register_account(terms), *pinned)
-        ledger = peer.status().chain_id
-    if relay:
-        ask_alike(lambda: _tell(relay, ledger, terms), *pinned)
-    _print([view], as_json)
-
-
-_YEARS = 10 * 366 * 86_400
-
-
-def _tell(relay: str, ledger: str, terms: Terms) -> None:
-    with node_at(relay) as hub:
-        hub.register_settlement_account(ledger, terms)
 
 
 @app.command()
@@ -126,7 +58,7 @@ def deposit(
         )
     if not as_json:
         output.note(f"reference {named.hex()}")
-    _print([view], as_json)
+    print_accounts([view], as_json)
 
 
 def _reference(text: str) -> bytes:
@@ -137,6 +69,34 @@ def _reference(text: str) -> bytes:
     if len(found) not in (0, 32):
         raise Malformed("--reference: must be 32 bytes in hex", hint="leave it out for a new one")
     return found
+
+
+@app.command()
+def assign(
+    account: Account, amount: Amount, currency: Currency, node: Node,
+    reference: Annotated[
+        str, typer.Option("--reference", metavar="HEX", help="32 bytes that name it.")
+    ] = "",
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Moves money out of suspense to the account that it is due to.
+
+    There lies what was released to an account that had been closed meanwhile.
+
+    Example: lianqiao accounts assign hospital-2 1180.00 CNY --node 127.0.0.1:7002
+    """
+    import os
+
+    from relay.money import parse_amount
+
+    minor, named = parse_amount(amount, currency), _reference(reference) or os.urandom(32)
+    with node_at(node) as peer:
+        view = ask_alike(
+            lambda: peer.assign(account, currency, minor, named), "--reference", named.hex()
+        )
+    if not as_json:
+        output.note(f"reference {named.hex()}")
+    print_accounts([view], as_json)
 
 
 @app.command()
@@ -153,18 +113,17 @@ def withdraw(
     import time
 
     from relay.contracts.payloads import Money
-    from relay.keys import SigningKey
     from relay.money import parse_amount
     from relay.settling import Party, sign_withdrawal
 
-    wanted, signer = Money(currency, parse_amount(amount, currency)), SigningKey.load(key)
+    wanted, signer = Money(currency, parse_amount(amount, currency)), load_key(key)
     with node_at(node) as peer:
         where = Party(peer.status().chain_id, account)
         signed = sign_withdrawal(
             where, wanted, withdrawal=os.urandom(32), time=int(time.time()), signer=signer
         )
         view = peer.withdraw(signed)
-    _print([view], as_json)
+    print_accounts([view], as_json)
 
 
 @app.command("list")
@@ -175,7 +134,7 @@ def list_accounts(node: Node, as_json: Json = False) -> None:
     """
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         views = list(peer.accounts())
-    _print(views, as_json)
+    print_accounts(views, as_json)
 
 
 @app.command()
@@ -191,7 +150,8 @@ def show(account: Account, node: Node, as_json: Json = False) -> None:
     if as_json:
         output.print_json({"account": view, "lines": lines})
         return
-    _print([view], as_json)
+    print_accounts([view], as_json)
+    print_terms(view)
     code = view.currency
     output.table(
         ("line", "time", "entry", "amount", "held", "balance", "with", "reference"),
@@ -209,27 +169,4 @@ def show(account: Account, node: Node, as_json: Json = False) -> None:
             for line in lines
         ],
         "no lines yet",
-    )
-
-
-def _print(views: Sequence[AccountView], as_json: bool) -> None:
-    from relay.money import format_amount
-
-    if as_json:
-        output.print_json({"accounts": views})
-        return
-    output.table(
-        ("account", "owner", "currency", "balance", "held", "free"),
-        [
-            (
-                v.account,
-                v.terms.owner if v.terms else "the ledger",
-                v.currency,
-                format_amount(v.balance, v.currency),
-                format_amount(v.held, v.currency),
-                format_amount(v.free, v.currency),
-            )
-            for v in views
-        ],
-        "no accounts; lianqiao accounts open makes one",
     )

@@ -1,4 +1,4 @@
-"""Settlement through a relay: quote, prepare, sign, instruct; then list, show, position."""
+"""Settlement through a relay: instruct; then list, show, position, and asking again."""
 
 from __future__ import annotations
 
@@ -7,284 +7,74 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.cli import clearing, output
-from relay.cli.options import Json, Node, node_at, read_file, write_file
-from relay.errors import Malformed, NotFound, Reason
+from relay.cli import bills, clearing, output, preparing, quoting, rates
+from relay.cli.options import Json, Node, node_at, read_file
+from relay.errors import Malformed
 
 if TYPE_CHECKING:
     from relay.client import NodeClient
-    from relay.contracts.payloads import Instruction
-    from relay.contracts.settlement import RatePolicy
-    from relay.money import Rate
     from relay.money_views import Shown
 
 app = typer.Typer(no_args_is_help=True)
+app.command("quote")(quoting.quote)
+app.command("sign-bill")(bills.sign_bill)
+app.command("prepare")(preparing.prepare)
+app.command("sign")(preparing.sign)
+app.command("return")(preparing.give_back)
 app.command("pause")(clearing.pause)
 app.command("resume")(clearing.resume)
 app.add_typer(clearing.window, name="window", help="Netting windows: open, cut off, list.")
-app.add_typer(clearing.rates, name="rates", help="Rate policies and what they hold to.")
+app.add_typer(rates.app, name="rates", help="Rate policies, and what their sources publish.")
 
 Settlement = Annotated[
     str, typer.Argument(metavar="SETTLEMENT", help="Its id in hex, or its UETR.")
 ]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="As `settlement prepare` wrote it.")]
-OutputFile = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to.")]
-MAX_FILE_BYTES = 256 * 1024
-
-
-# --- before it is instructed
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Each as `settlement sign` left it.")
+]
 
 
 @app.command()
-def quote(
-    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="Of the bill, such as 1180.00.")],
-    currency: Annotated[str, typer.Argument(metavar="CURRENCY", help="Of the bill, such as CNY.")],
-    policy: Annotated[str, typer.Option("--policy", metavar="NAME", help="Rate policy in force.")],
-    maker: Annotated[str, typer.Option("--maker", metavar="ID", help="Who quotes.")],
-    file: OutputFile,
-    node: Node,
-    day: Annotated[
-        str, typer.Option("--date", metavar="YYYY-MM-DD", help="ECB fixing of that day.")
-    ] = "",
-    rate: Annotated[
-        str, typer.Option("--rate", metavar="DECIMAL", help="A firm rate, instead of --date.")
-    ] = "",
-    seconds: Annotated[
-        int, typer.Option("--for", min=1, max=86_400, help="Good for seconds.")
-    ] = 120,
-    as_json: Json = False,
-) -> None:
-    """Makes a quote under a relay's rate policy: exact rate, one rounding, residue kept.
+def instruct(files: Files, node: Node, as_json: Json = False) -> None:
+    """Hands signed instructions to a relay, which has every ledger lock, and decides.
 
-    Example: lianqiao settlement quote 1180.00 CNY --policy cny-hkd --maker maker-1
-    --date 2026-10-30 -o quote.json --node 127.0.0.1:7000
-    """
-    import os
-    import time
-
-    from relay.canonical import encode
-    from relay.contracts.payloads import Money
-    from relay.money import parse_amount
-    from relay.settling import make_quote
-
-    bill = Money(currency, parse_amount(amount, currency))
-    with node_at(node) as peer:
-        rule = _policy(peer, policy)
-    chosen, of = _rate(rule, day, rate)
-    made = make_quote(
-        bill,
-        rule,
-        chosen,
-        id=f"q-{os.urandom(8).hex()}",
-        maker=maker,
-        expires=int(time.time()) + seconds,
-        day=of,
-    )
-    write_file(file, encode(made.to_json()))
-    if as_json:
-        output.print_json({"quote": made.to_json()})
-        return
-    output.fields(_quote_fields(made))
-    output.note(f"wrote {file}")
-
-
-def _policy(peer: NodeClient, name: str) -> RatePolicy:
-    found = [p for p in peer.rate_policies() if p.name == name]
-    if not found:
-        raise NotFound(
-            Reason.POLICY_NOT_FOUND,
-            f"no rate policy {name[:64]!r}",
-            hint="lianqiao settlement rates policies lists them",
-        )
-    return found[-1]
-
-
-def _rate(rule: RatePolicy, day: str, rate: str) -> tuple[Rate, str]:
-    from relay.fixings import fixing
-    from relay.money import parse_rate
-
-    if bool(day) is bool(rate):
-        raise Malformed("give --date or --rate, one of them")
-    if rate:
-        return parse_rate(rate), ""
-    found = fixing(rule.bill, rule.payable, day, rule.max_age_days)
-    return found.rate, found.day
-
-
-def _quote_fields(quote: Any) -> list[tuple[str, object]]:
-    from relay.money import format_amount, format_rate
-
-    rate, residue, bill, due = quote.rate, quote.residue, quote.bill, quote.payable
-    return [
-        ("bill", f"{format_amount(bill.amount, bill.currency)} {bill.currency}"),
-        ("to pay", f"{format_amount(due.amount, due.currency)} {due.currency}"),
-        (
-            "rate",
-            f"{format_rate(rate)} {due.currency} for 1 {bill.currency}"
-            f" = {rate.numerator}/{rate.denominator} exactly",
-        ),
-        ("residue", f"{residue.numerator}/{residue.denominator} of a minor unit"),
-        ("source", f"{quote.source} {quote.day}".strip()),
-        ("quote", f"{quote.id} by {quote.maker}, policy {quote.policy}@{quote.version}"),
-        ("good until", output.moment(quote.expires)),
-    ]
-
-
-@app.command()
-def prepare(
-    quote: Annotated[Path, typer.Argument(metavar="QUOTE", help="As `settlement quote` wrote it.")],
-    relay: Annotated[str, typer.Option("--relay", metavar="CHAIN", help="The relay's chain id.")],
-    payer: Annotated[str, typer.Option("--payer", metavar="LEDGER/ACCOUNT", help="Pays.")],
-    maker_in: Annotated[
-        str, typer.Option("--maker-in", metavar="LEDGER/ACCOUNT", help="Where the maker is paid.")
-    ],
-    maker_out: Annotated[
-        str, typer.Option("--maker-out", metavar="LEDGER/ACCOUNT", help="Where the maker pays.")
-    ],
-    payee: Annotated[str, typer.Option("--payee", metavar="LEDGER/ACCOUNT", help="Is paid.")],
-    file: OutputFile,
-    bill: Annotated[
-        Path | None,
-        typer.Option(
-            "--bill", metavar="FILE", help="The ClaimResponse; its salt is kept in FILE.salt."
-        ),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Makes the one instruction that every debtor signs; of a bill only a salted hash is in it.
-
-    Example: lianqiao settlement prepare quote.json --relay hub --payer hk-money/insurer
-    --maker-in hk-money/maker-hkd --maker-out sz-money/maker-cny --payee sz-money/hospital
-    --bill bill.json -o instruction.json
-    """
-    import os
-
-    from relay.canonical import decode
-    from relay.contracts.payloads import Quote
-    from relay.settling import Party, make_instruction, uuid4_of
-
-    offer = Quote.from_json(decode(read_file(quote, MAX_FILE_BYTES)))
-    subject = b"" if bill is None else _subject(bill, offer)
-    made = make_instruction(
-        offer,
-        relay=relay,
-        payer=Party.parse(payer),
-        maker_in=Party.parse(maker_in),
-        maker_out=Party.parse(maker_out),
-        payee=Party.parse(payee),
-        settlement=os.urandom(32),
-        uetr=uuid4_of(os.urandom(16)),
-        subject=subject,
-    )
-    _write_draft(file, {"cosignatures": [], "instruction": made.to_json(), "signatures": []})
-    if as_json:
-        output.print_json({"instruction": made.to_json()})
-        return
-    output.say(f"settlement {made.settlement.hex()}")
-    output.say(f"UETR {made.uetr}")
-    for ledger, account in made.debtors:
-        output.say(
-            f"to be signed: lianqiao settlement sign {file} --as {ledger}/{account} --key KEY"
-        )
-
-
-def _subject(bill: Path, offer: Any) -> bytes:
-    import os
-
-    from relay.errors import Invalid
-    from relay.record.bill import MAX_BILL_BYTES, subject, take_bill
-
-    raw = read_file(bill, MAX_BILL_BYTES)
-    found = take_bill(raw, str(bill))
-    if (found.currency, found.amount) != (offer.bill.currency, offer.bill.amount):
-        raise Invalid(Reason.BILL_INVALID, "the quote is for another amount than the bill's")
-    salt = os.urandom(32)
-    write_file(bill.with_name(bill.name + ".salt"), salt.hex().encode(), private=True)
-    return subject(raw, salt)
-
-
-def _write_draft(path: Path, value: Any) -> None:
-    from relay.canonical import encode
-
-    write_file(path, encode(value))
-
-
-def _read_draft(path: Path) -> tuple[dict[str, Any], Instruction]:
-    from relay.contracts.payloads import Instruction, fields
-
-    body = fields.members(
-        fields.document(read_file(path, MAX_FILE_BYTES)),
-        fields.names("instruction signatures cosignatures"),
-        "instruction file",
-    )
-    return body, Instruction.from_json(body["instruction"])
-
-
-@app.command()
-def sign(
-    file: File,
-    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Your key (PEM).")],
-    as_account: Annotated[
-        str, typer.Option("--as", metavar="LEDGER/ACCOUNT", help="The debtor that you sign for.")
-    ] = "",
-    officer: Annotated[
-        str, typer.Option("--officer", metavar="ID", help="Co-sign as this second officer.")
-    ] = "",
-    regulator: Annotated[
-        str, typer.Option("--regulator", metavar="ID", help="Co-sign as this regulator.")
-    ] = "",
-) -> None:
-    """Adds a signature or a co-signature to an instruction file. Look at it first.
-
-    Example: lianqiao settlement sign instruction.json --as hk-money/insurer --key insurer.pem
-    """
-    from relay.contracts.payloads import OfficerRole
-    from relay.keys import SigningKey
-    from relay.settling import Party, cosign, sign_part
-
-    if sum(map(bool, (as_account, officer, regulator))) != 1:
-        raise Malformed("say one of --as, --officer or --regulator")
-    body, instruction = _read_draft(file)
-    signer = SigningKey.load(key)
-    if as_account:
-        party = Party.parse(as_account)
-        if (party.ledger, party.account) not in instruction.debtors:
-            raise Malformed(f"{as_account} pays nothing in this instruction")
-        made: Any = sign_part(instruction, party.ledger, party.account, signer).to_json()
-        _put(body["signatures"], made, ("ledger", "account"))
-    else:
-        role = OfficerRole.OFFICER if officer else OfficerRole.REGULATOR
-        made = cosign(instruction, role, officer or regulator, signer).to_json()
-        _put(body["cosignatures"], made, ("role", "officer"))
-    _write_draft(file, body)
-    for name, value in _quote_fields(instruction.quote):
-        output.say(f"{name}: {value}")
-    output.note(f"signed {file}")
-
-
-def _put(signatures: list[Any], made: Any, names: tuple[str, str]) -> None:
-    def place(one: Any) -> tuple[str, str]:
-        return one[names[0]], one[names[1]]
-
-    signatures[:] = sorted([*(s for s in signatures if place(s) != place(made)), made], key=place)
-
-
-@app.command()
-def instruct(file: File, node: Node, as_json: Json = False) -> None:
-    """Hands a signed instruction to a relay, which has every ledger lock, and decides.
+    Several are one commit; each stands or falls by itself, and the command ends with 1 where one
+    was refused. What was accepted before is answered as then.
 
     Example: lianqiao settlement instruct instruction.json --node 127.0.0.1:7000
     """
     from relay.contracts.payloads import SignedInstruction
 
-    signed = SignedInstruction.decode(read_file(file, MAX_FILE_BYTES))
+    signed = [SignedInstruction.decode(read_file(f, preparing.MAX_FILE_BYTES)) for f in files]
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
-        shown = peer.instruct(signed)
+        if len(signed) == 1:
+            shown = peer.instruct(signed[0])
+            if as_json:
+                output.print_json(_plain(shown))
+                return
+            _table([shown])
+            output.say(f"lianqiao settlement show {shown.settlement.hex()} --node {node}")
+            return
+        results = [
+            result
+            for start in range(0, len(signed), MAX_AT_ONCE)
+            for result in peer.instruct_each(signed[start : start + MAX_AT_ONCE])
+        ]
+    refused = [(f, r) for f, r in zip(files, results, strict=True) if r.shown is None]
+    accepted = [r.shown for r in results if r.shown is not None]
     if as_json:
-        output.print_json(_plain(shown))
-        return
-    _table([shown])
-    output.say(f"lianqiao settlement show {shown.settlement.hex()} --node {node}")
+        told = [{"detail": r.detail, "file": f, "reason": r.reason} for f, r in refused]
+        output.print_json({"refused": told, "settlements": [_plain(one) for one in accepted]})
+    else:
+        _table(accepted)
+        for file, result in refused:
+            output.note(f"{result.reason}: {file}: {result.detail}")
+    if refused:
+        raise typer.Exit(output.REFUSED)
+
+
+MAX_AT_ONCE = 256
+"""relay.service.settlement.MAX_INSTRUCTIONS, which start-up does without."""
 
 
 # --- what became of it
@@ -382,8 +172,9 @@ def show(settlement: Settlement, node: Node, as_json: Json = False) -> None:
             ("UETR", instruction.uetr),
             ("state", view.status.value),
             *([("gives back", instruction.returns)] if instruction.returns else []),
+            *([("window", _window(one))] if instruction.window else []),
             ("bill (salted)", instruction.subject.hex() or "-"),
-            *_quote_fields(instruction.quote),
+            *quoting.quote_fields(instruction.quote),
         ]
     )
     output.say()
@@ -403,6 +194,31 @@ def show(settlement: Settlement, node: Node, as_json: Json = False) -> None:
         "",
     )
     output.table(("step", "when", "where", "what", "proof"), _steps(one, relay), "")
+    if not view.closed:
+        _say_what_it_waits_for(one, node)
+
+
+def _window(one: Shown) -> str:
+    instruction = one.view.signed.instruction
+    name = f"{instruction.window}, deadline {output.moment(instruction.deadline)}"
+    if one.view.under == one.settlement:
+        return name
+    return f"{name}; settles with it under {one.view.under.hex()}"
+
+
+def _say_what_it_waits_for(one: Shown, node: str) -> None:
+    """Of an open settlement: which ledger has not answered, and what an operator can do."""
+    from relay.contracts.settlement import SettlementStatus as Status
+
+    view, instruction = one.view, one.view.signed.instruction
+    if view.status is Status.WINDOW:
+        output.say(f"it waits for the cut-off of window {instruction.window}")
+        return
+    answered = view.answers if view.status is Status.LOCKING else view.done
+    missing = set(instruction.ledgers) - {a.ledger for a in answered}
+    output.say(f"it waits for {', '.join(sorted(missing)) or 'the rest of its window'}")
+    again = f"lianqiao settlement retry {one.settlement.hex()} --node {node}"
+    output.say(f"where that ledger is up and has answered (packets trace): {again}")
 
 
 def _steps(one: Shown, relay: str) -> list[tuple[object, ...]]:
@@ -427,6 +243,29 @@ def _steps(one: Shown, relay: str) -> list[tuple[object, ...]]:
     if view.closed:
         steps.append((view.closed, "closed", relay, "proven on every ledger", f"closed/{name}"))
     return [(s[1], output.moment(s[0]), *s[2:]) for s in steps]
+
+
+@app.command()
+def retry(settlement: Settlement, node: Node, as_json: Json = False) -> None:
+    """Asks again for what is missing of a settlement that does not move on: locks, or its end.
+
+    For an answer that came and was not taken, by a fault or a mistake; a ledger that is away
+    answers by itself when it is back. Safe at any time: nothing is locked or moved twice.
+
+    Example: lianqiao settlement retry 4f0c9a1e-6a51-4c4e-9d0c-6a1f4b1c7d11 --node 127.0.0.1:7000
+    """
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        one = find(peer, settlement)
+        done = peer.retry(one.settlement)
+    if as_json:
+        output.print_json(done)
+        return
+    output.table(
+        ("asked to lock again", "packet"),
+        [(p.ledger, f"{p.client_id}/{p.sequence}/out") for p in done.packets],
+        f"told the decision again: {done.told} ledgers",
+    )
+    output.say(f"lianqiao settlement show {one.settlement.hex()} --node {node}")
 
 
 @app.command()

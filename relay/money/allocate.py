@@ -4,8 +4,8 @@ Shares go by the largest remainder (Hamilton): each gets the whole part of what 
 minor units that are left go to the largest remainders, among equal ones to the first. They sum to
 the total exactly, and each is within one minor unit of what it is due.
 
-The lines of a bill are each rounded for show; what is payable is the total, rounded once. Only the
-difference between the two is posted, under its own name.
+The lines of a bill are each rounded for show; what is payable is the total, rounded once, and that
+is what ledgers post. The difference between the two is a line of its own.
 """
 
 from __future__ import annotations
@@ -47,31 +47,41 @@ def allocate(total: int, weights: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Itemised:
-    """A converted bill: `total` is payable, `lines` are for show, `difference` is what is posted.
+    """A converted bill: `total` is payable, `lines` and `less` are for show, each rounded.
 
-    total = sum(lines) + difference, all in minor units of the target currency.
+    total = sum(lines) - less + difference, all in minor units of the target currency.
     """
 
     total: int
     residue: Residue
     lines: tuple[int, ...]
     difference: int
+    less: int = 0
+    """What is taken off the lines' sum: the adjustment of a payment."""
 
 
 def itemise(
-    lines: Sequence[int], source: str, target: str, rate: Rate, *, version: int = TABLE_VERSION
+    lines: Sequence[int],
+    source: str,
+    target: str,
+    rate: Rate,
+    *,
+    less: int = 0,
+    version: int = TABLE_VERSION,
 ) -> Itemised:
-    """Converts a bill of `lines`, minor units of `source`; a line of zero stays zero.
+    """Converts a bill of `lines` less an adjustment, minor units of `source`; zero stays zero.
 
     Raises what `convert` raises, and Invalid(AMOUNT_INVALID) for no lines or too many.
     """
     if not 1 <= len(lines) <= MAX_SHARES:
         raise Invalid(Reason.AMOUNT_INVALID, f"1 to {MAX_SHARES} lines, not {len(lines)}")
-    for line in lines:
+    for line in (*lines, less):
         check_amount(line, zero=True)
-    payable = convert(min(sum(lines), MAX_AMOUNT + 1), source, target, rate, version=version)
+    due = min(sum(lines) - less, MAX_AMOUNT + 1)
+    payable = convert(due, source, target, rate, version=version)
     shown = tuple(_shown(line, source, target, rate, version) for line in lines)
-    return Itemised(payable.amount, payable.residue, shown, payable.amount - sum(shown))
+    off = _shown(less, source, target, rate, version)
+    return Itemised(payable.amount, payable.residue, shown, payable.amount - sum(shown) + off, off)
 
 
 def _shown(line: int, source: str, target: str, rate: Rate, version: int) -> int:

@@ -25,7 +25,13 @@ from relay.codec.money import (
 from relay.contracts.base import Reader, key
 from relay.contracts.payloads import SETTLEMENT_PORT, SignedInstruction, fields
 from relay.contracts.payloads.instruction import rate as read_rate
-from relay.contracts.settlement import find_cut_off, find_settlement, policy_at, settlement_of
+from relay.contracts.settlement import (
+    find_cut_off,
+    find_settlement,
+    policy_at,
+    rate_key,
+    settlement_of,
+)
 from relay.errors import LianqiaoError
 from relay.money_views import LockPacket, PublishedRate, Shown, WindowView
 from relay.packet import MAX_INT, MAX_PAYLOAD_BYTES
@@ -141,7 +147,7 @@ class SettlementServicer(rpc.SettlementServiceServicer):
         with self._parts.state(SETTLEMENT_PORT) as state:
             policy = policy_at(state, wanted, MAX_INT)
         rates, token = self._page(
-            f"rate/{policy.source}/{policy.bill}/{policy.payable}",
+            rate_key(policy, "").decode().removesuffix("/"),
             request,
             lambda k, v: rate_to_pb(_published(k, v)),
         )

@@ -16,11 +16,11 @@ from relay.light.client import anchor
 from relay.light.types import ClientState
 from relay.trust import Trust, TrustedChain, encode_trust
 from tests.cli.conftest import Run
-from tests.record.test_bill import bill
+from tests.record.test_bill import bill, lines, payment, total
 from tests.service.clearing import HK, HUB, SZ, Clearing
 
 DAY = "2026-10-30"
-KEYS = ("insurer", "maker", "hospital")
+KEYS = ("insurer", "maker", "hospital", "officer", "stranger")
 
 
 @dataclass
@@ -33,6 +33,34 @@ class Desk:
 
     def key(self, name: str) -> Path:
         return self.folder / f"{name}.pem"
+
+    def public(self, name: str) -> str:
+        key = SigningKey.load(self.key(name))
+        return f"{key.algorithm}:{key.public.hex()}"
+
+    def quote(self, run: Run, amount: str = "100.00", **more: str) -> Path:
+        """A quote in a file."""
+        where = self.folder / f"quote-{amount}.json"
+        asked = ("settlement", "quote", amount, "CNY", "--maker", "maker-1", "-o", where)
+        options = {"policy": "cny-hkd", "date": DAY, "node": self.hub, **more}
+        given = [word for name, value in options.items() for word in (f"--{name}", value)]
+        done = run(*asked, *given)
+        assert done.code == 0, done.err
+        return where
+
+    def prepare(self, quote: Path, *more: object) -> tuple[object, ...]:
+        """The command that makes an instruction of a quote."""
+        return (
+            *("settlement", "prepare", quote, "--relay", HUB, "--payer", f"{HK}/insurer"),
+            *("--maker-in", f"{HK}/maker-hkd", "--maker-out", f"{SZ}/maker-cny"),
+            *("--payee", f"{SZ}/hospital", *more),
+        )
+
+    def sign(self, run: Run, file: Path, *parties: tuple[str, str]) -> None:
+        """Signed by the owners of the accounts."""
+        for party, key in parties or ((f"{HK}/insurer", "insurer"), (f"{SZ}/maker-cny", "maker")):
+            signing = ("settlement", "sign", file, "--as", party, "--key", self.key(key))
+            assert run(*signing).code == 0
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +102,19 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
 
     quote, file, paper = (desk.folder / n for n in ("quote.json", "instruction.json", "bill.json"))
     paper.write_bytes(bill())
+    signing = ("settlement", "sign-bill", paper, "--insurer", "hk-insurer")
+    assert run(*signing, "--key", desk.key("insurer")).code == 0
     asked = ("settlement", "quote", "1180.00", "CNY", "--policy", "cny-hkd", "--maker", "maker-1")
     made = run(*asked, "--date", DAY, "-o", quote, *hub)
     assert "1391.56 HKD" in made.out
     prepared = run(
         *("settlement", "prepare", quote, "--relay", HUB, "--payer", f"{HK}/insurer"),
         *("--maker-in", f"{HK}/maker-hkd", "--maker-out", f"{SZ}/maker-cny"),
-        *("--payee", f"{SZ}/hospital", "--bill", paper, "-o", file),
+        *("--payee", f"{SZ}/hospital", "--bill", paper, "--payer-node", desk.hk, "-o", file),
     )
     assert prepared.code == 0, prepared.err
+    for told in ("880.00", "1037.78", "353.79", "rounding difference", "-0.01", "1391.56"):
+        assert told in prepared.out
     assert len((desk.folder / "bill.json.salt").read_text()) == 64
     assert run("settlement", "instruct", file, *hub).reason == "MALFORMED", "unsigned"
     for party, key in ((f"{HK}/insurer", "insurer"), (f"{SZ}/maker-cny", "maker")):
@@ -149,13 +181,224 @@ def test_books_are_reconciled_on_line_and_from_a_file(desk: Desk, run: Run) -> N
     assert "no books of this ledger were given" in short.out
 
 
+def test_a_bill_must_be_signed_by_the_insurer_who_pays(desk: Desk, run: Run) -> None:
+    paper, file = desk.folder / "other.json", desk.folder / "other-instruction.json"
+    paper.write_bytes(bill(item="", total=total("100.00"), payment=payment("100.00")))
+    quote = desk.quote(run)
+    command = desk.prepare(quote, "--bill", paper, "-o", file)
+    pinned = ("--insurer-key", desk.public("insurer"))
+    assert run(*command).reason == "BILL_INVALID", "there is no signature"
+    signature = desk.folder / "other.json.sig"
+    signature.write_bytes(b"{}")
+    assert run(*command, *pinned).reason == "MALFORMED"
+    signing = ("settlement", "sign-bill", paper, "--json", "--insurer")
+    forged = run(*signing, "hk-insurer", "--key", desk.key("stranger")).json
+    assert forged["bill"]["amount"] == 10_000
+    assert run(*command).reason == "MALFORMED", "whose signature counts is not said"
+    assert run(*command, *pinned).reason == "UNKNOWN_SIGNER"
+    assert run(*command, "--payer-node", desk.hk).reason == "UNKNOWN_SIGNER"
+    assert run(*command, "--payer-node", desk.sz).reason == "CHAIN_ID_MISMATCH"
+    assert run(*signing, "sz-hospital", "--key", desk.key("hospital")).code == 0
+    assert run(*command, "--payer-node", desk.hk).reason == "UNKNOWN_SIGNER", "not who pays"
+    assert run(*signing, "hk-insurer", "--key", desk.key("insurer")).code == 0
+    raw = signature.read_bytes()
+    signature.write_bytes(raw.replace(b'"hk-insurer"', b'"hk-insurex"'))
+    assert run(*command, *pinned).reason == "INVALID_SIGNATURE"
+    signature.write_bytes(raw)
+    paper.write_bytes(paper.read_bytes() + b"\n")
+    assert run(*command, *pinned).reason == "RECORD_MISMATCH"
+    paper.write_bytes(paper.read_bytes()[:-1])
+    assert not file.exists()
+    other = desk.prepare(desk.quote(run, "100.01"), "--bill", paper, "-o", file, *pinned)
+    assert run(*other).reason == "BILL_INVALID", "quoted for another amount"
+    done = run(*command, *pinned, "--json").json
+    assert done["itemised"]["insurer"] == "hk-insurer"
+    assert done["itemised"]["total"]["payable"] == done["instruction"]["quote"]["payable"]["amount"]
+
+
+def test_a_bill_whose_lines_do_not_add_up_is_not_signed(desk: Desk, run: Run) -> None:
+    paper = desk.folder / "sums.json"
+    paper.write_bytes(bill(item=lines("880.00", "299.99")))
+    signing = ("settlement", "sign-bill", paper, "--insurer", "hk-insurer")
+    assert run(*signing, "--key", desk.key("insurer")).reason == "BILL_INVALID"
+
+
+def test_lines_adjustment_and_difference_make_what_is_payable(desk: Desk, run: Run) -> None:
+    """Each line rounded for show; the difference to the total stands in a line of its own."""
+    paper, file = desk.folder / "itemised.json", desk.folder / "itemised-instruction.json"
+    parts = ["0.37"] * 30 + ["100.00"]
+    paper.write_bytes(
+        bill(
+            item=lines(*parts), total=total("111.10"),
+            payment=payment("100.00", adjustment="11.10"),
+        )
+    )  # fmt: skip
+    signing = ("settlement", "sign-bill", paper, "--insurer", "hk-insurer")
+    assert run(*signing, "--key", desk.key("insurer")).code == 0
+    command = desk.prepare(desk.quote(run), "--bill", paper, "-o", file)
+    found = run(*command, "--insurer-key", desk.public("insurer"), "--json").json["itemised"]
+    shown = sum(line["payable"] for line in found["lines"])
+    assert (len(found["lines"]), found["adjustment"]) == (31, {"bill": 1_110, "payable": 1_309})
+    assert shown - 1_309 + found["difference"] == found["total"]["payable"] == 11_793
+    assert found["difference"] != 0
+
+
+def test_instructions_of_a_window_settle_with_it(desk: Desk, run: Run) -> None:
+    hub = ("--node", desk.hub)
+    opened = run("settlement", "window", "open", "day-1", "--hours", "2", *hub, "--json").json
+    assert opened["deadline"] - opened["due"] == 30 * 60
+    files = []
+    for number in range(2):
+        file = desk.folder / f"netted-{number}.json"
+        quote = desk.quote(run, f"{10 + number}.00")
+        done = run(*desk.prepare(quote, "--window", "day-1", *hub, "-o", file))
+        assert "window day-1" in done.out, done.err
+        desk.sign(run, file)
+        files.append(file)
+    assert run(*desk.prepare(desk.quote(run), "--window", "day-1", "-o", "x")).reason == "MALFORMED"
+    closed = desk.prepare(desk.quote(run), "--window", "none", *hub, "-o", "x")
+    assert run(*closed).reason == "WINDOW_CLOSED"
+    late = desk.prepare(desk.quote(run), "--deadline", "2030-01-01T00:00:00Z", "-o", "x")
+    assert run(*late).reason == "MALFORMED", "a deadline without a window"
+    wrong = desk.folder / "wrong-deadline.json"
+    told = ("--window", "day-1", "--deadline", str(opened["deadline"] + 1), "-o", wrong)
+    assert run(*desk.prepare(desk.quote(run, "12.00"), *told)).code == 0
+    desk.sign(run, wrong)
+    begun = run("settlement", "instruct", *files, wrong, *hub, "--json")
+    assert begun.code == 1
+    assert [one["state"] for one in begun.json["settlements"]] == ["WINDOW", "WINDOW"]
+    assert [one["reason"] for one in begun.json["refused"]] == ["WINDOW_CLOSED"]
+    uetr = begun.json["settlements"][0]["uetr"]
+    assert "waits for the cut-off of window day-1" in run("settlement", "show", uetr, *hub).out
+    assert run("settlement", "retry", uetr, *hub).reason == "WINDOW_CLOSED"
+    assert run("settlement", "window", "cut-off", "day-1", *hub).code == 0
+    desk.clearing.settle()
+    assert "settles with it under" in run("settlement", "show", uetr, *hub).out
+    today = time.strftime("%Y-%m-%d", time.gmtime(desk.clearing.clock() + 8 * 3600))
+    told_all = run("settlement", "statement", "hospital", "--node", desk.sz, "--date", today)
+    assert told_all.out.count("of it") == 2
+    assert uetr in told_all.out
+
+
+def test_a_settlement_is_given_back_in_part_and_only_once(desk: Desk, run: Run) -> None:
+    hub = ("--node", desk.hub)
+    first = desk.folder / "first.json"
+    assert run(*desk.prepare(desk.quote(run, "50.00"), "-o", first, "--fee", "x")).code == 2
+    assert run(*desk.prepare(desk.quote(run, "50.00"), "-o", first)).code == 0
+    desk.sign(run, first)
+    uetr = run("settlement", "instruct", first, *hub, "--json").json["uetr"]
+    back = desk.folder / "back.json"
+    giving = ("settlement", "return", uetr, "-o", back, *hub)
+    assert run(*giving, "--amount", "50.01").reason == "AMOUNT_INVALID"
+    desk.clearing.settle()
+    made = run(*giving, "--amount", "20.00")
+    assert f"gives back {uetr}" in made.out
+    assert f"--as {SZ}/hospital" in made.out
+    desk.sign(run, back, (f"{HK}/maker-hkd", "maker"), (f"{SZ}/hospital", "hospital"))
+    returned = run("settlement", "instruct", back, *hub, "--json").json
+    desk.clearing.settle()
+    shown = run("settlement", "show", returned["uetr"], *hub)
+    assert "SETTLED" in shown.out
+    assert uetr in shown.out
+    amounts = {leg["ledger"]: leg["amount"] for leg in returned["signed"]["instruction"]["legs"]}
+    assert amounts == {HK: 2_359, SZ: 2_000}
+    assert run(*giving).code == 0
+    desk.sign(run, back, (f"{HK}/maker-hkd", "maker"), (f"{SZ}/hospital", "hospital"))
+    assert run("settlement", "instruct", back, *hub).reason == "SETTLEMENT_DECIDED"
+
+
+def test_fixings_and_factors_by_versioned_policies(desk: Desk, run: Run) -> None:
+    hub = ("--node", desk.hub)
+    rates = ("settlement", "rates")
+    now = time.gmtime(desk.clearing.clock() + 8 * 3600)
+    today, month = time.strftime("%Y-%m-%d", now), time.strftime("%Y-%m", now)
+    policy = (*rates, "policy", "CNY", "HKD", "--source", "HK-GOV", "--rate", "1.18", *hub)
+    assert run(*policy, "--name", "daily", "--mode", "fixing").code == 0
+    assert (
+        run(*policy, "--name", "monthly", "--mode", "factor", "--json").json["policy"][
+            "max_age_days"
+        ]
+        == 31
+    )
+    again = run(*policy, "--name", "daily", "--mode", "fixing", "--collar", "20000", "--json")
+    assert again.json["policy"]["version"] == 2
+    desk.clearing.clock.now = int(time.time()) + 1  # the second version is in force from now on
+    load = (*rates, "load", "daily", *hub, "--date", today)
+    assert run(*load).reason == "MALFORMED", "what HK-GOV publishes is not known here"
+    assert run(*load, "--rate", "1.30").reason == "RATE_COLLAR"
+    assert run(*load, "--rate", "1.19").code == 0
+    assert run(*load, "--rate", "1.18").reason == "CONFLICT", "a day has one rate"
+    assert run(*rates, "load", "monthly", *hub, "--date", month, "--rate", "1.18").code == 0
+    shown = run(*rates, "show", "daily", *hub)
+    assert "daily@2" in shown.out
+    assert today in shown.out
+    told = run(*rates, "show", "monthly", *hub, "--json").json
+    assert [(r["day"], r["rate"]) for r in told["rates"]] == [
+        (month, {"denominator": 50, "numerator": 59})
+    ]
+    assert run(*rates, "show", "none", *hub).reason == "POLICY_NOT_FOUND"
+    for name, of, due in (("daily", today, 11_900), ("monthly", month, 11_800)):
+        file = desk.folder / f"{name}.json"
+        quote = desk.quote(run, policy=name, date=of)
+        assert run(*desk.prepare(quote, "-o", file)).code == 0
+        desk.sign(run, file)
+        begun = run("settlement", "instruct", file, *hub, "--json").json
+        assert begun["signed"]["instruction"]["quote"]["payable"]["amount"] == due
+    asked = ("settlement", "quote", "1.00", "CNY", "--maker", "maker-1", "-o", "x", *hub)
+    assert run(*asked, "--policy", "daily", "--date", "2020-01-01").reason == "RATE_NOT_FOUND"
+    assert run(*asked, "--policy", "daily", "--rate", "1.19").reason == "MALFORMED"
+    desk.clearing.settle()
+
+
+def test_terms_change_by_versions_and_cosigners_sign_above_a_threshold(
+    desk: Desk, run: Run
+) -> None:
+    ledger, hub = ("--node", desk.hk), ("--node", desk.hub)
+    change = ("accounts", "change", "insurer", *ledger, "--relay", desk.hub)
+    assert run(*change, "--officer-above", "1.00").reason == "MALFORMED", "nobody could co-sign"
+    officer = ("--officer", f"ho={desk.public('officer')}")
+    assert run(*change, "--officer", "ho").reason == "MALFORMED"
+    assert run(*change, "--officer-above", "1.00", *officer).code == 0
+    shown = run("accounts", "show", "insurer", *ledger)
+    assert "version 2" in shown.out
+    assert "officer ho" in shown.out
+    file = desk.folder / "cosigned.json"
+    assert run(*desk.prepare(desk.quote(run, "30.00"), "-o", file)).code == 0
+    desk.sign(run, file)
+    assert run("settlement", "instruct", file, *hub).reason == "COSIGNATURE_MISSING"
+    signing = ("settlement", "sign", file, "--officer", "ho", "--key", desk.key("officer"))
+    assert "signed by every debtor" in run(*signing).out
+    assert run("settlement", "instruct", file, *hub).code == 0
+    desk.clearing.settle()
+    assert run(*change, "--officer-above", "0", "--daily", "100000").code == 0
+    assert run("accounts", "show", "insurer", *ledger, "--json").json["account"]["terms"][
+        "limits"
+    ] == {"counterparty": 0, "daily": 10_000_000, "officer": 0, "regulator": 0}
+    assert run("accounts", "change", "hospital", "--close", "--node", desk.sz).reason == (
+        "ACCOUNT_CLOSED"
+    ), "it holds money"
+    assert run("accounts", "change", "nostro:HKD", *ledger).reason == "MALFORMED"
+    assigning = ("accounts", "assign", "hospital", "1.00", "CNY", "--node", desk.sz)
+    assert run(*assigning).reason == "FUNDS_MISSING", "nothing is in suspense"
+
+
+def test_what_is_closed_is_not_asked_again(desk: Desk, run: Run) -> None:
+    """tests/service/test_settlement.py has one that stands still, and is asked again."""
+    found = run("settlement", "list", "--node", desk.hub, "--json").json["settlements"]
+    done = next(one for one in found if one["state"] == "SETTLED")
+    asked = ("settlement", "retry", done["settlement"], "--node", desk.hub)
+    assert run(*asked).reason == "SETTLEMENT_DECIDED"
+
+
 def test_what_an_operator_sets(desk: Desk, run: Run) -> None:
     hub = ("--node", desk.hub)
     assert run("settlement", "pause", SZ, *hub).code == 0
-    assert run("settlement", "resume", SZ, *hub).code == 0
+    assert run("settlement", "resume", SZ, *hub, "--json").json == {"ledger": SZ, "paused": False}
     assert run("settlement", "window", "open", "w-1", *hub).code == 0
     assert run("settlement", "window", "cut-off", "w-1", *hub, "--json").code == 0
     assert "w-1" in run("settlement", "window", "list", *hub).out
+    none = ("settlement", "window", "open", "w-2", "--hours", "1", "--cut-off-before", "60")
+    assert run(*none, *hub).reason == "MALFORMED"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from relay.contracts.settlement.keys import (
     paused,
     settlement_of,
 )
-from relay.contracts.settlement.rates import RatePolicy, policy_at, read_policy
+from relay.contracts.settlement.rates import RatePolicy, policy_at, rate_key, read_policy
 from relay.contracts.settlement.windows import net_set
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "net_set",
     "paused",
     "policy_at",
+    "rate_key",
     "read_policy",
     "settlement_of",
 ]

@@ -5,7 +5,7 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
     account/<ledger>/<account>/<version, 8 digits>   Terms (relay.contracts.accounts)
     spent/<ledger>/<account>/<number, 12 digits>     {day, total}, where the terms set a limit
     paid/<ledger>/<account>/<owner>/<number, 12 digits>   the same for one payee's owner
-    rate-policy…, rate…                              relay.contracts.settlement.rates
+    rate-policy…, rate…, factor…                     relay.contracts.settlement.rates
     lane/<ledger>/<number, 8 digits>                 {paused, time}
     window/<window>                                  {cut_off, deadline, opened}
     due/<cut-off, 12 digits>/<window>                {window}: is cut off by itself then

@@ -5,7 +5,8 @@ which must be in force when it is accepted. What a source publishes is loaded da
 the collar too, so that a slip of the finger is refused before anyone quotes by it.
 
     rate-policy/<name>/<version, 8 digits>     RatePolicy
-    rate/<source>/<bill>/<payable>/<day>       {loaded, policy, rate}
+    rate/<source>/<bill>/<payable>/<day>       {loaded, policy, rate}: fixings
+    factor/<source>/<bill>/<payable>/<month>   the same: factors of a month
 
 | mode | a quote's rate must |
 | --- | --- |
@@ -124,7 +125,7 @@ def load_rate(body: bytes, state: State, now: int) -> bytes:
     named, rate = rate_day(asked), read_rate(asked)
     if _first_day(policy.mode, named) > day(now):
         raise Refused(Reason.RATE_STALE, "that day has not come yet", day=named)
-    name = key("rate", policy.source, policy.bill, policy.payable, named)
+    name = rate_key(policy, named)
     last = _last_rate(state, policy)
     held = state.get(name)
     if held is not None and read_rate(fields.document(held)) == rate:
@@ -138,9 +139,15 @@ def load_rate(body: bytes, state: State, now: int) -> bytes:
     return raw
 
 
+def rate_key(policy: RatePolicy, named: str) -> bytes:
+    """Where what the policy's source published for a day, or a month, is kept."""
+    kind = "factor" if policy.mode is Mode.FACTOR else "rate"
+    return key(kind, policy.source, policy.bill, policy.payable, named)
+
+
 def _last_rate(state: base.Reader, policy: RatePolicy) -> tuple[str, Rate] | None:
     """(day, rate) of what the source published last."""
-    found = state.last(key("rate", policy.source, policy.bill, policy.payable, ""))
+    found = state.last(rate_key(policy, ""))
     if found is None:
         return None
     return found[0].decode().rpartition("/")[2], read_rate(fields.document(found[1]))
@@ -191,7 +198,7 @@ def check_rate(state: State, quote: Quote, now: int) -> None:
         check_collar(quote.rate, policy.reference if last is None else last[1], policy)
         return
     _first_day(policy.mode, quote.day)
-    published = state.get(key("rate", policy.source, policy.bill, policy.payable, quote.day))
+    published = state.get(rate_key(policy, quote.day))
     if published is None:
         raise NotFound(Reason.RATE_NOT_FOUND, "no rate of that day is loaded", day=quote.day)
     if read_rate(fields.document(published)) != quote.rate:
