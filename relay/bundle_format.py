@@ -311,13 +311,13 @@ def _write_claim(claim: BundleClaim) -> Json:
 def _read_claim(value: Json) -> BundleClaim:
     if not isinstance(value, dict):
         raise Malformed("claim: must be an object")
-    kind = value.get("kind")
+    kind = text(value.get("kind"), "kind", MAX_NAME_BYTES)
     if kind == ClaimKind.ENTRY:
         entry = fields(value, "entry", "kind", "path", "value")
         path = octets(entry["path"], "path", MAX_ENTRY_BYTES)
         written = octets(entry["value"], "value", MAX_ENTRY_BYTES)
         return BundleClaim(ClaimKind.ENTRY, path=path, value=written)
-    if not isinstance(kind, str) or kind not in ClaimKind.__members__.values():
+    if kind not in ClaimKind.__members__.values():
         raise Malformed("claim: unknown kind")
     about = fields(value, "claim", "kind", "packet")
     return BundleClaim(ClaimKind(kind), integer(about["packet"], "packet", MAX_PACKETS - 1))

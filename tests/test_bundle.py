@@ -344,6 +344,8 @@ def test_an_old_bundle_is_not_believed_without_its_link(world: World) -> None:
     header = CLIENT.decode_header(start)
     sized = CLIENT.encode_header(replace(header, link_height=3))
     refused(Reason.NOT_CANONICAL, edit(bundle, 0, headers=(sized, end)), trust, now)
+    unused = CLIENT.encode_header(replace(header, link=(bytes(32),)))
+    refused(Reason.NOT_CANONICAL, edit(bundle, 0, headers=(unused, end)), trust, now)
     # Retired keys sign a past of their own: properly, but no proof makes it part of the tree.
     forged = Ledger("zj-medical/0")
     forged.fill(6)

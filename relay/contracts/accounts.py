@@ -131,13 +131,16 @@ def register(body: fields.Object, state: State, now: int, *ledger: str) -> bytes
     """
     terms = read_terms({name: body[name] for name in _TERMS})
     held = state.last(base.key("account", *ledger, terms.account, ""))
-    before = None if held is None else _parsed(held[1])
-    if held is not None and before == terms:
-        return held[1]
-    if terms.version != (before.version + 1 if before else 1):
+    before = None
+    if held is not None:
+        before = _parsed(held[1])
+        if before == terms:
+            return held[1]
+    following = before.version + 1 if before else 1
+    if terms.version != following:
         raise Refused(
             Reason.CONFLICT,
-            f"the next version of this account is {before.version + 1 if before else 1}",
+            f"the next version of this account is {following}",
             account=terms.account,
         )
     if before is not None and terms.owner != before.owner:
@@ -205,8 +208,8 @@ def check_day(signed: SignedInstruction, terms: Terms, total: int, now: int) -> 
 
 
 def check_counterparty(terms: Terms, total: int) -> None:
-    """Checks the limit for one payee's owner. Raises Refused(LIMIT_REACHED)."""
-    if terms.limits.counterparty and total > terms.limits.counterparty:
+    """Checks the limit for one payee's owner, where there is one. Raises Refused(LIMIT_REACHED)."""
+    if total > terms.limits.counterparty:
         raise Refused(
             Reason.LIMIT_REACHED,
             "more than this account may pay one party in a day",

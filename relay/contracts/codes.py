@@ -261,8 +261,8 @@ def meaning(word: str, language: str = "en") -> str:
 
     A finding's code and detail are both told. Raises Malformed for a word that is not ours.
     """
-    parts = [part for part in word.split("/") if part]
-    if not parts or any(part not in MEANINGS for part in parts):
+    parts = word.split("/")
+    if any(part not in MEANINGS for part in parts):
         raise Malformed("not a code of a decision", code=word)
     index = 1 if language == "zh" else 0
     return ("\uff1a" if index else ": ").join(MEANINGS[part][index] for part in parts)

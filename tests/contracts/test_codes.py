@@ -53,6 +53,6 @@ def test_meanings() -> None:
     )
     assert meaning("AGE/TOO_OLD", "zh") == "超出该项目的互认时限\uff1a超过规定天数"
     assert meaning("R4", "zh").startswith("患者处于急诊")
-    for word in ("", "X", "AGE/X"):
+    for word in ("", "X", "AGE/X", "AGE/", "/TOO_OLD"):
         with pytest.raises(Malformed):
             meaning(word)

@@ -48,6 +48,7 @@ from tests.contracts.money_world import (
 from tests.contracts.world import DAY, NOW, digest
 
 ONE = instruction().settlement
+COSIGNER = {"keys": [STRANGER.dated()], "officer": "sz-officer", "role": "officer"}
 
 
 @pytest.fixture
@@ -171,6 +172,7 @@ def test_what_is_held_cannot_be_withdrawn(flow: Flow) -> None:
         ({"account": "nostro:CNY"}, Reason.MALFORMED),
         ({"limits": {"daily": -1}}, Reason.MALFORMED),
         ({"keys": [{**HOSPITAL.dated(), "key": "00" * 32}]}, Reason.WEAK_KEY),
+        ({"cosigners": [COSIGNER, COSIGNER]}, Reason.MALFORMED),
     ],
 )
 def test_bad_terms(flow: Flow, changes: dict[str, Any], reason: Reason) -> None:
@@ -179,6 +181,15 @@ def test_bad_terms(flow: Flow, changes: dict[str, Any], reason: Reason) -> None:
     owner = given.pop("owner", "sz-hospital")
     body = terms(account, code, owner, HOSPITAL, **given)
     refuses(flow.money[SZ], "account.open", body, reason)
+
+
+def test_an_account_keeps_its_currency(flow: Flow) -> None:
+    """Also where the ledger keeps accounts in both; a relay knows nothing of what it keeps."""
+    call(flow.money[SZ], "currency.open", {"currency": "HKD"})
+    body = terms("hospital", "HKD", "sz-hospital", HOSPITAL, 2)
+    refuses(flow.money[SZ], "account.open", body, Reason.CURRENCY_MISMATCH)
+    told = {**body, "ledger": SZ}
+    refuses(flow.hub, "account.register", told, Reason.CURRENCY_MISMATCH)
 
 
 def test_the_same_terms_again_are_nothing_new(flow: Flow) -> None:

@@ -80,7 +80,7 @@ class SkippingClient:
             chain_id=fields.text(64),
             height=fields.u64(),
             time=fields.u64(),
-            root=fields.fixed(32),
+            root=fields.data(64),
             hash=sha256(body).digest(),
             validators=validators,
             set_hash=fields.fixed(32),
@@ -162,7 +162,7 @@ def raw_header(
         .text(chain_id, 64)
         .u64(height)
         .u64(1000 + height if time is None else time)
-        .fixed(root, 32)
+        .data(root, 64)
         .fixed(set_hash(validators), 32)
         .fixed(set_hash(make_set(names if following is None else following, power)), 32)
         .done()

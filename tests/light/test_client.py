@@ -341,6 +341,20 @@ def test_thresholds(
         commit_refused(Reason.QUORUM_NOT_REACHED, state, header)
 
 
+@pytest.mark.parametrize(
+    ("threshold", "words"),
+    [
+        (Threshold(2, 3), "more than 2/3 of the power"),
+        (Threshold(2, 3, strict=False), "2/3 of the validators"),
+    ],
+)
+def test_what_is_needed_is_told(ledger: Ledger, threshold: Threshold, words: str) -> None:
+    few = ledger.header(lines=ledger.lines(ledger.body())[:2])
+    with pytest.raises(Invalid) as err:
+        light.verify_commit(CLIENT, replace(ledger.state, threshold=threshold), few)
+    assert err.value.data["needed"] == words
+
+
 def test_each_rule_of_witnesses(ledger: Ledger) -> None:
     pinned = tuple(
         witness(n, a) for n, a in (("w1", "ed25519"), ("w2", "secp256k1"), ("w3", "ed25519"))

@@ -18,7 +18,7 @@ from relay.light.client import (
     encode_evidence,
     verify_misbehaviour,
 )
-from relay.light.membership import leaf_data
+from relay.light.membership import journal_app_hash, leaf_data
 from relay.light.misbehaviour import ProvenLeaf
 from relay.light.types import DAY, ClientType
 from relay.light.validators import set_hash
@@ -132,8 +132,33 @@ def test_one_path_with_two_values(ledger: Ledger) -> None:
     refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), wrong)))
     invented = replace(leaf(ledger, 7), data=leaf_data(b"decision", b"neither"))
     refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), invented)))
-    ledger.state = replace(ledger.state, tree_hash="sm3")
-    refused(ledger, evidence)
+    for pinned in ({"tree_hash": "sm3"}, {"proof_kind": "ics23"}):
+        ledger.state = replace(Ledger().state, **pinned)
+        refused(ledger, evidence)
+
+
+def test_entries_of_a_journal_that_another_engine_replicates() -> None:
+    """Its root and size are the app hash, and its height has nothing to do with them."""
+    ledger, state = Ledger(), replace(skipping_ledger().state, proof_kind="journal")
+    ledger.state, known = state, {set_hash(skipping_set("abcd"))}
+    ledger.write(b"decision", b"commit")
+    ledger.fill(1)
+    ledger.write(b"decision", b"abort")
+    root = merkle.root_at(3, ledger.node)
+    both = (leaf(ledger, 0), leaf(ledger, 2))
+    for app_hash, fine in (
+        (journal_app_hash(3, root), True),
+        (journal_app_hash(2, root), False),
+        (root, False),
+    ):
+        raw = raw_header(3, "abcd", time=NOW, root=app_hash)
+        if fine:
+            found = prove(ledger, Evidence(raw, raw, both), known, client_type=SKIPPING)
+            assert "one path" in found.description
+        else:
+            with pytest.raises(Invalid) as err:
+                prove(ledger, Evidence(raw, raw, both), known, client_type=SKIPPING)
+            assert err.value.reason == Reason.NOT_MISBEHAVIOUR
 
 
 def test_the_same_value_twice_deceives_nobody(ledger: Ledger) -> None:

@@ -24,8 +24,9 @@ from tests.mutation.cover import Map, run_one
 from tests.mutation.mutants import Mutant
 
 PATIENCE_FACTOR = 8
-PATIENCE_BASE = 20
-"""A child may take this many times what its tests took without the mutant, and so many seconds."""
+PATIENCE_BASE = 15
+"""A test may take this many times what the slowest took without the mutant, and so many seconds."""
+_PASSED, _SURVIVED = b".", b"-"
 MEMORY_BYTES = 6 * 1024**3
 
 
@@ -48,6 +49,8 @@ class _Child:
     pid: int
     pipe: int
     started: float
+    patience: float
+    """Seconds for one test."""
     deadline: float
     said: bytes = field(default=b"")
 
@@ -69,7 +72,7 @@ def judge(
             if not chosen:
                 yield Verdict(mutant, "", 0, 0.0)
                 continue
-            patience = sum(covered.seconds.get(t, 1.0) for t in chosen)
+            patience = max(covered.seconds.get(t, 1.0) for t in chosen)
             running.append(_start(mutant, [items[t] for t in chosen], patience))
         yield from _ended(running)
 
@@ -95,8 +98,8 @@ def _start(mutant: Mutant, tests: Sequence[pytest.Item], patience: float) -> _Ch
         os._exit(0)
     os.close(into)
     now = time.monotonic()
-    deadline = now + PATIENCE_BASE + PATIENCE_FACTOR * patience
-    return _Child(mutant, len(tests), pid, out, now, deadline)
+    patience = PATIENCE_BASE + PATIENCE_FACTOR * patience
+    return _Child(mutant, len(tests), pid, out, now, patience, now + patience)
 
 
 def _quietly(what: Callable[[], None]) -> None:
@@ -119,7 +122,8 @@ def _show(mutant: Mutant, tests: Sequence[pytest.Item], into: int) -> None:
         if not run_one(item, following):
             os.write(into, item.nodeid.encode())
             os._exit(1)
-    os.write(into, b"-")
+        os.write(into, _PASSED)
+    os.write(into, _SURVIVED)
 
 
 def _ended(running: list[_Child]) -> Iterator[Verdict]:
@@ -131,8 +135,12 @@ def _ended(running: list[_Child]) -> Iterator[Verdict]:
     for child in list(running):
         late = time.monotonic() >= child.deadline
         if child.pipe in ready:
-            child.said += os.read(child.pipe, 65536)
-        if not late and (child.pipe not in ready):
+            said = os.read(child.pipe, 65536)
+            child.said = said.lstrip(_PASSED)
+            if said and not child.said:  # one test more, and time for another
+                child.deadline = time.monotonic() + child.patience
+                continue
+        elif not late:
             continue
         with contextlib.suppress(ProcessLookupError):
             if late or child.said:
@@ -143,5 +151,5 @@ def _ended(running: list[_Child]) -> Iterator[Verdict]:
         os.close(child.pipe)
         running.remove(child)
         said = child.said.decode(errors="replace")
-        by = "" if said == "-" else said or ("hangs" if late else "dies")
+        by = "" if child.said == _SURVIVED else said or ("hangs" if late else "dies")
         yield Verdict(child.mutant, by, child.tests, time.monotonic() - child.started)

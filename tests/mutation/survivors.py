@@ -23,6 +23,18 @@ EXPLAINED: dict[str, str] = {
     "relay/channel.py::Channel.deliver::skip::tx.rollback(mark) #2": _BELT,
     "relay/channel.py::Channel._take_sent::skip::tx.rollback(mark)": _BELT,
     "relay/channel.py::_why::skip::_log.error": "a line of the log for the operator, no effect",
+    "relay/contracts/accounts.py::check_signed::drop::one is None": (
+        "whoever decodes a signed instruction asks for the signature of each debtor"
+    ),
+    "relay/contracts/escrow/audit.py::_pair::invert::pays #2": (
+        "the two sides cancel each other, whichever of them counts as one more"
+    ),
+    "relay/light/client.py::verify_header::edge::header.height < trusted.height": (
+        "equal heights have been judged above"
+    ),
+    "relay/light/narrow.py::narrow_membership::drop::b'' of claim.value or b''": (
+        "all claims of a proof that is narrowed were verified as inclusions"
+    ),
     "relay/light/keys.py::_verify_ed25519::never::len(signature) != 64": _LIBRARY,
     "relay/light/keys.py::_verify_ed25519::never::int.from_bytes(signature[32:]": _LIBRARY,
     "relay/light/keys.py::_verify_ed25519::drop::y >= _P25519": _LIBRARY,

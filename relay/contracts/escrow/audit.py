@@ -77,7 +77,7 @@ def _line(line: Line, before: Line | None) -> Iterator[str]:
     if (line.balance, line.held) != (balance + line.amount, held + line.hold):
         yield f"{where}: does not add up"
     own = line.account.startswith("nostro:")
-    if line.held < 0 or (line.free < 0 and not own):
+    if line.free < 0 and not own:
         yield f"{where}: below zero"
     posting = line.entry in POSTINGS
     if posting != bool(line.twin) or posting != bool(line.amount):
