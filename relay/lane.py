@@ -94,6 +94,8 @@ class Side:
         self._set_aside = set_aside
         self._lock = threading.Lock()
         self._failures = 0
+        self.failing_since = 0
+        """Seconds since 1970 UTC of the first of the turns that were stopped, where one was."""
         self._not_before = 0
         self._next_refresh = 0
 
@@ -158,6 +160,8 @@ class Side:
             except LianqiaoError as err:
                 report.reason, report.detail = err.reason.value, err.detail
                 self._not_before = now + min(MAX_SIDE_DELAY, delay(self._failures))
+                if not self._failures:
+                    self.failing_since = now
                 self._failures += 1
             else:
                 self._failures = self._not_before = 0

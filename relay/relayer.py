@@ -45,7 +45,7 @@ from relay.watch import COMPARE_SECONDS, Keep, Submit, Watch
 
 OUT, IN = "out", "in"
 PATIENCE = 30
-"""Seconds that a packet waits for a chain out of reach, of which its contract wants more."""
+"""Seconds from when a chain stops answering in which packets that want more of it wait for it."""
 MAX_LANES = 1000
 OVERDUE = MAX_TIMEOUT_AHEAD + 3600
 """Seconds after which a packet that was sent must have been answered, or have timed out."""
@@ -87,8 +87,6 @@ class Lane:
         self._counterparty = ""
         self._compared = self._failed = False
         self._known_holes = 0
-        self._since: dict[int, int] = {}
-        """When what waits for a chain out of reach was first seen, by cursor."""
         self.stopped = ("", "")
         """(reason, detail) for which the lane stands still; empty where it does not."""
         self._not_before = 0
@@ -109,8 +107,7 @@ class Lane:
         inward, aside = self.inward.tick(theirs, now)
         late = SideReport()
         if aside:
-            behind, away = self._relayer.meet(aside, now)
-            behind |= self._still_patient(aside, away, now)
+            behind = self._relayer.meet(aside, now)
             ready = [w for w in aside if w.cursor not in behind]
             late = self.inward.deliver(theirs, ready, now) if ready else late
         outward, _ = self.outward.tick(ours, now)
@@ -126,21 +123,6 @@ class Lane:
         """See relay.pace.Turning."""
         return self._ends()[0].destination, self._relayer.outbox.cursor(self.client_id, IN)
 
-    def _still_patient(self, aside: Sequence[Waiting], away: set[int], now: int) -> set[int]:
-        """Cursors of those that wait a while longer for a chain that does not answer.
-
-        A node that starts again is not a reason to refuse for good. What would expire meanwhile
-        is delivered as it is, and so is everything after PATIENCE seconds.
-        """
-        self._since = {cursor: self._since.get(cursor, now) for cursor in away}
-        return {
-            one.cursor
-            for one in aside
-            if one.cursor in away
-            and now < self._since[one.cursor] + PATIENCE
-            and now + PATIENCE <= one.item.packet.timeout_timestamp
-        }
-
     def _note(self, failing: bool, *reports: SideReport) -> None:
         """Remembers why a side stopped until none does."""
         if not failing:
@@ -155,10 +137,9 @@ class Lane:
         self.inward.wake()
         self.outward.wake()
 
-    @property
-    def is_away(self) -> bool:
-        """Whether the remote chain did not answer when it was last asked."""
-        return self.inward.failing
+    def has_just_gone(self, now: int) -> bool:
+        """Whether the remote chain stopped answering less than PATIENCE seconds ago."""
+        return self.inward.failing and now < self.inward.failing_since + PATIENCE
 
     def bring_complete(self, now: int) -> bool:
         """Carries the remote chain's packets up to its newest head, then what it says it has sent.
@@ -324,22 +305,29 @@ class Relayer:
         """Cursors of those whose contracts want more of a chain than is known to be here."""
         return {cursor for cursor, clients in self._unmet(waiting).items() if clients}
 
-    def meet(self, aside: Sequence[Waiting], now: int) -> tuple[set[int], set[int]]:
+    def meet(self, aside: Sequence[Waiting], now: int) -> set[int]:
         """Runs the lane of each chain of which more is wanted, once.
 
-        Returns the cursors of those that wait for a lane with more to carry, and of those that
-        wait for a lane whose chain does not answer.
+        Returns the cursors of those that wait on: for a lane with more to carry, or for a chain
+        that has just stopped answering, since a node that starts again is no reason to refuse for
+        good. What would expire meanwhile does not wait.
         """
         unmet = self._unmet(aside)
-        behind, away = set[str](), set[str]()
+        behind, gone = set[str](), set[str]()
         for client_id in sorted(set().union(*unmet.values())):
             lane = self._lanes.get(client_id)
             if lane is not None and not lane.bring_complete(now):
                 behind.add(client_id)
-            if lane is not None and lane.is_away:
-                away.add(client_id)
-        waiting = [{c for c, of in unmet.items() if of & which} for which in (behind, away)]
-        return waiting[0], waiting[1]
+            if lane is not None and lane.has_just_gone(now):
+                gone.add(client_id)
+        lasting = {
+            one.cursor for one in aside if now + PATIENCE <= one.item.packet.timeout_timestamp
+        }
+        return {
+            cursor
+            for cursor, clients in unmet.items()
+            if clients & behind or (clients & gone and cursor in lasting)
+        }
 
     def _unmet(self, waiting: Sequence[Waiting]) -> dict[int, set[str]]:
         """By cursor, the clients that are not known to be complete up to when contracts want."""

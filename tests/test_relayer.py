@@ -27,7 +27,7 @@ from relay.channel import Channel
 from relay.contract import Deferred, State
 from relay.errors import Reason
 from relay.fsck import fsck
-from relay.lane import MAX_SIDE_DELAY
+from relay.lane import MAX_SIDE_DELAY, STALE
 from relay.lane_report import LaneReport
 from relay.light import keys
 from relay.light.checkpoint_client import CHECKPOINT
@@ -846,6 +846,7 @@ def test_where_no_younger_head_is_to_be_had_the_contract_answers(three: World) -
     gone = _ask(three, ZJ)
     three.settle(HUB)
     assert _record(three, SH, HUB, "acknowledged", gone) is None
+    assert [w.waiting.reason for w in _outbox(three).letters()] == [STALE]
     three.clock.advance(PATIENCE)
     three.settle(HUB)
     for sequence in (quiet, gone):
@@ -869,6 +870,17 @@ def test_a_chain_that_is_away_for_a_moment_is_waited_for(three: World) -> None:
     answer = _record(three, SH, HUB, "acknowledged", sequence)
     assert answer is not None
     assert answer.startswith(b"young")
+
+
+def test_a_chain_that_has_long_been_away_is_not_waited_for(three: World) -> None:
+    three.clock.advance(600)
+    three.networks[ZJ].reachable = False
+    three.tick(HUB)
+    three.clock.advance(PATIENCE)
+    three.tick(HUB)
+    sequence = _ask(three, ZJ)
+    three.settle(HUB)
+    assert _record(three, SH, HUB, "acknowledged", sequence) == b"stale after 0"
 
 
 def test_what_would_expire_does_not_wait_for_a_chain_that_is_away(three: World) -> None:

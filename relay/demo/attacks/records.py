@@ -37,6 +37,8 @@ OTHER = RECEIVERS[1]
 """The hospital of the asking ledger that was granted nothing, and that lies in STRICT_REGION."""
 STRICT_REGION, STRICT_SECONDS = OTHER.regions[0], 1
 STRICT = "strict"
+SHORTLY = 29
+"""Seconds until a request expires that is not to wait for a source out of reach."""
 WAIT_SECONDS = 60
 NOBODY = "zj-h0"
 NOT_AGREED = "http://loinc.org|0000-0"
@@ -159,7 +161,7 @@ def kept_back(attacker: Attacker) -> tuple[str, str]:
             given = _give_newest(attacker)
             if given[0] != "DONE":
                 return given
-            answer = _answer(attacker, case, _request_by(attacker, case, OTHER))
+            answer = _answer(attacker, case, _request_by(attacker, case, OTHER), SHORTLY)
             sent = attacker.source.packet(retracted.client_id, retracted.sequence, Direction.OUT)
             if sent.state is PacketState.SENT:
                 return answer
@@ -212,10 +214,12 @@ def _retract(attacker: Attacker, case: Case) -> SentPacket:
     return view.packets[-1]
 
 
-def _answer(attacker: Attacker, case: Case, request: RecognitionRequest) -> tuple[str, str]:
+def _answer(
+    attacker: Attacker, case: Case, request: RecognitionRequest, timeout: int = 0
+) -> tuple[str, str]:
     """What the relay decided on a request: the reason that every item was refused for."""
     assert case.attested is not None
-    (result,) = attacker.asking.request_recognition([request])
+    (result,) = attacker.asking.request_recognition([request], timeout)
     if result.reason:
         return result.reason, result.detail
     end = time.monotonic() + WAIT_SECONDS
