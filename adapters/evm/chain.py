@@ -263,6 +263,8 @@ class EvmChain:
     def _deliver(self, delivery: Delivery) -> DeliveryResult:
         try:
             updates, fresh = self._updates(delivery.headers)
+        except Unavailable:
+            raise
         except LianqiaoError as err:
             refusal = _refused(err.reason.value, err.detail)
             return DeliveryResult(refusal, (refusal,) * len(delivery.items))

@@ -79,6 +79,8 @@ class SealedAnvil:
         port is taken."""
         self.clock, self.variant = clock, variant
         self.sealers = list(sealers) or ring(VALIDATORS)
+        self.signers = self.sealers
+        """Who seals: all, unless told."""
         self._sealed: dict[int, bytes] = {}
         self._lock = threading.RLock()
         inner = _free_port()
@@ -170,7 +172,10 @@ class SealedAnvil:
 
     def seal(self, number: int, parent: bytes, at: int, root: bytes) -> bytes:
         """One header. Tests seal otherwise."""
-        return header(self.variant, self.sealers, number=number, parent=parent, time=at, root=root)
+        return header(
+            self.variant, self.sealers, number=number, parent=parent, time=at, root=root,
+            signers=self.signers,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Ends the server and anvil."""

@@ -60,11 +60,14 @@ class SealedAnvil(practice.SealedAnvil):
 class EvmLedger:
     """An EVM ledger with the registry, joined to the relay `hub`."""
 
-    def __init__(self, path: Path, contracts: Sequence[Any], variant: str = QBFT) -> None:
+    def __init__(
+        self, path: Path, contracts: Sequence[Any], variant: str = QBFT, signers: int = 4
+    ) -> None:
         self.world = World(path, Clock(int(time.time())))
         self.world.signers["hub"] = keys_of("hub", algorithm="secp256k1")
         self.hub = self.world.node("hub", "relay", contracts)
         self.anvil = SealedAnvil(self.world.clock, variant)
+        self.anvil.signers = self.anvil.sealers[:signers]
         key = path / "sender.hex"
         key.write_text(KEY)
         self.rpc, self.sender = Rpc([self.anvil.address]), Sender(key, 10**12)
