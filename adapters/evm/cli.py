@@ -105,8 +105,10 @@ def deploy(
     typer.echo(
         f"      lianqiao init DIR --chain-id {chain_id} --role ledger --engine evm --set rpc={rpc} "
         f"--set endpoint={made.endpoint} --set registry={made.registry} "
-        f"--set key={key.absolute()} --set from_block={made.block}"
+        f"--set from_block={made.block} --set key=KEYFILE"
     )
+    typer.echo("  KEYFILE: of an account of the institution's own, told to the registry by")
+    typer.echo(f"      lianqiao evm admit {out} KEYFILE")
 
 
 def _say_deployed(
@@ -159,25 +161,55 @@ def join(
 
 @app.command()
 def admit(
-    account: Annotated[str, typer.Argument(metavar="ACCOUNT", help="0x and 40 hex digits.")],
-    registry: Annotated[str, typer.Option("--registry", metavar="0x…", help="The registry.")],
-    rpc: RpcAddress,
-    key: KeyFile,
+    chain: ChainArgument,
+    account: Annotated[
+        str, typer.Argument(metavar="ACCOUNT", help="0x and 40 hex digits, or a key file.")
+    ],
     end: Annotated[bool, typer.Option("--end", help="Admit it no longer.")] = False,
 ) -> None:
     """Lets an institution's account post to the registry of a ledger, or ends that.
 
-    Example: lianqiao evm admit 0x70997970c51812dc3a010c7d01b50e0d17dc79c8
-    --registry 0x5fbdb2315678afecb367f032d93f642f64180aa3 --rpc 127.0.0.1:8545 --key sz.hex
+    Example: lianqiao evm admit sz.toml 0x70997970c51812dc3a010c7d01b50e0d17dc79c8
     """
     _require_extra()
     from adapters.evm import deploy as deploying
     from adapters.evm.light.parameters import hexadecimal
 
-    who, where = hexadecimal(account.lower(), 20), hexadecimal(registry.lower(), 20)
-    asked = ["0x" + who.hex(), not end]
-    deploying.transact(_reached(rpc), _sender(key), where, "registerInstitution", asked, "Registry")
-    typer.echo(f"{account} {'is admitted no longer' if end else 'is admitted'}")
+    named = _read(chain)
+    settings = named["settings"]
+    where = hexadecimal(str(settings.get("registry", "")).lower(), 20)
+    is_file = not account.startswith("0x")
+    who = _sender(Path(account)).address if is_file else hexadecimal(account.lower(), 20)
+    deploying.transact(
+        _reached(named["address"]), _sender(Path(settings["key"])), where,
+        "registerInstitution", ["0x" + who.hex(), not end], "Registry",
+    )  # fmt: skip
+    typer.echo(f"0x{who.hex()} {'is admitted no longer' if end else 'is admitted'}")
+
+
+@app.command()
+def reread(
+    config: Annotated[
+        Path, typer.Option("--config", metavar="FILE", help="The node's config.toml.")
+    ],
+) -> None:
+    """Drops the tables of a node before an EVM ledger: `serve` reads the chain from the start.
+
+    Originals, and who read them, are in the vault and stay. The node must be stopped.
+
+    Example: lianqiao evm reread --config sz/config.toml
+    """
+    _require_extra()
+    from adapters.evm.engine.start import ENGINE
+    from relay.config import load
+
+    loaded = load(config)
+    if loaded.engine != "evm":
+        raise Refused(
+            Reason.NOT_PERMITTED, "this node's journal is its ledger, and nothing makes it again"
+        )
+    ENGINE.reread(loaded)
+    typer.echo(f"next: lianqiao serve --config {config}")
 
 
 @app.command()
@@ -187,8 +219,10 @@ def practise(
     ] = 8545,
     variant: Annotated[str, typer.Option("--variant", help="As for deploy.")] = "qbft-seal",
     key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="Where to write a key that has money there."),
+        list[Path] | None,
+        typer.Option(
+            "--key", metavar="FILE", help="Where to write a key that has money there; repeat."
+        ),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only find out whether it could run.")
@@ -200,7 +234,7 @@ def practise(
     """
     _require_extra()
     from adapters.evm.light.header import VARIANTS
-    from adapters.evm.practice.chain import KEY, SealedAnvil, find_anvil
+    from adapters.evm.practice.chain import KEYS, SealedAnvil, find_anvil
 
     if variant not in VARIANTS:
         raise Malformed(f"--variant is one of {', '.join(VARIANTS)}")
@@ -213,8 +247,8 @@ def practise(
         signal.signal(number, lambda *_: stop.set())
     chain = SealedAnvil(anvil, variant=variant, port=port)
     try:
-        if key is not None:
-            _write(key, KEY + "\n", private=True)
+        for file, known in zip(key or (), KEYS, strict=False):
+            _write(file, known + "\n", private=True)
         typer.echo(f"a chain to practise on answers at {chain.address}; nothing of it is kept")
         typer.echo(f"  the keys of its {len(chain.sealers)} validators are in this one process:")
         for sealer in chain.sealers:

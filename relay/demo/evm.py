@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from relay.demo.stage import ASKING, RELAY, ROLES, SOURCE, Process, Stage, free_ports, spawn
+from relay.demo.stage import RELAY, ROLES, SOURCE, Process, Stage, free_ports, spawn
 from relay.errors import LianqiaoError, Reason, Refused, Unavailable
 
 CHAIN = "chain"
@@ -24,11 +24,14 @@ CHECK_SECONDS = 60
 class EvmStage(Stage):
     """A Stage whose source is a node before an EVM ledger."""
 
+    on_chain: tuple[str, ...] = (SOURCE,)
+    """Which of the ledgers lie on the chain."""
+
     def __init__(self, directory: Path, keep: bool) -> None:
         """Raises Refused(CONFIG_INVALID) where the adapter or its EVM is not installed."""
-        super().__init__(directory, keep, {name: ROLES[name] for name in (ASKING, RELAY)})
-        self._front = ""
-        self._rpc = ""
+        others = {n: role for n, role in ROLES.items() if n not in self.on_chain}
+        super().__init__(directory, keep, others)
+        self._listen: list[str] = []
         self._settings: dict[str, str] = {}
         _check_installed()
 
@@ -38,10 +41,9 @@ class EvmStage(Stage):
         return self._settings
 
     def begin(self) -> None:
-        """See Stage: a ledger, a relay whose heads an EVM can verify, the chain."""
-        listen = [f"127.0.0.1:{port}" for port in free_ports(4)]
-        self._front, self._rpc = listen[2], listen[3]
-        for name, address in zip(self.roles, listen, strict=False):
+        """See Stage: ledgers, a relay whose heads an EVM can verify, the chain."""
+        self._listen = [f"127.0.0.1:{port}" for port in free_ports(len(ROLES) + 1)]
+        for name, address in zip(self.roles, self._listen, strict=False):
             where = self.directory / "nodes" / name
             arguments = ["--chain-id", name, "--role", self.roles[name], "--listen", address]
             if name == RELAY:
@@ -50,17 +52,25 @@ class EvmStage(Stage):
             self._made[name] = (where, address, init)
         log = self.directory / "nodes" / f"{CHAIN}.log"
         with log.open("ab") as file:
-            port = self._rpc.rpartition(":")[2]
-            practise = ["evm", "practise", "--port", port, "--key", str(self._key)]
-            running = spawn(practise, file, file, ends_with_us=True)
+            practise = ["evm", "practise", "--port", self._rpc.rpartition(":")[2]]
+            keys = [part for name in self._accounts for part in ("--key", str(self._key(name)))]
+            running = spawn([*practise, *keys], file, file, ends_with_us=True)
         self.processes[CHAIN] = Process(self.directory / "nodes", self._rpc, running, log)
 
     @property
-    def _key(self) -> Path:
-        return self.directory / "keys" / "account.hex"
+    def _rpc(self) -> str:
+        return self._listen[-1]
+
+    @property
+    def _accounts(self) -> tuple[str, ...]:
+        """Who has an account: one key is used by one program."""
+        return (RELAY, *self.on_chain)
+
+    def _key(self, name: str) -> Path:
+        return self.directory / "keys" / f"{name}.account.hex"
 
     def start(self) -> None:
-        """See Stage; the contracts are deployed and the source serves when it returns."""
+        """See Stage; the contracts are deployed and every ledger serves when it returns."""
         if not self._made:
             self.begin()
         for name, (where, address, init) in self._made.items():
@@ -69,29 +79,32 @@ class EvmStage(Stage):
         for name in self._made:
             self._wait_serving(name)
         self._wait_for_chain()
-        file = self.directory / "nodes" / f"{SOURCE}.toml"
-        relay = self.processes[RELAY].address
+        for name, address in zip(self.on_chain, self._listen[len(self.roles) :], strict=False):
+            self._put_on_chain(name, address)
+
+    def _put_on_chain(self, name: str, listen: str) -> None:
+        file, relay = self.directory / "nodes" / f"{name}.toml", self.processes[RELAY].address
         self.command(
-            *("evm", "deploy", "--relay", relay, "--rpc", self._rpc, "--key", str(self._key)),
-            *("--chain-id", SOURCE, "-o", str(file)),
+            *("evm", "deploy", "--relay", relay, "--rpc", self._rpc),
+            *("--key", str(self._key(RELAY)), "--chain-id", name, "-o", str(file)),
         )
         self.command("connect", "--chain", str(file), "--relay", relay)
         self.command("evm", "join", str(file), "--relay", relay)
+        self.command("evm", "admit", str(file), str(self._key(name)))
         told = tomllib.loads(file.read_text())
-        self._settings = {**told["settings"], "address": told["address"]}
-        self._serve_source(file.with_suffix(""), told["settings"])
-
-    def _serve_source(self, where: Path, told: Mapping[str, str]) -> None:
-        settings = {"rpc": self._rpc} | {
-            name: told[name] for name in ("endpoint", "registry", "key", "from_block")
+        if name == SOURCE:
+            self._settings = {**told["settings"], "address": told["address"]}
+        settings = {"rpc": self._rpc, "key": str(self._key(name))} | {
+            key: told["settings"][key] for key in ("endpoint", "registry", "from_block")
         }
+        where = file.with_suffix("")
         self.command(
-            *("init", str(where), "--chain-id", SOURCE, "--role", "ledger", "--engine", "evm"),
-            *("--listen", self._front),
-            *(part for name, value in settings.items() for part in ("--set", f"{name}={value}")),
+            *("init", str(where), "--chain-id", name, "--role", "ledger", "--engine", "evm"),
+            *("--listen", listen),
+            *(part for key, value in settings.items() for part in ("--set", f"{key}={value}")),
         )
-        self.processes[SOURCE] = self._serve(SOURCE, where, self._front)
-        self._wait_serving(SOURCE)
+        self.processes[name] = self._serve(name, where, listen)
+        self._wait_serving(name)
 
     def _wait_for_chain(self) -> None:
         chain = self.processes[CHAIN]
@@ -107,9 +120,10 @@ class EvmStage(Stage):
         )
 
     def join(self) -> None:
-        """See Stage: the source was joined by its chain file."""
+        """See Stage: those on the chain were joined by their chain files."""
         relay = self.processes[RELAY].address
-        self.command("connect", "--node", self.processes[ASKING].address, "--relay", relay)
+        for name in set(self.roles) - {RELAY}:
+            self.command("connect", "--node", self.processes[name].address, "--relay", relay)
 
 
 def _check_installed() -> None:

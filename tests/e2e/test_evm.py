@@ -6,10 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from relay.contracts.catalogue import shipped
+from relay.demo.evm import EvmStage
+from relay.demo.generator import generate
+from relay.demo.lots import tell_story
+from relay.demo.stage import ASKING, RELAY, SOURCE
+from relay.demo.story import cases_of_generated, introduce
 from tests.adapters.evm.ledger import anvil_binary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -38,6 +45,63 @@ def test_records_of_an_evm_ledger_are_recognised_elsewhere(tmp_path: Path) -> No
     assert verified.returncode == 0, verified.stderr
     (told,) = json.loads(verified.stdout)["bundles"]
     assert {hop["chain"] for hop in told["hops"]} >= {"zj-medical/0", "relay/0", "sh-medical/0"}
+
+
+class BothStage(EvmStage):
+    """Source and asking ledger, both on the chain: two endpoints that do not know each other."""
+
+    on_chain = (SOURCE, ASKING)
+
+
+def test_an_evm_ledger_asks_and_is_answered(tmp_path: Path) -> None:
+    """Requests, decisions and outcomes cross an EVM ledger, and its node can be made anew."""
+    anvil_binary()
+    now = int(time.time())
+    made = generate(json.loads(shipped()), seed=11, now=now, count=6)
+    cases = cases_of_generated(made)
+    stage = BothStage(tmp_path / "both", keep=False)
+    stage.prepare()
+    with stage:
+        stage.begin()
+        stage.start()
+        stage.join()
+        introduce(stage, now)
+        tell_story(stage, cases, now, lambda *_: None)
+        assert all(case.as_expected for case in cases), [c.findings for c in cases]
+        delivered = [case for case in cases if case.fetched is not None]
+        assert delivered
+        wait_quiet(stage)
+        for name in BothStage.on_chain:
+            before = told(stage, name)
+            assert before["records"] if name == SOURCE else before["recognitions"]
+            stage.kill(name)
+            directory = stage.processes[name].directory
+            stage.command("evm", "reread", "--config", str(directory / "config.toml"))
+            stage.restart(name)
+            assert told(stage, name) == before
+        again = stage.node(ASKING).request_recognition([c.request for c in cases if c.request])
+        assert [r.recognition.decision for r in again if r.recognition] == [
+            c.decision for c in cases
+        ]
+
+
+def wait_quiet(stage: EvmStage) -> None:
+    """Until nothing that a node has sent is open."""
+    for name in (SOURCE, RELAY, ASKING):
+        while stage.node(name).status().packets_open:
+            time.sleep(0.2)
+
+
+def told(stage: EvmStage, name: str) -> dict[str, list[object]]:
+    """All that a node knows of its ledger."""
+    node = stage.node(name)
+    return {
+        "records": list(node.records()),
+        "recognitions": list(node.recognitions()),
+        "grants": list(node.grants()),
+        "packets": sorted(repr((p.direction, p.state, p.packet)) for p in node.packets()),
+        "access": list(node.access_log()),
+    }
 
 
 def test_what_it_needs_is_asked_for(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ endpoint was deployed).
 
 from __future__ import annotations
 
+import fcntl
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,21 @@ class EvmEngine:
             store.close()
         assert config.database_file is not None
         return config.database_file
+
+    def reread(self, config: Config) -> None:
+        """Makes the tables anew, empty. Raises Refused(CONFLICT) where the node runs."""
+        file = config.database_file
+        assert file is not None, "the tables of this engine are a file"
+        with (config.data / "node.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as err:
+                raise Refused(
+                    Reason.CONFLICT, f"a process serves {config.data}", hint="stop it first"
+                ) from err
+            for path in (file, *file.parent.glob(f"{file.name}-*"), config.mark_file):
+                path.unlink(missing_ok=True)
+            self.init(config, "", int(time.time()))
 
     def found(
         self,

@@ -25,8 +25,14 @@ from adapters.evm.practice.seals import Sealer, hash_of, header, ring
 from relay.errors import Malformed, Reason, Refused, Unavailable
 
 ANVIL = "1.7.1"
-KEY = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"
+KEYS = (
+    "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+    "59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
+    "5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
+    "7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6",
+)
 """The first of anvil's own keys, which everybody knows."""
+KEY = KEYS[0]
 NUMBER = 20253
 EPOCH = 30_000
 VALIDATORS = 4
