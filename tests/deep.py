@@ -1,6 +1,7 @@
 """`python -m tests.deep`: the deep tier, one part after the other, each by its own command.
 
     seeds      ten thousand seeds of the simulation
+    money      a quarter as many with settlement beside the rest
     fuzz       ten million inputs, over all decoders
     points     the whole table of fault points, and every planted bug within its stated seeds
     mutation   every mutant of the core
@@ -61,9 +62,18 @@ def parts(share: float, jobs: int, first: int) -> list[Part]:
     seeds, inputs = max(1, round(SEEDS * share)), max(1, round(INPUTS * share))
     kills, every = max(1, round(KILLS * share)), max(1, round(1 / share))
     simulation = f"--seeds {first}-{first + seeds - 1} --quiet --jobs {jobs}"
-    table = ("tests/simulation/test_fault_points.py", "tests/simulation/test_planted.py")
+    with_money = max(1, seeds // 4)
+    money = f"--money --seeds {first}-{first + with_money - 1} --quiet --jobs {jobs}"
+    table = tuple(
+        f"tests/simulation/test_{name}.py" for name in ("fault_points", "planted", "money")
+    )
     return [
         Part("seeds", f"{seeds} seeds", ("-m", "tests.simulation", *simulation.split())),
+        Part(
+            "money",
+            f"{with_money} seeds with settlement",
+            ("-m", "tests.simulation", *money.split()),
+        ),
         Part(
             "fuzz",
             f"{inputs} inputs",

@@ -44,6 +44,7 @@ class Operators:
             if random.random() < options.backup:
                 path = world.directory / f"{name}-{len(self._backups)}.backup"
                 self._backups.append((name, process.copy(path)))
+                world.marks["backup"] += 1
             for client_id, sequence in list(world.observers[name].deferred):
                 world.users.answer(name, [(client_id, sequence)], 0.2)
         if self._backups and random.random() < options.stale:

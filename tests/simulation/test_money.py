@@ -15,12 +15,12 @@ from tests.simulation.money.planted import MONEY_BUGS
 from tests.simulation.options import draw
 from tests.simulation.planted import Bug, planted
 from tests.simulation.run import run_seed
-from tests.simulation.test_planted import hold
+from tests.simulation.test_planted import hold, longer
 
 EVERYDAY = 12
 EVERYDAY_TICKS = 7
 CHUNK = 10
-REACHING = 60
+REACHING = 40
 """Seeds in which all that can happen has happened, each at least once."""
 
 
@@ -46,6 +46,7 @@ def test_every_bug_can_be_planted_still() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("first", range(0, 60, CHUNK))
 def test_seeds_with_money(first: int) -> None:
     for seed in range(first, first + CHUNK):
@@ -54,7 +55,7 @@ def test_seeds_with_money(first: int) -> None:
 
 @pytest.mark.slow
 def test_the_simulation_reaches_what_it_is_for() -> None:
-    """Every kind of instruction, end and refusal is met within these seeds."""
+    """Every kind of instruction, end, refusal and program is met within these seeds."""
     marks: Counter[str] = Counter()
     for seed in range(REACHING):
         marks += run_seed(seed, quiet=True, money=True)
@@ -73,6 +74,10 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
         f"money: withdraw {Reason.FUNDS_MISSING}",
         f"stranger: {Reason.ENTRY_MISSING}",
         *(f"money: ended {ended}" for ended in ("released", "refunded", "nothing")),
+        *(f"money: {program}" for program in PROGRAMS),
+        "money: deposit",
+        "money: withdraw",
+        "money: retry",
         "night",
         "two heads",
     }
@@ -80,6 +85,6 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", MONEY_BUGS, ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", longer(MONEY_BUGS))
 def test_a_bug(bug: Bug) -> None:
     hold(bug, money=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
 from tests.simulation.planted import BUGS, Bug, planted
@@ -15,6 +18,8 @@ QUICK = (
     "anything is evidence",
 )
 """Found in the first ticks of the first seed: these have their turn every day."""
+SOON = 15
+"""Seeds in which a bug is found that the longer tier has time for."""
 
 
 def find(bug: Bug, money: bool = False) -> tuple[int, Failure] | None:
@@ -48,7 +53,15 @@ def test_every_bug_can_be_planted_still() -> None:
     run_seed(0, 2, quiet=True)
 
 
+def longer(bugs: Sequence[Bug]) -> list[Any]:
+    """Parameters: what is found soon is for the longer tier, what takes many seeds for the deep."""
+    return [
+        pytest.param(bug, id=bug.name, marks=[pytest.mark.deep] if bug.within > SOON else [])
+        for bug in bugs
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", [b for b in BUGS if b.name not in QUICK], ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", longer([b for b in BUGS if b.name not in QUICK]))
 def test_a_bug(bug: Bug) -> None:
     hold(bug)

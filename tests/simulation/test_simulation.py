@@ -10,14 +10,15 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from relay.errors import Reason
-from tests.simulation.options import Edge, draw
+from tests.simulation.fate import OF_CALLS, OF_COMMITS
+from tests.simulation.options import Edge, Options, draw
 from tests.simulation.run import run_options, run_seed
 
 FIXED = (2, 3, 10)
@@ -79,6 +80,7 @@ def test_options_are_drawn_from_the_seed_alone() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("first", range(0, 100, CHUNK))
 def test_a_hundred_seeds(first: int) -> None:
     for seed in range(first, first + CHUNK):
@@ -97,10 +99,7 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
     for seed in range(REACHING):
         marks += run_seed(seed, quiet=True)
     wanted = {
-        *(f"call {act}" for act in ("lost", "unsure", "duplicate", "late", "slow")),
-        *(f"commit {act}" for act in ("lost", "unsure", "conflict")),
-        *(f"{kind} crash_{when}" for kind in ("call", "commit") for when in ("before", "after")),
-        *(f"stranger: {kind}" for kind in ("replay", "change", "own", "accuse")),
+        *(mark for found in FAULTS.values() for mark in found),
         *(f"{verb} {what}" for verb in _VERBS for what in ("done", "noop")),
         *(f"receive {reason}" for reason in (Reason.TIMED_OUT, Reason.TIMEOUT_ELAPSED)),
         f"expire {Reason.RECEIVED}",
@@ -116,21 +115,42 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
         f"side: {Reason.CHAIN_UNREACHABLE}",
         f"side: {Reason.CLIENT_FROZEN}",
         f"operator: {Reason.DATABASE_UNREACHABLE}",
-        "stranger: too early",
-        "night",
         "recovery",
         "recovery cancelled",
-        "cosigned",
         "caught by a relayer",
         "crash",
-        "partition",
-        "rotation",
-        "two heads",
         "frozen",
-        "stale restore",
         "repeated call",
     }
     assert wanted - set(marks) == set()
+
+
+FAULTS = {
+    "commits": [f"commit {act}" for act in OF_COMMITS],
+    "calls": [f"call {act}" for act in OF_CALLS],
+    "partition": ["partition"],
+    "drift_seconds": ["drift"],
+    "second_relayer": ["second relayer"],
+    "replay": ["stranger: replay"],
+    "change": ["stranger: change"],
+    "own": ["stranger: own"],
+    "accuse": ["stranger: accuse"],
+    "rotation": ["rotation"],
+    "witnessed": ["cosigned", "stranger: too early"],
+    "night": ["night"],
+    "two_heads": ["two heads"],
+    "hasty": ["hasty"],
+    "backup": ["backup"],
+    "stale": ["stale restore"],
+}
+"""Field of Options → the marks of what it does."""
+NO_FAULTS = """seed ticks nodes edges algorithm partition_seconds downtime_seconds step_seconds
+    traffic timeout_seconds witness_quorum trusting_period tick_seconds money"""
+"""Measures; `money` is tests.simulation.test_money's."""
+
+
+def test_no_fault_is_drawn_that_nobody_counts() -> None:
+    assert {*FAULTS, *NO_FAULTS.split()} == {field.name for field in fields(Options)}
 
 
 _VERBS = ("receive", "acknowledge", "timeout", "expire")

@@ -149,6 +149,7 @@ class World:
         node = process.start()
         if process.name == self.hasty:
             node.channel = _HastyChannel(node.chain_id, node.clients, node.contracts)
+            node.channel.marks = self.marks
         self.witnesses.started(process, self.processes)
 
     def _pin_witnessed(self) -> None:
@@ -210,6 +211,7 @@ class World:
                     keep_evidence=self._kept,
                 )
                 process.relayers.append(relayer)
+                self.marks["second relayer"] += len(process.relayers) == 2
 
     def _kept(self, chain_id: str, evidence: bytes) -> None:
         self.marks["caught by a relayer"] += 1
@@ -332,6 +334,7 @@ class World:
                     self.restart(name)
             if options.drift_seconds and random.random() < 0.1:
                 self.drift[name] = random.randint(-options.drift_seconds, options.drift_seconds)
+                self.marks["drift"] += 1
         for witness, asked in self.witnesses.wires.items():
             for wire in asked:
                 wire.reachable = self.parted.get((wire.owner, witness), 0) <= now
@@ -448,6 +451,10 @@ class World:
 class _HastyChannel(Channel):
     """Another program on a ledger: it writes sentinels without looking at its clock."""
 
+    marks: Counter[str]
+
     def expire(self, tx, packet, proven, now):  # type: ignore[no-untyped-def]
         """See Channel."""
-        return super().expire(tx, packet, proven, max(now, packet.timeout_timestamp))
+        written = super().expire(tx, packet, proven, max(now, packet.timeout_timestamp))
+        self.marks["hasty"] += written and now < packet.timeout_timestamp
+        return written

@@ -29,7 +29,7 @@ from typing import Any
 from relay.contracts.payloads import Instruction, SignedInstruction
 from relay.errors import Reason
 from tests.contracts.money_world import RATE
-from tests.simulation.money.options import LAX, Money
+from tests.simulation.money.options import INSISTENT, LAX, TWO_FACED, Money
 from tests.simulation.money.records import ESCROW, SETTLEMENT, Records
 from tests.simulation.money.town import ACCOUNTS, Kind
 from tests.simulation.oracle import Broken
@@ -39,6 +39,8 @@ _REFUSED = {R.FUNDS_MISSING, R.QUOTE_USED, R.QUOTE_EXPIRED, R.TIMED_OUT, R.TIMEO
 """Why a ledger may refuse a lock that our program asks for."""
 Name = tuple[str, str]
 """(relay, settlement in hex)."""
+_PROGRAM_MARKS = {"again": INSISTENT, "refused": TWO_FACED}
+"""What only a relay with another program writes: what it asked for again, what was refused."""
 Known = Mapping[bytes, tuple[SignedInstruction, Kind]]
 
 
@@ -272,6 +274,8 @@ class MoneyOracle:
 
     def _at_relay(self, name: str, key: list[str], value: bytes, time: int) -> None:
         what = key[0]
+        if what in _PROGRAM_MARKS:
+            self._marks[f"money: {_PROGRAM_MARKS[what]}"] += 1
         if what == "instruction":
             self._accepted(name, key[1], time)
         elif what == "decision" and name not in self._liars:

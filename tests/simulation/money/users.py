@@ -275,6 +275,7 @@ class MoneyUsers:
             self._judge(wish, err.reason)
         else:
             wish.answered = True
+            self.marks[f"money: {wish.method}"] += 1
             self._judge(wish, None)
 
     def _judge(self, wish: Wish, reason: Reason | None) -> None:
@@ -286,3 +287,4 @@ class MoneyUsers:
             raise Broken("users", f"{wish.node} refuses {wish.kind} {wish.method} with {reason}")
         if reason is None and wish.kind is not Kind.RIGHT and not lax:
             raise Broken("terms", f"{wish.node} accepts an instruction that is {wish.kind}")
+        self.marks["money: lax"] += reason is None and wish.kind is not Kind.RIGHT
