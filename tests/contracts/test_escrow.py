@@ -13,7 +13,9 @@ from relay.contracts.accounts import find_terms
 from relay.contracts.escrow import find_held, last_line, nostro, suspense
 from relay.contracts.payloads import (
     DecisionNotice,
+    Fee,
     Instruction,
+    Leg,
     Lock,
     LockAnswer,
     Money,
@@ -36,6 +38,7 @@ from tests.contracts.money_world import (
     HK,
     HOSPITAL,
     HUB,
+    INSURER,
     MAKER,
     STRANGER,
     SZ,
@@ -192,6 +195,13 @@ def test_an_account_keeps_its_currency(flow: Flow) -> None:
     refuses(flow.hub, "account.register", told, Reason.CURRENCY_MISMATCH)
 
 
+def test_a_currency_opens_once(flow: Flow) -> None:
+    body = {"currency": "CNY"}
+    first = call(flow.money[SZ], "currency.open", body)
+    flow.at(NOW + 5)
+    assert call(flow.money[SZ], "currency.open", body) == first
+
+
 def test_the_same_terms_again_are_nothing_new(flow: Flow) -> None:
     sz = flow.money[SZ]
     size = len(sz.written)
@@ -266,6 +276,8 @@ def _quote(**changes: Any) -> Callable[[Instruction], Instruction]:
         (_leg(0, debtor="suspense:HKD"), Reason.ACCOUNT_NOT_FOUND),
         (_leg(0, creditor="hk-fees"), Reason.QUOTE_FOREIGN),
         (_leg(0, ledger="elsewhere"), Reason.CHAIN_ID_MISMATCH),
+        (_leg(0, fee=Fee("nobody", 5)), Reason.ACCOUNT_NOT_FOUND),
+        (_leg(0, fee=Fee("hk-fees", 5)), None),
     ],
 )
 def test_what_a_relay_may_not_ask_for(
@@ -307,6 +319,36 @@ def test_principal_and_fee_must_be_free(flow: Flow) -> None:
     exact = Flow(funds={"insurer": due + 500})
     assert locks(exact, signed(instruction(fee=500))) is None
     assert last_line(exact.money[HK], "insurer").free == 0
+
+
+def _shared(first: Leg, second: Leg) -> SignedInstruction:
+    """Two accounts pay the bill's price together, or one in two parts."""
+    given = instruction()
+    return signed(
+        replace(given, legs=(first, second, given.legs[1])), owners={(HK, "hk-fees"): INSURER}
+    )
+
+
+def test_what_one_account_lacks_holds_nothing_of_another() -> None:
+    """A refused lock is an answer, so nothing undoes what it has written."""
+    pay = instruction().legs[0]
+    half = pay.amount // 2
+    parts = replace(pay, debtor="hk-fees", amount=half), replace(pay, amount=pay.amount - half)
+    for funds, reason in (
+        ({"insurer": pay.amount - half - 1}, Reason.FUNDS_MISSING),
+        ({"hk-fees": half - 1}, Reason.FUNDS_MISSING),
+        ({"insurer": pay.amount - half, "hk-fees": half}, None),
+    ):
+        assert locks(Flow(funds=funds), _shared(*parts)) is reason
+
+
+def test_more_of_one_account_than_there_is_money(flow: Flow) -> None:
+    pay = instruction().legs[0]
+    half = pay.amount // 2
+    one = replace(pay, amount=half, fee=Fee("hk-fees", MAX_AMOUNT - half))
+    assert locks(flow, _shared(one, replace(pay, amount=pay.amount - half))) is (
+        Reason.AMOUNT_INVALID
+    )
 
 
 def test_a_quote_serves_once_whichever_relay_asks(flow: Flow) -> None:
@@ -387,6 +429,28 @@ def test_a_decision_is_believed_by_its_proven_record_alone(flow: Flow) -> None:
     audited(flow.money[HK])
 
 
+def test_a_decision_ends_what_its_own_relay_locked_and_no_other() -> None:
+    flow = Flow(relays=(HUB, "hub-2"))
+    hk = flow.money[HK]
+    flow.instruct(signed())
+    flow.receive(flow.hub, 0)
+    told = decision(Ruling.ABORT)
+    path = record_path("settlement", decision_key(ONE))
+    locked = dict(hk.written)
+    for by, ledger, port, reason in (
+        ("hub-2", HK, "settlement", Reason.COUNTERPARTY_MISMATCH),
+        (HUB, SZ, "settlement", Reason.CHAIN_ID_MISMATCH),
+        (HUB, HK, "recognition", Reason.COUNTERPARTY_MISMATCH),
+    ):
+        [(client, peer)] = [(c, p) for c, p in hk.peers.items() if p.chain_id == by]
+        payload = payload_for("escrow", port, DecisionNotice(ledger, told).encode())
+        packet = Packet(91, peer.counterparty, client, NOW + 3600, (payload,))
+        with pytest.raises(Invalid) as err:
+            hk.receive(packet, {path: told.encode()})
+        assert err.value.reason is reason
+        assert hk.written == locked
+
+
 def test_nothing_is_committed_that_was_not_locked_here(flow: Flow) -> None:
     commit = decision(Ruling.COMMIT)
     with pytest.raises(Invalid) as err:
@@ -432,6 +496,7 @@ def test_an_account_closed_meanwhile_is_paid_into_suspense(flow: Flow) -> None:
     check_end(flow)
     # The operator assigns it to another account of whom it is due to.
     sz.call("account.open", encode(terms("hospital-2", "CNY", "sz-hospital", HOSPITAL)))
+    refuses(sz, "assign", deposit(amount=BILL), Reason.ACCOUNT_CLOSED)
     flow.accounts = {
         **flow.accounts,
         SZ: {**flow.accounts[SZ], "hospital-2": ("CNY", "h", HOSPITAL)},

@@ -9,7 +9,7 @@ import pytest
 
 from relay.canonical import decode, encode
 from relay.chain import MAX_ENTRY_BYTES
-from relay.contracts.escrow import find_held, find_netted, last_line
+from relay.contracts.escrow import find_held, find_netted, last_line, obligations
 from relay.contracts.payloads import (
     CutOff,
     Instruction,
@@ -30,6 +30,7 @@ from relay.contracts.settlement import (
 )
 from relay.contracts.undelivered import payload_for
 from relay.errors import LianqiaoError, Reason
+from relay.money import Obligation
 from relay.packet import Packet
 from relay.paths import record_path
 from tests.contracts.money_flow import Flow, check, check_end, explore, replay, terms
@@ -439,6 +440,11 @@ def test_a_ledger_computes_the_net_from_what_was_cut_off_and_from_nothing_else()
     first, *rest = record.members
     extra = signed(bound("hidden"))
     late = replace(first, accepted=NOW + 120)
+
+    def another(relay: str, window: str) -> CutOff:
+        due = window_settlement(relay, window)
+        return replace(record, relay=relay, window=window, settlement=due)
+
     for changed, instructions, reason in (
         (record, given[1:], Reason.DECISION_MISMATCH),
         (record, (*given, extra), Reason.DECISION_MISMATCH),
@@ -448,6 +454,8 @@ def test_a_ledger_computes_the_net_from_what_was_cut_off_and_from_nothing_else()
         (replace(record, window="w-2"), given, Reason.DECISION_MISMATCH),
         (replace(record, settlement=bytes(32)), given, Reason.DECISION_MISMATCH),
         (replace(record, members=(first, *rest[:-1])), given, Reason.DECISION_MISMATCH),
+        (another("hub-2", "w-1"), given, Reason.DECISION_MISMATCH),
+        (another(HUB, "w-2"), given, Reason.DECISION_MISMATCH),
     ):
         with pytest.raises(LianqiaoError) as err:
             shown(flow, changed, instructions)
@@ -464,6 +472,45 @@ def test_a_ledger_computes_the_net_from_what_was_cut_off_and_from_nothing_else()
     with pytest.raises(LianqiaoError) as err:
         flow.money[SZ].receive(packet, {})
     assert err.value.reason is Reason.ENTRY_MISSING
+
+
+def test_a_net_lock_is_of_the_relay_that_sent_it_and_for_this_ledger() -> None:
+    flow = both_ways()
+    record = CutOff.decode(cut_off(flow))
+    given = NetLock.decode(flow.hub.sent[-1].payloads[0].value)
+    there = flow.money[SZ]
+    [(client, peer)] = there.peers.items()
+    path = record_path("settlement", cut_off_key("w-1"))
+    [payload] = flow.hub.sent[-1].payloads
+    assert there.contract.entries_needed(flow.hub.sent[-1], payload) == (path,)
+    for asked, reason in (
+        (replace(given, relay="hub-2"), Reason.COUNTERPARTY_MISMATCH),
+        (replace(given, ledger=HK), Reason.CHAIN_ID_MISMATCH),
+    ):
+        payload = payload_for("escrow", "settlement", asked.encode())
+        packet = Packet(90, peer.counterparty, client, DEADLINE, (payload,))
+        with pytest.raises(LianqiaoError) as err:
+            there.receive(packet, {path: record.encode()})
+        assert err.value.reason is reason
+
+
+def test_a_net_lock_that_comes_at_the_deadline_is_refused() -> None:
+    flow = both_ways()
+    record = CutOff.decode(cut_off(flow))
+    given = NetLock.decode(flow.hub.sent[-1].payloads[0].value).instructions
+    for time, reason in ((DEADLINE, Reason.TIMEOUT_ELAPSED), (DEADLINE - 1, None)):
+        flow.at(time)
+        assert LockAnswer.decode(shown(flow, record, given)).reason is reason
+
+
+def test_fees_are_owed_too() -> None:
+    given = instruction(fee=500)
+    due = given.legs[0].amount
+    assert list(obligations(given, HK)) == [
+        Obligation("insurer", "maker-hkd", "HKD", due),
+        Obligation("insurer", "hk-fees", "HKD", 500),
+    ]
+    assert [one.creditor for one in obligations(given, SZ)] == ["hospital"]
 
 
 def test_a_quote_serves_once_in_a_window_too() -> None:

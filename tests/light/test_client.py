@@ -21,6 +21,7 @@ from relay.light.types import (
     Validator,
     ValidatorSet,
     Witness,
+    absence_provable,
 )
 from relay.light.validators import set_hash
 from tests.light import skipping
@@ -252,6 +253,21 @@ def test_activity(ledger: Ledger) -> None:
     third = trusted.time + state.trusting_period // 3
     assert not light.is_due_refresh(state, trusted, third - 1)
     assert light.is_due_refresh(state, trusted, third)
+
+
+def test_absence_is_provable_where_the_type_and_the_pinned_proof_both_say_so() -> None:
+    class Proving(type(CLIENT)):  # type: ignore[misc]
+        proves_absence = True
+
+    for client_type, kind, provable in (
+        (Proving(), "ics23", True),
+        (Proving(), "rfc6962", False),
+        (Proving(), "journal", False),
+        (CLIENT, "ics23", False),
+        (CLIENT, "rfc6962", False),
+    ):
+        state = ClientState("checkpoint", "zj-medical/0", proof_kind=kind)
+        assert absence_provable(client_type, state) is provable
 
 
 # --- signatures, threshold, witnesses

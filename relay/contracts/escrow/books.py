@@ -143,7 +143,11 @@ def last_line(state: Reader, account: str) -> Line:
 
 
 class Books:
-    """Writes lines in one step of the contract. Checks are its callers', before they write."""
+    """Writes lines in one step of the contract.
+
+    No account but the nostro goes below zero: Refused(FUNDS_MISSING), before anything of a posting
+    or a hold is written. All other checks are its callers', before they write.
+    """
 
     def __init__(self, state: State, now: int, reference: bytes, relay: str = "") -> None:
         self._state = state

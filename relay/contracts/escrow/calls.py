@@ -124,8 +124,6 @@ def withdraw(body: bytes, state: State, now: int) -> bytes:
     if not now - 86_400 < wanted.time <= now + MAX_AHEAD:
         raise Refused(Reason.TIMEOUT_ELAPSED, "signed too long ago, or dated ahead")
     books = Books(state, now, wanted.withdrawal)
-    if books.last(terms.account).free < wanted.amount:
-        raise Refused(Reason.FUNDS_MISSING, "less is free than that", account=terms.account)
     books.post(Entry.WITHDRAWAL, terms.account, nostro(wanted.currency), wanted.amount)
     return _done(state, wanted.withdrawal, Entry.WITHDRAWAL, asked["withdrawal"], now)
 
@@ -141,7 +139,5 @@ def assign(body: bytes, state: State, now: int) -> bytes:
     terms = accounts.terms_of(state, fields.identifier(asked, "account"))
     accounts.check_open(terms, code)
     books = Books(state, now, reference)
-    if books.last(suspense(code)).free < minor:
-        raise Refused(Reason.FUNDS_MISSING, "less is in suspense than that")
     books.post(Entry.ASSIGNED, suspense(code), terms.account, minor)
     return _done(state, reference, Entry.ASSIGNED, asked, now)

@@ -62,8 +62,7 @@ class Escrow(Contract):
     def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes:
         """Rows 6 to 8, from the relay they name, for this ledger.
 
-        Raises Malformed, Invalid (CHAIN_ID_MISMATCH, COUNTERPARTY_MISMATCH, DECISION_MISMATCH) or
-        Refused(ENTRY_MISSING).
+        Raises Malformed or Invalid (CHAIN_ID_MISMATCH, COUNTERPARTY_MISMATCH, DECISION_MISMATCH).
         """
         body = base.read_payload(payload, ESCROW_VERSION)
         kind = body.get("type")
@@ -135,7 +134,7 @@ def _answer(settlement: bytes, state: State, now: int, run: Callable[[], LockAns
         return LockAnswer(state.chain_id, settlement, err.reason, now).encode()
 
 
-_NOT_ANSWERS = frozenset((Reason.ENTRY_MISSING, Reason.DECISION_MISMATCH, Reason.PATH_WRITTEN))
+_NOT_ANSWERS = frozenset((Reason.DECISION_MISMATCH, Reason.PATH_WRITTEN))
 """What shows a wrong relay, not a wrong instruction."""
 
 CONTRACT = Escrow()

@@ -24,18 +24,15 @@ from relay.contracts.payloads import (
     SettlementDecision,
     decision_key,
 )
-from relay.errors import Invalid, Reason, Refused
+from relay.errors import Invalid, Reason
 from relay.paths import record_path
 
 
 def end(notice: DecisionNotice, state: State, now: int) -> DecisionAnswer:
-    """Row 8. Raises Refused(ENTRY_MISSING) or Invalid(DECISION_MISMATCH)."""
+    """Row 8. Raises Invalid(DECISION_MISMATCH); the host asks for the record beside the notice."""
     decision = notice.decision
     raw = decision.encode()
-    shown = state.proven(record_path("settlement", decision_key(decision.settlement)))
-    if shown is None:
-        raise Refused(Reason.ENTRY_MISSING, "the decision was not proven beside its notice")
-    if shown != raw:
+    if state.proven(record_path("settlement", decision_key(decision.settlement))) != raw:
         raise Invalid(Reason.DECISION_MISMATCH, "not the decision that is written at the relay")
     before = find_end(state, decision.relay, decision.settlement)
     if before is not None:

@@ -255,13 +255,12 @@ def _write(plan: Plan, held: dict[str, int], digest: bytes, uetr: str, window: s
 
 
 def _cut_off(asked: NetLock, state: State) -> CutOff:
-    """The window's record, as it was proven beside the packet. Raises Refused(ENTRY_MISSING) or
-    Invalid(DECISION_MISMATCH)."""
+    """The window's record, as it was proven beside the packet, for which the host asks.
+
+    Raises Invalid(DECISION_MISMATCH)."""
     shown = state.proven(record_path("settlement", cut_off_key(asked.window)))
-    if shown is None:
-        raise Refused(Reason.ENTRY_MISSING, "the cut-off was not proven beside the lock")
     try:
-        found = CutOff.decode(shown)
+        found = CutOff.decode(shown or b"")
     except Malformed as err:
         raise Invalid(Reason.DECISION_MISMATCH, "the cut-off cannot be read") from err
     due = window_settlement(asked.relay, asked.window)
