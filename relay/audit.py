@@ -38,15 +38,21 @@ class Records:
         return last_record(self._reading(), self._port, prefix)
 
 
+def audited(
+    reading: Callable[[], Transaction], contracts: Mapping[str, Contract]
+) -> dict[str, Audited]:
+    """Every contract that has written here and can be asked, by its port."""
+    return {
+        port: contract
+        for port, contract in sorted(contracts.items())
+        if isinstance(contract, Audited) and Records(reading, port).scan(b"", limit=1)
+    }
+
+
 def audit(
     reading: Callable[[], Transaction], contracts: Mapping[str, Contract], chain_id: str
 ) -> Iterator[tuple[str, str]]:
-    """(port, what is wrong) of every contract that has written here and can be asked."""
-    for port in contracts:
-        records = Records(reading, port)
-        if not records.scan(b"", limit=1):
-            continue
-        contract = contracts[port]
-        if isinstance(contract, Audited):
-            for detail in contract.audit(records, chain_id):
-                yield port, detail
+    """(port, what is wrong) of each of them."""
+    for port, contract in audited(reading, contracts).items():
+        for detail in contract.audit(Records(reading, port), chain_id):
+            yield port, detail

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
 
-from relay.audit import audit
+from relay.audit import audit, audited
 from relay.contract import Contract
 from relay.entries import distinct, entries_beside, needed
 from relay.epoch import Opening, decode_opening
@@ -83,6 +83,8 @@ class Checked:
     headers: int
     proofs: int
     packets: int
+    books: tuple[str, ...] = ()
+    """Ports of contracts whose own records were added up (relay.audit)."""
 
 
 Progress = Callable[[str, int, int], None]
@@ -152,7 +154,7 @@ class _Run:
         """The claims in their order, where there are entries among them."""
 
     def checked(self) -> Checked:
-        return Checked(**self._counts)
+        return Checked(**self._counts, books=tuple(audited(self._reading, self._contracts)))
 
     def _rows(self, kind: type, order: str) -> Iterator[object]:
         names = columns(kind)
@@ -407,11 +409,11 @@ class _Run:
     def books(self) -> Iterator[Finding]:
         chain_id = self._origin.rpartition("/")[0]
 
-        def reading() -> Transaction:
-            return Transaction(self._connection, 0)
-
-        for port, detail in audit(reading, self._contracts, chain_id):
+        for port, detail in audit(self._reading, self._contracts, chain_id):
             yield Finding(f"contract {port}", detail)
+
+    def _reading(self) -> Transaction:
+        return Transaction(self._connection, 0)
 
     # --- 5
 

@@ -39,6 +39,9 @@ def reconcile(
     on a node's word. With files instead of nodes it needs no network. Ends with 1 where there are
     breaks, and lists them.
 
+    Each institution can save the books of its own node (--node ITS --save FILE): whoever has the
+    files of all and a trust file of his own compares them, on any machine.
+
     Example: lianqiao reconcile --node 127.0.0.1:7000 --node 127.0.0.1:7001
     --node 127.0.0.1:7002 --trust trust.json --save books.json
     """
@@ -65,10 +68,19 @@ def reconcile(
         verify_books(one, trusted, client_types().__getitem__, int(time.time())) for one in found
     ]
     relays = [one for one in proven if one.port == SETTLEMENT_PORT]
+    if save is not None and (len(relays) != 1 or len(proven) == 1):
+        _only_saved(proven, save, as_json)
+        return
     if len(relays) != 1:
         raise Malformed(
             f"books of {len(relays)} relays, one is reconciled at a time",
-            hint="give the relay and its ledgers",
+            hint="give the relay and its ledgers, by --node or as files that --save wrote",
+        )
+    twice = {one.chain_id for one in proven if [p.chain_id for p in proven].count(one.chain_id) > 1}
+    if twice:
+        raise Malformed(
+            f"books of {', '.join(sorted(twice))} were given more than once",
+            hint="give the newest of them alone",
         )
     ledgers = [Side(one.chain_id, one) for one in proven if one is not relays[0]]
     result = compare(Side(relays[0].chain_id, relays[0]), ledgers)
@@ -78,6 +90,15 @@ def reconcile(
         _print(result, proven)
     if not result.agrees:
         raise typer.Exit(output.REFUSED)
+
+
+def _only_saved(proven: list[Proven], save: Path, as_json: bool) -> None:
+    """Books of one side alone: proven and kept, and nothing compared."""
+    if as_json:
+        output.print_json({"agrees": None, "books": _told(proven), "saved": save})
+        return
+    _print_books(proven)
+    output.say(f"proven and saved, and compared with nothing: lianqiao reconcile {save} OTHERS")
 
 
 def _fetch(address: str, trust: Trust) -> Books:
@@ -101,15 +122,19 @@ def _told(proven: list[Proven]) -> list[dict[str, object]]:
     ]
 
 
-def _print(result: object, proven: list[Proven]) -> None:
-    from relay.reconcile import Reconciled
-
-    assert isinstance(result, Reconciled)
+def _print_books(proven: list[Proven]) -> None:
     output.table(
         ("books of", "port", "records proven", "under head", "of"),
         [(p.chain_id, p.port, len(p), p.height, output.moment(p.time)) for p in proven],
         "",
     )
+
+
+def _print(result: object, proven: list[Proven]) -> None:
+    from relay.reconcile import Reconciled
+
+    assert isinstance(result, Reconciled)
+    _print_books(proven)
     output.table(
         ("chain", "settlement", "break", "what"),
         [(b.chain, b.subject[:16], b.kind.value, b.detail) for b in result.breaks],

@@ -347,7 +347,8 @@ def fsck(config: ConfigFile, as_json: Json = False) -> None:
     if as_json:
         output.print_json({"checked": checked, "findings": findings})
     else:
-        output.fields(sorted(output.plain(checked).items()))
+        counts = {**output.plain(checked), "books": ", ".join(checked.books) or "none"}
+        output.fields(sorted(counts.items()))
         for finding in findings:
             output.say(f"{finding.where}: {finding.detail}")
     if findings:

@@ -176,6 +176,18 @@ def test_books_are_reconciled_on_line_and_from_a_file(desk: Desk, run: Run) -> N
         raw[:place] + (b"0" if raw[place : place + 1] != b"0" else b"1") + raw[place + 1 :]
     )
     assert run("reconcile", books, "--trust", trust).code != 0
+    each = []
+    for name, address in (("hub", desk.hub), ("hk", desk.hk), ("sz", desk.sz)):
+        each.append(desk.folder / f"{name}-books.json")
+        alone = run("reconcile", "--node", address, "--trust", trust, "--save", each[-1], "--json")
+        assert alone.code == 0, alone.err
+        assert len(alone.json["books"]) == 1
+    elsewhere = desk.folder / "elsewhere"
+    elsewhere.mkdir()
+    given = [path.rename(elsewhere / path.name) for path in each]
+    assert run("reconcile", *given, "--trust", trust, "--json").json["agrees"]
+    assert run("reconcile", *given, given[1], "--trust", trust).reason == "MALFORMED"
+    assert run("reconcile", *given[1:], "--trust", trust).reason == "MALFORMED", "no relay"
     short = run("reconcile", "--node", desk.hub, "--node", desk.hk, "--trust", trust)
     assert short.code == 1
     assert "no books of this ledger were given" in short.out
