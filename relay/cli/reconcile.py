@@ -71,17 +71,7 @@ def reconcile(
     if save is not None and (len(relays) != 1 or len(proven) == 1):
         _only_saved(proven, save, as_json)
         return
-    if len(relays) != 1:
-        raise Malformed(
-            f"books of {len(relays)} relays, one is reconciled at a time",
-            hint="give the relay and its ledgers, by --node or as files that --save wrote",
-        )
-    twice = {one.chain_id for one in proven if [p.chain_id for p in proven].count(one.chain_id) > 1}
-    if twice:
-        raise Malformed(
-            f"books of {', '.join(sorted(twice))} were given more than once",
-            hint="give the newest of them alone",
-        )
+    _check_sides(proven, len(relays))
     ledgers = [Side(one.chain_id, one) for one in proven if one is not relays[0]]
     result = compare(Side(relays[0].chain_id, relays[0]), ledgers)
     if as_json:
@@ -90,6 +80,22 @@ def reconcile(
         _print(result, proven)
     if not result.agrees:
         raise typer.Exit(output.REFUSED)
+
+
+def _check_sides(proven: list[Proven], relays: int) -> None:
+    """Books of one relay, and of each chain once. Raises Malformed."""
+    if relays != 1:
+        raise Malformed(
+            f"books of {relays} relays, one is reconciled at a time",
+            hint="give the relay and its ledgers, by --node or as files that --save wrote",
+        )
+    names = [one.chain_id for one in proven]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Malformed(
+            f"books of {', '.join(twice)} were given more than once",
+            hint="give the newest of them alone",
+        )
 
 
 def _only_saved(proven: list[Proven], save: Path, as_json: bool) -> None:

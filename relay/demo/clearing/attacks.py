@@ -1,4 +1,8 @@
-"""Cheats and faults: each is tried on the running network, and what came of it is compared."""
+"""Cheats and faults: each is tried on the running network, and what came of it is compared.
+
+Cheats are instructions handed to the relay and packets delivered to nodes, as anyone who reaches
+them could: nothing is put to a contract directly.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from relay.canonical import decode
 from relay.chain import Delivery, Item, Step
-from relay.contracts.payloads import LockAnswer, Money, SignedInstruction
+from relay.contracts.payloads import (
+    DecisionNotice,
+    LockAnswer,
+    Money,
+    Ruling,
+    SignedInstruction,
+)
 from relay.demo.clearing.story import HK, HUB, ROLES, SZ, Cast, Tell, closed
 from relay.demo.clearing.texts import Say
-from relay.errors import LianqiaoError
+from relay.errors import LianqiaoError, NotFound, Reason, Refused, Unavailable
 from relay.money import Rate
 from relay.money_views import Shown
-from relay.packet import acknowledgement_path
+from relay.packet import Packet, acknowledgement_path, commitment_path
 from relay.views import Direction
 
 SHORT_SECONDS = 6
@@ -45,6 +56,8 @@ def cheats(cast: Cast, good: Shown, say: Say, tell: Tell) -> list[Tried]:
         ("rounding", "RATE_INVALID", lambda: _refused(cast, _rounded_down(cast))),
         ("collar", "RATE_COLLAR", lambda: _refused(cast, _far(cast))),
         ("forged", "INVALID_PROOF", lambda: _forged_lock(cast, good)),
+        ("decision", "INVALID_PROOF", lambda: _forged_decision(cast, good)),
+        ("again", "noop", lambda: _released_again(cast, good)),
     ]
     found = []
     for number, (key, expected, run) in enumerate(plans, 1):
@@ -128,6 +141,46 @@ def _forged_lock(cast: Cast, good: Shown) -> str:
     return answered
 
 
+def _decision_packet(cast: Cast, good: Shown) -> Packet:
+    """The packet that told sz-money the decision on a settlement."""
+    client_id = next(p.client_id for p in good.packets if p.ledger == SZ)
+    for view in cast.stage.node(HUB).packets(client_id=client_id):
+        body = decode(view.packet.payloads[0].value)
+        if isinstance(body, dict) and body.get("type") == "decision_notice":
+            notice = DecisionNotice.from_json(body)
+            if notice.decision.settlement == good.settlement:
+                return view.packet
+    raise NotFound(Reason.PACKET_NOT_FOUND, "no decision was sent to sz-money")
+
+
+def _deliver_to_sz(cast: Cast, genuine: Packet, item: Item) -> str:
+    """Delivers to sz-money, with the genuine proof of a packet that the relay did send."""
+    ledger, client_id = cast.stage.node(SZ), genuine.destination_client
+    height = ledger.client(client_id).latest.height
+    path = commitment_path(genuine.source_client, genuine.sequence)
+    proof = cast.stage.node(HUB).prove([path], height)
+    (result,) = ledger.deliver([Delivery(client_id, (), height, proof, (item,))])
+    return result.items[0].reason or result.items[0].outcome.value
+
+
+def _forged_decision(cast: Cast, good: Shown) -> str:
+    """sz-money is told that what it released was aborted, by a packet the relay never sent."""
+    genuine = _decision_packet(cast, good)
+    notice = DecisionNotice.decode(genuine.payloads[0].value)
+    turned = replace(notice, decision=replace(notice.decision, ruling=Ruling.ABORT))
+    payload = replace(genuine.payloads[0], value=turned.encode())
+    forged = replace(genuine, sequence=genuine.sequence + 1_000_000, payloads=(payload,))
+    return _deliver_to_sz(cast, genuine, Item(Step.RECEIVE, forged))
+
+
+def _released_again(cast: Cast, good: Shown) -> str:
+    """The decision that released the money is delivered once more; nothing may move."""
+    genuine, ledger = _decision_packet(cast, good), cast.stage.node(SZ)
+    before = list(ledger.accounts())
+    answered = _deliver_to_sz(cast, genuine, Item(Step.RECEIVE, genuine))
+    return answered if list(ledger.accounts()) == before else "money moved"
+
+
 def faults(cast: Cast, say: Say, tell: Tell) -> list[Tried]:
     """One node killed (-9) at each step of a settlement; each settlement must still end."""
     plans = [(node, step) for node in ROLES for step in ("before", "locked", "decided")]
@@ -164,8 +217,20 @@ def _killed(cast: Cast, node: str, step: str) -> str:
 def _late(cast: Cast) -> str:
     """A ledger that was away until the quote had expired: both sides have their money back."""
     cast.stage.kill(SZ)
-    begun = cast.begin(seconds=SHORT_SECONDS)
-    time.sleep(SHORT_SECONDS + 1)
+    begun = None
+    for seconds in (SHORT_SECONDS, 5 * SHORT_SECONDS, 25 * SHORT_SECONDS):
+        try:
+            begun = cast.begin(seconds=seconds)
+            break
+        except Refused as error:
+            # A slow machine may need longer than the quote lasts to hand the instruction over.
+            if error.reason is not Reason.QUOTE_EXPIRED:
+                raise
+    if begun is None:
+        raise Unavailable(Reason.CHAIN_UNREACHABLE, "the relay is too slow for a short quote")
+    expires = begun.view.signed.instruction.quote.expires
+    while time.time() <= expires + 1:
+        time.sleep(0.1)
     cast.stage.restart(SZ)
     shown = cast.wait(begun.settlement, closed)
     reason = shown.view.decision.reason if shown.view.decision else None

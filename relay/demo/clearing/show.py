@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,13 +13,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from relay.contracts.payloads import Leg
 from relay.demo.clearing.attacks import Tried, cheats, faults
-from relay.demo.clearing.story import HK, HUB, ROLES, SZ, Cast, closed, set_up, settle_bill
+from relay.demo.clearing.story import (
+    HK,
+    HUB,
+    INSURER,
+    LINES,
+    ROLES,
+    SZ,
+    Cast,
+    closed,
+    set_up,
+    settle_bill,
+)
 from relay.demo.clearing.texts import speaker
 from relay.demo.stage import Stage, Stoppable
 from relay.errors import Refused
 from relay.fixings import Fixing
-from relay.money import format_amount, format_rate
+from relay.money import format_amount, format_rate, itemise
 from relay.money_views import Shown
 from relay.record.bill import Bill, describe
 
@@ -68,43 +80,81 @@ class ClearingShow:
         self.console.print(f"{seconds}  {self.say(step)}: {done}/{of}", markup=False, end=end)
 
     def _print_settlement(self, bill: Bill, shown: Shown) -> None:
-        view, instruction = shown.view, shown.view.signed.instruction
-        quote = instruction.quote
         table = Table(title=self.say("title"), title_justify="left", show_header=False)
-        due = f"{format_amount(quote.payable.amount, 'HKD')} HKD"
-        rate = f"{format_rate(quote.rate)} = {quote.rate.numerator}/{quote.rate.denominator}"
-        residue = f"{quote.residue.numerator}/{quote.residue.denominator} HKD cent"
-        rows = [
-            ("bill / 账单", f"{describe(bill)}, {len(bill.lines)} lines, salted "
-             f"{instruction.subject.hex()[:16]}…"),
-            ("quote / 报价", f"{due} at {rate} (ECB), {quote.id} by {quote.maker}"),
-            ("residue / 尾差", residue),
-            ("UETR", instruction.uetr),
-            ("settlement / 结算号", shown.settlement.hex()),
-        ]  # fmt: skip
-        for leg in instruction.legs:
-            fee = f", fee {format_amount(leg.fee.amount, leg.currency)}" if leg.fee else ""
-            amount = f"{format_amount(leg.amount, leg.currency)} {leg.currency}{fee}"
-            rows.append((f"leg / 一边 {leg.ledger}", f"{leg.debtor} → {leg.creditor}: {amount}"))
-        for name, value in rows:
+        for name, value in self._rows(bill, shown):
             table.add_row(Text(name), Text(value))
         self.console.print(table)
         steps = Table(title=self.say("steps"), title_justify="left", show_header=False)
-        told = [(view.accepted, HUB, "accepted / 受理")]
-        told += [(a.time, a.ledger, f"lock {a.reason or 'proven'}") for a in view.answers]
-        if view.decision is not None:
-            told.append((view.decision.decided, HUB, f"decision: {view.decision.ruling}"))
-        told += [(d.time, d.ledger, f"{d.ended}, proven") for d in view.done]
-        told.append((view.closed, HUB, "closed / 结清"))
-        for when, where, what in told:
+        for when, where, what in self._steps(shown):
             steps.add_row(_moment(when), where, Text(what))
         self.console.print(steps)
+
+    def _rows(self, bill: Bill, shown: Shown) -> list[tuple[str, str]]:
+        """Bill, quote and legs, for a finance officer."""
+        say, instruction = self.say, shown.view.signed.instruction
+        quote = instruction.quote
+        due, fraction = quote.payable, f"{quote.residue.numerator}/{quote.residue.denominator}"
+        rate, hashed = quote.rate, instruction.subject.hex()[:16]
+        quoted = say(
+            "quote_value",
+            due=_money(due.amount, due.currency),
+            rate=format_rate(rate),
+            exact=f"{rate.numerator}/{rate.denominator}",
+            source=quote.source,
+            id=quote.id,
+            maker=quote.maker,
+        )
+        return [
+            (
+                say("row_bill"),
+                say("bill_value", amount=describe(bill), insurer=INSURER, hash=hashed),
+            ),
+            *self._lines(bill, shown),
+            (say("row_quote"), quoted),
+            (say("row_residue"), say("residue_value", fraction=fraction)),
+            ("UETR", instruction.uetr),
+            (say("row_settlement"), shown.settlement.hex()),
+            *(self._leg(leg) for leg in instruction.legs),
+        ]
+
+    def _lines(self, bill: Bill, shown: Shown) -> Iterator[tuple[str, str]]:
+        """Each line of the bill in what is paid, and the difference that rounding them makes."""
+        quote = shown.view.signed.instruction.quote
+        code = quote.payable.currency
+        found = itemise(bill.lines, bill.currency, code, quote.rate, less=bill.adjustment)
+        for number, (name, of, to) in enumerate(
+            zip((name for name, _ in LINES), bill.lines, found.lines, strict=True), 1
+        ):
+            value = f"{_money(of, bill.currency)} = {_money(to, code)}"
+            yield self.say("row_line", number=number, name=name), value
+        yield self.say("row_difference"), _money(found.difference, code)
+
+    def _leg(self, leg: Leg) -> tuple[str, str]:
+        amount = _money(leg.amount, leg.currency)
+        if leg.fee is not None:
+            fee = format_amount(leg.fee.amount, leg.currency)
+            amount = self.say("fee_value", amount=amount, fee=fee)
+        return self.say("row_leg", ledger=leg.ledger), f"{leg.debtor} → {leg.creditor}: {amount}"
+
+    def _steps(self, shown: Shown) -> list[tuple[int, str, str]]:
+        """(when, where, what)."""
+        say, view = self.say, shown.view
+        told = [(view.accepted, HUB, say("step_accepted"))]
+        for answer in view.answers:
+            refused = say("step_refused", reason=answer.reason)
+            what = say("step_locked") if answer.accepted else refused
+            told.append((answer.time, answer.ledger, what))
+        if view.decision is not None:
+            told.append((view.decision.decided, HUB, say(f"step_{view.decision.ruling}")))
+        told += [(done.time, done.ledger, say(f"step_{done.ended}")) for done in view.done]
+        told.append((view.closed, HUB, say("step_closed")))
+        return told
 
     def _print_tried(self, title: str, tried: Sequence[Tried]) -> None:
         table = Table(title=self.say(title), title_justify="left")
         table.add_column(self.say("what"), overflow="fold")
         table.add_column(self.say("answer"), overflow="fold")
-        table.add_column("s", justify="right")
+        table.add_column(self.say("col_seconds"), justify="right")
         table.add_column("", justify="center")
         for one in tried:
             said = one.answered if one.ok else f"{one.answered} ({one.expected}!)"
@@ -134,7 +184,8 @@ class ClearingShow:
     def _print_balances(self, stage: Stage) -> None:
         table = Table(title=self.say("balances"), title_justify="left")
         for name in ("ledger", "account", "balance", "held"):
-            table.add_column(name, justify="right" if name in ("balance", "held") else "left")
+            number = name in ("balance", "held")
+            table.add_column(self.say(f"col_{name}"), justify="right" if number else "left")
         for ledger in (HK, SZ):
             for view in stage.node(ledger).accounts():
                 balance = f"{format_amount(view.balance, view.currency)} {view.currency}"
@@ -150,6 +201,10 @@ class ClearingShow:
         books, trust = (shlex.quote(str(self.directory / n)) for n in ("books.json", "trust.json"))
         line = f"  lianqiao reconcile {books} --trust {trust}"
         self.console.print(line, markup=False, soft_wrap=True)
+
+
+def _money(amount: int, code: str) -> str:
+    return f"{format_amount(amount, code)} {code}"
 
 
 def _moment(seconds: int) -> str:

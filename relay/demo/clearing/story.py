@@ -32,8 +32,10 @@ from relay.settling import (
 
 HK, SZ, HUB = "hk-money", "sz-money", "hub"
 ROLES = {HK: "ledger", SZ: "ledger", HUB: "relay"}
-POLICY, MAKER = "cny-hkd", "maker-1"
-WAIT_SECONDS = 90.0
+POLICY, MAKER, INSURER = "cny-hkd", "maker-1", "hk-insurer"
+WAIT_SECONDS = 600.0
+"""A bound for what hangs; no measure of speed."""
+QUOTE_SECONDS = 6 * 3600
 YEARS = 10 * 366 * 86_400
 ACCOUNTS = {
     (HK, "insurer"): ("HKD", "hk-insurer"),
@@ -45,7 +47,7 @@ ACCOUNTS = {
 """(ledger, account) → (currency, owner)."""
 FUNDED = {(HK, "insurer"): 50_000_000, (SZ, "maker-cny"): 50_000_000}
 """Minor units on each at the beginning."""
-LINES = (("LAB", 88_050), ("IMAGING", 264_000), ("DRUGS", 31_917))
+LINES = (("LAB", 88_054), ("IMAGING", 264_000), ("DRUGS", 31_917))
 """The bill's lines, minor units of CNY."""
 FEE = 1_200
 Tell = Callable[[str, int, int], None]
@@ -59,7 +61,7 @@ class Cast:
     fixing: Fixing
     policy: RatePolicy
 
-    def quote(self, amount: int, seconds: int = 600, rate: Rate | None = None) -> Quote:
+    def quote(self, amount: int, seconds: int = QUOTE_SECONDS, rate: Rate | None = None) -> Quote:
         """The maker's offer for a bill of `amount` minor units of CNY."""
         return make_quote(
             Money("CNY", amount),
@@ -95,7 +97,7 @@ class Cast:
             },
         )
 
-    def begin(self, amount: int = 10_000, seconds: int = 600) -> Shown:
+    def begin(self, amount: int = 10_000, seconds: int = QUOTE_SECONDS) -> Shown:
         """Instructs the relay with a fresh settlement."""
         signed = self.sign(self.instruction(self.quote(amount, seconds)))
         return self.stage.node(HUB).instruct(signed)
@@ -197,8 +199,10 @@ def settle_bill(cast: Cast, tell: Tell) -> tuple[Bill, Shown]:
     """The bill taken at the door, quoted, signed, instructed, settled."""
     raw = bill_of(LINES, cast.fixing.day)
     (cast.stage.directory / "bill.json").write_bytes(raw)
-    insurer = cast.stage.key("hk-insurer")
-    bill = take_signed(raw, sign_bill(raw, "hk-insurer", insurer), insurer.public)
+    insurer = cast.stage.key(INSURER)
+    signature = sign_bill(raw, INSURER, insurer)
+    (cast.stage.directory / "bill.json.sig").write_bytes(signature.encode())
+    bill = take_signed(raw, signature, insurer.public)
     tell("bill", 1, 1)
     signed = cast.sign(cast.instruction(cast.quote(bill.amount), subject(raw, os.urandom(32))))
     begun = cast.stage.node(HUB).instruct(signed)
