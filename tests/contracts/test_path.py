@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.canonical import decode, encode
+from relay.contracts.codes import Code, Detail, Finding
 from relay.contracts.payloads import Answer, Notice, Purpose
 from relay.contracts.registry import (
     RequestStatus,
@@ -12,6 +13,7 @@ from relay.contracts.registry import (
     find_request,
 )
 from relay.errors import Denied, Reason
+from relay.packet import ERROR_ACKNOWLEDGEMENT
 from tests.contracts.world import (
     ASKING,
     DAY,
@@ -38,6 +40,7 @@ def test_a_record_is_recognised_granted_and_adopted() -> None:
     assert decision.items[0].item == "GLU"
     assert decision.reason is None
     assert (decision.head_time, decision.decided) == (NOW, NOW)
+    assert decision.head_height == 1
     assert decision.expires == NOW + 7 * DAY
     assert decision.policy == (
         "accreditations/east@1",
@@ -83,6 +86,12 @@ def test_a_grant_ends_and_is_for_one_institution() -> None:
     with pytest.raises(Denied) as err:
         find_grant(world.zj, RECORD, "sh-h1", NOW, digest("another grant"))
     assert err.value.reason is Reason.NO_GRANT
+
+
+def test_what_is_not_recognised_grants_nothing() -> None:
+    decision = World().decide(request(consent=consent(scope=("report",))))
+    assert reasons(decision) == ["CONSENT/SCOPE"]
+    assert (decision.reason, decision.grant, decision.expires) == (None, b"", 0)
 
 
 def test_a_grant_never_outlives_the_consent() -> None:
@@ -179,3 +188,26 @@ def test_a_notice_of_an_unknown_record_is_an_error() -> None:
     assert getattr(err.value, "reason", None) is Reason.RECORD_NOT_FOUND
     assert Answer.decode(world.zj.receive(notice)).accepted
     assert attestation().commitment == RECORD
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted"),
+    [
+        (Answer(RECORD).encode(), True),
+        (Answer(RECORD, Finding(Code.OUTCOME, Detail.UNKNOWN_REQUEST)).encode(), False),
+        (ERROR_ACKNOWLEDGEMENT, False),
+        (b"yes", False),
+    ],
+)
+def test_what_a_ledger_answers_to_a_grant_is_kept(answer: bytes, accepted: bool) -> None:
+    world = World()
+    world.attest()
+    world.deliver()
+    world.ask(request())
+    [asked] = world.pending(world.sh)
+    world.relay.receive(asked)
+    world.relay.end(world.relay.sent[-1], answer)
+    [name] = world.relay.keys("delivered/")
+    kept = decode(world.relay.written[name.encode()])
+    assert isinstance(kept, dict)
+    assert kept["accepted"] is accepted

@@ -12,8 +12,18 @@ from relay.canonical import decode, encode
 from relay.contracts import policy as rules
 from relay.contracts.catalogue import shipped
 from relay.contracts.civil import day, day_of
-from relay.contracts.policy import Line, in_force, index, parse_document, policy_at, read
+from relay.contracts.policy import (
+    Line,
+    in_force,
+    index,
+    loaded,
+    parse_document,
+    policy_at,
+    read,
+    snapshot,
+)
 from relay.contracts.policy.loaded import MAX_DOCUMENTS
+from relay.contracts.policy.values import DatedKey, key_holds
 from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
 from tests.contracts.world import DOCTOR, GLUCOSE, LOINC, NOW, World, catalogue, policy
 from tests.vectors_dir import vectors
@@ -56,6 +66,70 @@ def test_loading_is_idempotent_and_a_version_is_never_changed() -> None:
     changed = {**catalogue(), "provenance": "another"}
     error = refused(world, changed)
     assert (type(error), error.reason) == (Refused, Reason.PATH_WRITTEN)
+    assert "raise `version`" in error.hint
+
+
+def test_the_next_version_of_a_document_speaks_of_the_same() -> None:
+    world = World()
+    for kind in ("accreditations", "clinicians", "rules", "conceptmap"):
+        world.load({**policy()[kind], "version": 2})
+        again = {**policy()[kind], "name": "another"}
+        assert refused(world, again).reason is Reason.CONFLICT, kind
+
+
+def test_catalogues_and_assessments_may_speak_of_the_same() -> None:
+    world = World()
+    for kind in ("catalogue", "quality"):
+        world.load({**policy()[kind], "name": "another"})
+
+
+def test_a_catalogue_shares_its_name_with_nothing_that_is_none() -> None:
+    world = World()
+    before = policy_at(world.relay, index(world.relay), NOW).catalogues["lab"]
+    world.load({**policy()["quality"], "name": "lab"})
+    lines = index(world.relay)
+    assert policy_at(world.relay, lines, NOW).catalogues["lab"] == before
+    assert snapshot.catalogues_at(world.relay, lines, ["lab"], NOW) == [before]
+
+
+def test_a_key_holds_under_its_algorithm_and_in_its_time() -> None:
+    keys = (DatedKey("ed25519", b"k", 10, 20), DatedKey("p256", b"m", 10, 20))
+    assert key_holds(keys, "ed25519", b"k", 10, 19)
+    for algorithm, key, times in (
+        ("p256", b"k", (10,)),
+        ("ed25519", b"m", (10,)),
+        ("ed25519", b"k", (9,)),
+        ("ed25519", b"k", (20,)),
+        ("ed25519", b"k", (10, 20)),
+    ):
+        assert not key_holds(keys, algorithm, key, *times)
+
+
+def test_what_is_kept_of_policies_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "_KEPT", 1)
+    monkeypatch.setattr(snapshot, "_SNAPSHOTS", {})
+    monkeypatch.setattr(snapshot, "_CATALOGUES", {})
+    world = World()
+    for version in range(2, 9):
+        world.load(catalogue(version, NOW + version))
+        lines = index(world.relay)
+        first = policy_at(world.relay, lines, NOW + version)
+        assert policy_at(world.relay, lines, NOW + version) is first
+        [found] = snapshot.catalogues_at(world.relay, lines, ["lab"], NOW + version)
+        [again] = snapshot.catalogues_at(world.relay, lines, ["lab"], NOW + version)
+        assert found is again
+        assert len(snapshot._SNAPSHOTS) <= 1
+        assert len(snapshot._CATALOGUES) <= 4
+
+
+def test_the_memo_of_parsed_documents_has_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded, "_MEMO_SIZE", 3)
+    monkeypatch.setattr(loaded, "_MEMO", {})
+    world = World()
+    for line in index(world.relay):
+        rules.document(world.relay, line.digest)
+        assert line.digest in loaded._MEMO
+        assert len(loaded._MEMO) <= 3
 
 
 @pytest.mark.parametrize(
@@ -136,9 +210,15 @@ def changed(kind: str, path: list[str | int], value: object) -> dict[str, Any]:
         ("catalogue", ["effective_from"], -1),
         ("catalogue", ["provenance"], ""),
         ("catalogue", ["provenance"], ...),
+        ("catalogue", ["provenance"], 7),
+        ("catalogue", ["provenance"], "a\x07"),
+        ("catalogue", ["provenance"], "a" * 2001),
         ("catalogue", ["note"], "x"),
         ("catalogue", ["items", 0, "codes"], ["14749-6"]),
         ("catalogue", ["items", 0, "codes"], [1]),
+        ("catalogue", ["items", 0, "codes"], ["http://a b|14749-6"]),
+        ("catalogue", ["items", 0, "codes"], ["http://loinc.org|14749 6"]),
+        ("catalogue", ["items", 0, "codes"], ["http://loinc.org|"]),
         ("catalogue", ["items", 0, "codes"], [GLUCOSE, GLUCOSE]),
         ("catalogue", ["items", 0, "name"], {"en": "Glucose"}),
         ("catalogue", ["items", 0, "name", "zh"], ""),
@@ -172,6 +252,7 @@ def changed(kind: str, path: list[str | int], value: object) -> dict[str, Any]:
         ("rules", ["regions", 0, "iqc_required"], 0),
         ("rules", ["agreements", 0, "members"], ["310000", "310000"]),
         ("conceptmap", ["rows", 0, "equivalence"], "similar"),
+        ("conceptmap", ["rows", 0, "equivalence"], ["equal"]),
         ("conceptmap", ["rows", 0, "source"], "1001"),
         ("conceptmap", ["rows", 1], {"equivalence": "equal", "source": "|1", "target": "1"}),
     ],

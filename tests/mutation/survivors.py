@@ -10,6 +10,7 @@ from tests.mutation.mutants import Mutant
 
 _FASTER = "only reads ahead, in one statement, what is read one by one where it was not"
 _LIBRARY = "the library installed today refuses it as well; the written rule stands before any"
+_TYPES = "what is missing has been refused; the type checker wants to hear it again"
 _NO_INPUT = "no input stands at the bound itself"
 _SAME = "both ways give the same hash; this one is quicker"
 _BELT = "nothing is staged where a refusal is raised today; undoing it is for those of tomorrow"
@@ -26,6 +27,9 @@ EXPLAINED: dict[str, str] = {
     "relay/contracts/accounts.py::check_signed::drop::one is None": (
         "whoever decodes a signed instruction asks for the signature of each debtor"
     ),
+    "relay/contracts/recognition/decide.py::decide::drop::receiver is None": _TYPES,
+    "relay/contracts/recognition/decide.py::decide::drop::rule is None": _TYPES,
+    "relay/contracts/recognition/decide.py::decide::drop::rule is not None": _TYPES,
     "relay/contracts/escrow/audit.py::_pair::invert::pays #2": (
         "the two sides cancel each other, whichever of them counts as one more"
     ),

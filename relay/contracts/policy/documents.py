@@ -225,7 +225,7 @@ def names_of(value: Any) -> Hashable:
         return value.id
     if isinstance(value, RegionRule):
         return value.region
-    if isinstance(value, tuple) and isinstance(value[1], Target):
+    if isinstance(value[1], Target):
         return value[0], value[1].code
     name: str = value[0]
     return name

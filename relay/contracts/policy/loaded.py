@@ -152,10 +152,7 @@ def _check_order(parsed: Document, lines: tuple[Line, ...]) -> None:
 
 
 def _check_overlap(state: State, parsed: Document, lines: tuple[Line, ...]) -> None:
-    """Two documents must not speak of one institution, person or region; catalogues may, since a
-    regional rule says in which order they count, and assessments add up."""
-    if parsed.kind in (Kind.CATALOGUE, Kind.QUALITY):
-        return
+    """Two documents must not speak of one institution, person or region."""
     latest = {
         line.name: line for line in lines if line.kind is parsed.kind and line.name != parsed.name
     }
@@ -172,6 +169,8 @@ def _check_overlap(state: State, parsed: Document, lines: tuple[Line, ...]) -> N
 
 
 def _names(parsed: Document) -> frozenset[object]:
+    """What one document alone may speak of. Not what catalogues hold, since a regional rule says in
+    which order they count, and not assessments, which add up."""
     rows = (
         ("institution", parsed.institutions),
         ("laboratory", parsed.laboratories),

@@ -30,9 +30,7 @@ def coded(value: Object, field: str) -> str:
     text = value[field]
     if type(text) is not str:
         refuse(field, "must be system|code")
-    system, bar, code = text.partition("|")
-    if not bar:
-        refuse(field, "must be system|code")
+    system, _, code = text.partition("|")
     fields.system({field: system}, field)
     fields.code({field: code}, field)
     return text

@@ -34,7 +34,7 @@ class Case:
     def __post_init__(self) -> None:
         """Looks the source institution up once."""
         known = self.attestation and self.policy.institutions.get(self.attestation.institution)
-        object.__setattr__(self, "source", known or None)
+        object.__setattr__(self, "source", known)
 
 
 @dataclass(slots=True)

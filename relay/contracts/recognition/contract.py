@@ -48,7 +48,7 @@ from relay.contracts.recognition.decide import decide, freshness, read_attestati
 from relay.contracts.recognition.outcomes import judge_outcome, record_outcome
 from relay.errors import Invalid, LianqiaoError, NotFound, Reason
 from relay.light.keys import verify
-from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
+from relay.packet import Packet, Payload
 
 
 class Recognition(undelivered.Posts):
@@ -153,10 +153,10 @@ class Recognition(undelivered.Posts):
         base.check_route(outcome.relay, outcome.origin, outcome.hops, packet, state)
         if state.get(key("outcome", outcome.origin, outcome.request, outcome.id)) is not None:
             return Answer(outcome.id).encode()
-        decision, reason = judge_outcome(outcome, state, now)
-        if decision is None or reason is not None:
-            return Answer(outcome.id, reason).encode()
-        record_outcome(outcome, decision, payload.value, state, now)
+        judged = judge_outcome(outcome, state, now)
+        if isinstance(judged, Finding):
+            return Answer(outcome.id, judged).encode()
+        record_outcome(outcome, judged, payload.value, state, now)
         notice = OutcomeNotice(
             relay=outcome.relay,
             origin=outcome.origin,
@@ -181,9 +181,7 @@ class Recognition(undelivered.Posts):
         row3 = body.get("type") == "notice"
         subject = Notice.from_json(body).grant if row3 else OutcomeNotice.from_json(body).outcome
         try:
-            accepted = acknowledgement != ERROR_ACKNOWLEDGEMENT and (
-                Answer.decode(acknowledgement).accepted
-            )
+            accepted = Answer.decode(acknowledgement).accepted  # the error constant is none
         except LianqiaoError:
             accepted = False
         name = key("delivered", subject)

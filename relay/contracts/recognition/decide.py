@@ -62,7 +62,7 @@ def decide(
             now=now,
         )
         items = evaluate(case)
-    granted = rule is not None and any(i.verdict is not Verdict.NOT_ELIGIBLE for i in items)
+    granted = any(i.verdict is not Verdict.NOT_ELIGIBLE for i in items)
     decision = Decision(
         request=request.request,
         relay=request.relay,

@@ -35,17 +35,15 @@ def outcome_fits(outcome: Outcome, decision: Decision) -> Finding | None:
     return None
 
 
-def judge_outcome(
-    outcome: Outcome, state: State, now: int
-) -> tuple[Decision | None, Finding | None]:
-    """(the decision it reports on, why it is refused)."""
+def judge_outcome(outcome: Outcome, state: State, now: int) -> Decision | Finding:
+    """The decision it reports on, or why it is refused."""
     decided = state.get(key("decision", outcome.origin, outcome.request))
     if decided is None:
-        return None, Finding(Code.OUTCOME, Detail.UNKNOWN_REQUEST)
+        return Finding(Code.OUTCOME, Detail.UNKNOWN_REQUEST)
     decision = Decision.decode(decided)
     reason = outcome_fits(outcome, decision)
     if reason is not None:
-        return decision, reason
+        return reason
     current = policy.policy_at(state, policy.index(state), now)
     for detail in clinician_findings(
         current,
@@ -55,15 +53,15 @@ def judge_outcome(
         outcome.key,
         outcome.time,
     ):
-        return decision, Finding(Code.PERSON, detail)
+        return Finding(Code.PERSON, detail)
     if not signed(outcome.algorithm, outcome.key, outcome.signing_bytes(), outcome.signature):
-        return decision, Finding(Code.PERSON, Detail.STATEMENT)
+        return Finding(Code.PERSON, Detail.STATEMENT)
     if not decision.decided - CLOCK_DRIFT <= outcome.time <= now + CLOCK_DRIFT:
-        return decision, Finding(Code.PERSON, Detail.STATEMENT_TIME)
+        return Finding(Code.PERSON, Detail.STATEMENT_TIME)
     for item in outcome.items:
         if state.get(_reported(outcome, item.part, item.result)) is not None:
-            return decision, Finding(Code.OUTCOME, Detail.ALREADY_REPORTED)
-    return decision, None
+            return Finding(Code.OUTCOME, Detail.ALREADY_REPORTED)
+    return decision
 
 
 def _reported(outcome: Outcome, part: int, result: Result) -> bytes:
