@@ -22,6 +22,7 @@ from adapters.evm.sender import Sender
 from relay.chain import Chain
 from relay.errors import LianqiaoError
 from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.types import Witness
 from relay.registry import connect_chain
 from tests.adapters.evm.sealing import EPOCH, QBFT, Sealer, state_of
 from tests.world import Clock, World, keys_of
@@ -61,7 +62,13 @@ class EvmLedger:
     """An EVM ledger with the registry, joined to the relay `hub`."""
 
     def __init__(
-        self, path: Path, contracts: Sequence[Any], variant: str = QBFT, signers: int = 4
+        self,
+        path: Path,
+        contracts: Sequence[Any],
+        variant: str = QBFT,
+        signers: int = 4,
+        witnesses: Sequence[Witness] = (),
+        quorum: int = 0,
     ) -> None:
         self.world = World(path, Clock(int(time.time())))
         self.world.signers["hub"] = keys_of("hub", algorithm="secp256k1")
@@ -74,7 +81,10 @@ class EvmLedger:
         local = self.world.chain("hub")
         raw = local.headers(0, local.latest_height(), "secp256k1")[-1]
         self.anchor = CHECKPOINT.decode_header(raw)
-        self.endpoint: Deployed = deploy_endpoint(self.rpc, self.sender, "sz-money", self.anchor)
+        self.endpoint: Deployed = deploy_endpoint(
+            self.rpc, self.sender, "sz-money", self.anchor,
+            witnesses=witnesses, witness_quorum=quorum,
+        )  # fmt: skip
         self.registry = deploy(
             self.rpc, self.sender, "Registry", "0x" + self.endpoint.address.hex()
         )
@@ -86,6 +96,9 @@ class EvmLedger:
             "key": str(key),
             "from_block": "1",
         }
+        if witnesses:
+            named = [f"{w.name}={w.algorithm}:{w.key.hex()}" for w in witnesses]
+            self.settings["witnesses"] = ",".join(named)
         self.chain: Chain = connect_chain("evm", self.settings)
         self.state = state_of(
             variant,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Endpoint, Entry, IApp, Packet} from "Endpoint.sol";
 import {Merkle} from "Merkle.sol";
 
 /// For tests alone: the library's two proofs, so that they can be compared with the Python ones.
@@ -18,5 +19,50 @@ contract Harness {
         pure
     {
         Merkle.verifyConsistency(a, b, rootA, rootB, proof);
+    }
+}
+
+/// For tests alone: a set that a contract keeps, at slot 0, as consortium chains have it.
+contract Validators {
+    address[] public validators;
+
+    function setValidators(address[] calldata next) external {
+        validators = next;
+    }
+}
+
+/// For tests alone: an application that burns what it is given, or calls back.
+contract Hostile is IApp {
+    Endpoint public immutable ENDPOINT;
+    bool public burns;
+
+    constructor(Endpoint endpoint, bool burns_) {
+        (ENDPOINT, burns) = (endpoint, burns_);
+    }
+
+    function ask(string calldata port, bytes calldata value, uint64 timeout) external {
+        ENDPOINT.send(port, "echo", "echo-1", "text/plain", value, timeout);
+    }
+
+    function onReceive(Packet calldata, Entry[] calldata) external returns (bytes memory) {
+        _burn();
+        Endpoint.Proof memory nothing;
+        try ENDPOINT.deliver(new Endpoint.Update[](0), new Endpoint.Item[](0), nothing) {
+            return "it let me in";
+        } catch (bytes memory why) {
+            return why;
+        }
+    }
+
+    function onAcknowledge(Packet calldata, bytes calldata) external view {
+        _burn();
+    }
+
+    function onTimeout(Packet calldata) external view {
+        _burn();
+    }
+
+    function _burn() private view {
+        if (burns) while (true) {}
     }
 }
