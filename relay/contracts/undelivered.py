@@ -71,6 +71,14 @@ class Posts(Contract):
         return is_held(state, chain_id)
 
 
+def note_sent(state: State, chain: str, payload: Payload, client: str, sequence: int) -> None:
+    """Notes that what is held first for `chain` was sent by other means, if it is this payload."""
+    n = _last(_UNSENT[1], state, chain) + 1
+    value = state.get(_key(_UNSENT[0], chain, n))
+    if value is not None and fields.document(value)["payload"] == payload.value.hex():
+        state.put(_key(_UNSENT[1], chain, n), encode({"client": client, "sequence": sequence}))
+
+
 def count_held(state: Reader) -> int:
     """How much is set aside, for whatever chain and reason."""
     return sum(

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 
 import structlog
 
@@ -23,7 +22,8 @@ from relay.chain import PacketStep, Step
 from relay.channel import CLOSED_BY_ACKNOWLEDGEMENT, CLOSED_BY_TIMEOUT, Channel, new_row
 from relay.clients import Client, Clients
 from relay.contract import CONTRACT_FAILURES, Contract
-from relay.contracts.base import everything, key
+from relay.contracts import undelivered
+from relay.contracts.base import key
 from relay.contracts.payloads import REGISTRY_PORT, fields
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
 from relay.host import HostState
@@ -128,7 +128,7 @@ class Mirror(Channel):
         now: int,
     ) -> int:
         """See Channel: nothing is sent from here; the sequence is the plan's."""
-        plan = self._plans.get(id(tx)) or Plan()
+        plan = self._plans.get(id(tx)) or Plan(refused=True)  # of no call: nothing is posted by it
         return plan.send(payloads[0], timeout_timestamp)
 
     def call(self, tx: Transaction, method: str, body: bytes, now: int) -> bytes:
@@ -173,7 +173,8 @@ class Mirror(Channel):
             self.call(tx, method, encode(body), now)
 
         self._attempt(tx, plan, call)
-        self._redelivered(tx, packet, now)
+        state = HostState(self, tx, REGISTRY_PORT, now)
+        undelivered.note_sent(state, self._relay, payload, CLIENT_ID, packet.sequence)
 
     def _call_of(self, payload: Payload, seconds: int) -> tuple[str, dict[str, Json]]:
         """The call whose packet it is. Raises Malformed."""
@@ -186,15 +187,6 @@ class Mirror(Channel):
             seconds = min(max(seconds, 1), MAX_SECONDS)
             return "request", {"request": body, "timeout_seconds": seconds}
         return "outcome", {"outcome": body}
-
-    def _redelivered(self, tx: Transaction, packet: Packet, now: int) -> None:
-        """Marks what was set aside and is posted by now."""
-        state = HostState(self, tx, REGISTRY_PORT, now)
-        digest = sha256(packet.payloads[0].value).digest()
-        for name, _ in everything(state, key("undelivered", digest, ""), 100):
-            done = b"re" + name.removeprefix(b"un")
-            if state.get(done) is None:
-                state.put(done, encode({"client": CLIENT_ID, "sequence": packet.sequence}))
 
     def _received(self, tx: Transaction, packet: Packet, answer: bytes, now: int) -> None:
         index = tx.append(receipt_path(CLIENT_ID, packet.sequence), packet_commitment(packet))

@@ -1,0 +1,119 @@
+"""Tables made of what an EVM ledger tells: what the chain could not send is kept, not dreamt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from adapters.evm.engine.logs import Answered, Block, Lapsed, Recorded, Told
+from adapters.evm.engine.mirror import Mirror, last_read
+from adapters.evm.light.state import CLIENT_ID
+from relay.canonical import Json, encode
+from relay.chain import PacketStep, Step
+from relay.contracts.payloads import Action, Answer
+from relay.contracts.registry import CONTRACT as REGISTRY
+from relay.contracts.registry import standing
+from relay.contracts.undelivered import payload_for
+from relay.host import HostState
+from relay.node import create
+from relay.packet import Packet
+from relay.store import Store, Transaction
+from relay.ticking import close_batch
+from tests.contracts.world import HOSPITAL, NOW, RECORD, attestation
+from tests.databases import new_store, sqlite_url
+from tests.world import keys_of, set_of
+
+LEDGER, RELAY = "zj-medical", "relay-1"
+HOUR = 3600
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = new_store(sqlite_url(tmp_path / "node.db"))
+    create(made, LEDGER, "ledger", set_of(keys_of(LEDGER, 1), LEDGER), epoch=0, now=NOW)
+    return made
+
+
+@pytest.fixture
+def tx(store: Store) -> Iterator[Transaction]:
+    with store.reading() as tx:
+        yield tx
+
+
+@pytest.fixture
+def mirror() -> Mirror:
+    return Mirror(LEDGER, f"{RELAY}/0", {"registry": REGISTRY})
+
+
+def _attested(sequence: int, action: Action = Action.NEW) -> PacketStep:
+    given = attestation()
+    if action is Action.RETRACT:
+        given = HOSPITAL.sign(replace(given, action=action, items=()))
+    payload = payload_for("recognition", "registry", given.encode())
+    packet = Packet(sequence, CLIENT_ID, "evm-0", NOW + HOUR, (payload,))
+    return PacketStep(sequence, sequence, Step.SEND, packet)
+
+
+def _fold(mirror: Mirror, tx: Transaction, number: int, *told: Told) -> None:
+    body: Json = {"institution": "zj-h1", "keys": [HOSPITAL.dated()], "version": 1}
+    first = Recorded(encode({"body": body, "method": "institution.register"}))
+    blocks = [Block(number, NOW + number, told)]
+    if number == 1:
+        blocks.insert(0, Block(0, NOW, (first,)))
+    mirror.fold(tx, blocks, number, number)
+
+
+def _state(mirror: Mirror, tx: Transaction) -> HostState:
+    return HostState(mirror, tx, "registry", NOW)
+
+
+def test_what_was_posted_is_in_the_tables(mirror: Mirror, tx: Transaction) -> None:
+    _fold(mirror, tx, 1, _attested(1))
+    assert standing(_state(mirror, tx), RECORD) == ""
+    _fold(mirror, tx, 2, _attested(2, Action.RETRACT))
+    assert standing(_state(mirror, tx), RECORD) == "RETRACTED"
+    assert last_read(tx, mirror) == (2, 2)
+
+
+def test_what_the_contract_refuses_leaves_the_packet(mirror: Mirror, tx: Transaction) -> None:
+    """Anybody whom the registry admits can post what nobody signed: it was sent all the same."""
+    bad = attestation(institution="zj-h9")
+    payload = payload_for("recognition", "registry", bad.encode())
+    packet = Packet(1, CLIENT_ID, "evm-0", NOW + HOUR, (payload,))
+    _fold(mirror, tx, 1, PacketStep(1, 1, Step.SEND, packet))
+    assert not _state(mirror, tx).scan(b"attestation/")
+    _fold(mirror, tx, 2, Answered(1, Answer(RECORD).encode()))
+
+
+def test_an_answer_is_told_to_the_contract(mirror: Mirror, tx: Transaction) -> None:
+    _fold(mirror, tx, 1, _attested(1))
+    _fold(mirror, tx, 2, Answered(1, Answer(RECORD).encode()))
+    assert len(_state(mirror, tx).scan(b"announced/")) == 1
+
+
+def test_what_timed_out_has_the_sequence_that_the_chain_gave_it(
+    mirror: Mirror, tx: Transaction
+) -> None:
+    _fold(mirror, tx, 1, _attested(1))
+    _fold(mirror, tx, 2, Lapsed(1, 2))
+    assert not _state(mirror, tx).scan(b"undelivered/")
+
+
+def test_what_the_chain_could_not_send_is_kept_until_it_is_posted(
+    mirror: Mirror, tx: Transaction
+) -> None:
+    """A tick of the node sends nothing, since it could not: only what is posted is on the chain."""
+    _fold(mirror, tx, 1, _attested(1))
+    _fold(mirror, tx, 2, Lapsed(1, 0))
+    state = _state(mirror, tx)
+    assert REGISTRY.holds(RELAY, state)
+    close_batch(mirror, tx, NOW + HOUR, 60)
+    assert REGISTRY.holds(RELAY, state)
+    assert not state.scan(b"redelivered/")
+    _fold(mirror, tx, 3, _attested(2, Action.RETRACT))  # something else
+    assert REGISTRY.holds(RELAY, state)
+    _fold(mirror, tx, 4, _attested(3))
+    assert not REGISTRY.holds(RELAY, state)
