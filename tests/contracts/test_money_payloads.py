@@ -22,6 +22,7 @@ from relay.contracts.payloads import (
     SignedInstruction,
     window_settlement,
 )
+from relay.contracts.payloads.instruction import rate_day
 from relay.contracts.payloads.parties import parties
 from relay.errors import Invalid, Malformed, Reason
 from relay.light.keys import verify
@@ -261,3 +262,12 @@ def test_a_payload_says_between_whom_it_goes(kind: str) -> None:
     packet = Packet(1, "a-0", "b-0", 1, (payload,))
     assert parties(packet, ()) == {(HUB, HK)}
     assert parties(packet, (ERROR_ACKNOWLEDGEMENT,)) == set()
+
+
+def test_the_day_of_a_rate_is_a_day_or_a_month_or_nothing() -> None:
+    for day in ("", "2026-10", "2026-10-30"):
+        assert rate_day({"day": day}) == day
+    for wrong in ("2026", "2026-1-1", "2026/10/30", "2026-10-30T", " ", 20261030, None):
+        with pytest.raises(Malformed) as err:
+            rate_day({"day": wrong})
+        assert err.value.data["field"] == "day"

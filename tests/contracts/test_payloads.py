@@ -517,6 +517,9 @@ def test_a_decision_is_consistent() -> None:
         {"items": [{**item, "flags": ["AGE/FLAG"]}]},
         {"items": []},
         {"policy": [""]},
+        {"policy": [5]},
+        {"policy": ["catalogue/实验室@1"]},
+        {"policy": ["a" * 97]},
         {"reason": "NONE"},
     ):
         with pytest.raises(Malformed):

@@ -82,9 +82,9 @@ def without(document: str) -> Change:
     return lambda p: p.pop(document) and None
 
 
-def control(state: str) -> Change:
+def control(state: str, first: str = "2026-01-01") -> Change:
     row = {
-        "first": "2026-01-01",
+        "first": first,
         "items": ["GLU"],
         "laboratory": "zj-h1-lab",
         "last": "2026-12-31",
@@ -93,7 +93,7 @@ def control(state: str) -> Change:
     return more("quality", "iqc", row)
 
 
-def failed(body: str, first: str, last: str) -> Change:
+def failed(body: str, first: str, last: str, result: str = "fail") -> Change:
     row = {
         "body": body,
         "cycle": "x",
@@ -101,7 +101,7 @@ def failed(body: str, first: str, last: str) -> Change:
         "items": ["GLU"],
         "laboratory": "zj-h1-lab",
         "last": last,
-        "result": "fail",
+        "result": result,
     }
     return more("quality", "eqa", row)
 
@@ -120,10 +120,15 @@ def listed_later(p: dict[str, Any]) -> None:
     p["catalogue"] = catalogue(effective_from=NOW - HOUR)
 
 
-def other_method_at_issue(p: dict[str, Any]) -> None:
-    early = catalogue(version=1)
-    early["items"][0]["methods"] = ["HEX"]
-    p["catalogue"], p["catalogue-2"] = early, catalogue(version=2, effective_from=NOW - HOUR)
+def then(**changes: Any) -> Change:
+    """The first item was listed otherwise, or not at all, when the result was issued."""
+
+    def change(p: dict[str, Any]) -> None:
+        early = catalogue(version=1)
+        early["items"][0].update(changes)
+        p["catalogue"], p["catalogue-2"] = early, catalogue(version=2, effective_from=NOW - HOUR)
+
+    return change
 
 
 def listed_twice(p: dict[str, Any]) -> None:
@@ -174,7 +179,10 @@ CASES = [
     Row("a code outside the catalogue", ["CATALOGUE/NOT_LISTED"],
         given=given(code="99999-9"), asked=consented(scope=(f"{LOINC}|99999-9",))),
     Row("listed now and not at issue", ["CATALOGUE/NOT_LISTED_AT_ISSUE"], listed_later),
-    Row("with this method only now", ["CATALOGUE/NOT_LISTED_AT_ISSUE"], other_method_at_issue),
+    Row("with this method only now", ["CATALOGUE/NOT_LISTED_AT_ISSUE"], then(methods=["HEX"])),
+    Row("of this specimen only now", ["CATALOGUE/NOT_LISTED_AT_ISSUE"], then(specimens=["UR"])),
+    Row("another item at issue", ["CATALOGUE/NOT_LISTED_AT_ISSUE"], then(item="OLD")),
+    Row("by another name then", [], then(name={"en": "sugar", "zh": "糖"})),
     Row("another specimen", ["CATALOGUE/SPECIMEN"], given=given(specimen="UR")),
     Row("no specimen", ["CATALOGUE/SPECIMEN"], given=given(specimen="")),
     Row("another method", ["CATALOGUE/METHOD"],
@@ -200,6 +208,7 @@ CASES = [
         given(scope=("330100",))),
     Row("a prefix of the region's code is no mark for it", ["MARK/REGION"],
         given=given(scope=("31",))),
+    Row("an agreement of six letters is no city", ["MARK/REGION"], given=given(scope=("EASTCN",))),
     Row("an agreement nobody knows", ["MARK/REGION"], given=given(scope=("CN",))),
     Row("the receiver's own province", [], given=given(scope=("310000",))),
     Row("the receiver's own city, among others", [], given=given(scope=("110000", "310100"))),
@@ -212,6 +221,12 @@ CASES = [
     Row("a lower institution of the same league", [], lambda p: (
         region(level="not-lower-or-league")(p), institution(0, level=20, leagues=["a"])(p),
         institution(2, leagues=["a"])(p))[0]),
+    Row("a lower institution of the same league, which is no excuse here", ["LEVEL"], lambda p: (
+        region(level="not-lower")(p), institution(0, level=20, leagues=["a"])(p),
+        institution(2, leagues=["a"])(p))[0]),
+    Row("an institution of no known level", ["SRC_AUTH/UNKNOWN_INSTITUTION", "PERSON/AUTHOR"],
+        lambda p: (region(level="not-lower")(p), p["accreditations"]["institutions"].pop(1))[0],
+        attestation(by=OTHER_HOSPITAL, institution="zj-h2")),
     Row("an institution of the same level", [], region(level="not-lower")),
     Row("any level", [], institution(0, level=1)),
     # QC
@@ -226,7 +241,9 @@ CASES = [
     Row("a fail that a body of no account gave", [], failed("x", "2026-01-31", "2026-02-28")),
     Row("a later fail", [], failed("nccl", "2026-02-02", "2026-02-28"), flags=["QC_LATER_FAIL"]),
     Row("a fail that is still to come", [], failed("nccl", "2026-02-03", "2026-02-28")),
+    Row("a later pass", [], failed("nccl", "2026-02-02", "2026-02-28", "pass")),
     Row("out of control", ["QC/IQC"], control("out")),
+    Row("out of control since", [], control("out", "2026-02-02")),
     Row("in control where it is required", [], lambda p: (
         region(iqc_required=True)(p), control("in")(p))[0]),
     Row("no control where it is required", ["QC/IQC"], region(iqc_required=True)),
@@ -275,6 +292,9 @@ CASES = [
         asked=consented(by=ASKING, signer=Signer.INSTITUTION, signed_by="sh-h1")),
     Row("another institution than is named", ["CONSENT/SIGNER"], region(consent_signers=["zj-h1"]),
         asked=consented(by=ASKING, signer=Signer.INSTITUTION, signed_by="sh-h1")),
+    Row("an institution that nobody knows", ["CONSENT/SIGNER"],
+        region(consent_signers=["institution"]),
+        asked=consented(by=ASKING, signer=Signer.INSTITUTION, signed_by="nobody")),
     Row("an institution by another's key", ["CONSENT/SIGNER"],
         region(consent_signers=["institution"]),
         asked=consented(by=STRANGER, signer=Signer.INSTITUTION, signed_by="sh-h1")),

@@ -13,10 +13,10 @@ import pytest
 
 from tests.mutation.cover import measure
 from tests.mutation.mutants import Mutant, mutants_of, targets
+from tests.mutation.near import near
 from tests.mutation.run import Verdict, judge
 from tests.mutation.survivors import explained
 
-SUITES = ("tests",)
 NOT_SHOWN = (
     "tests/e2e",
     "tests/bench",
@@ -31,14 +31,15 @@ NOT_SHOWN = (
 class Collector:
     """Takes what pytest collected and runs the mutants instead of the tests."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, mutants: list[Mutant]) -> None:
         self.options = options
+        self.mutants = mutants
         self.survivors = 0
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of the tests."""
         items = {item.nodeid: item for item in session.items}
-        mutants = chosen(self.options)
+        mutants = self.mutants
         print(f"{len(items)} tests, {len(mutants)} mutants", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             covered = measure(session.items, Path(folder), self.options.map)
@@ -84,13 +85,23 @@ class Collector:
 
 
 def chosen(options: argparse.Namespace) -> list[Mutant]:
-    """The mutants of this run: all, those of some files, or every n-th."""
+    """The mutants of this run: all, those of some files, every n-th, one of m parts."""
     found = [m for path in targets() for m in mutants_of(path)]
     if not options.edges:
         found = [m for m in found if m.kind != "edge"]
     if options.only:
         found = [m for m in found if any(part in m.name for part in options.only)]
-    return found[options.seed % options.every :: options.every]
+    found = found[options.seed % options.every :: options.every]
+    number, parts = options.share
+    return found[len(found) * (number - 1) // parts : len(found) * number // parts]
+
+
+def share(text: str) -> tuple[int, int]:
+    """(n, m) of `n/m`: the n-th of m parts. Raises ValueError."""
+    number, parts = (int(one) for one in text.split("/"))
+    if not 1 <= number <= parts:
+        raise ValueError("a share is n/m, with n from 1 to m")
+    return number, parts
 
 
 def main() -> int:
@@ -104,14 +115,18 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="mutants whose name holds one of these")
     parser.add_argument("--every", type=int, default=1, help="every n-th mutant (a sample)")
     parser.add_argument("--seed", type=int, default=0, help="where the sample starts")
+    parser.add_argument(
+        "--share", type=share, default=(1, 1), metavar="N/M", help="the n-th of m parts, in order"
+    )
     parser.add_argument("--edges", action="store_true", help="move bounds by one as well")
     parser.add_argument("--children", type=int, default=2, help="mutants at once")
     parser.add_argument("--seconds", type=float, default=60, help="of tests for one mutant")
     parser.add_argument("--all", action="store_true", help="show who noticed each")
     parser.add_argument("--map", type=Path, help="keep here what each test runs, for the next run")
-    parser.add_argument("--tests", nargs="*", default=SUITES, help="where the tests are")
+    parser.add_argument("--tests", nargs="*", help="show these (default: those near the module)")
     options = parser.parse_args()
-    collector = Collector(options)
+    mutants = chosen(options)
+    collector = Collector(options, mutants)
     arguments = [
         "-n",
         "0",
@@ -125,9 +140,11 @@ def main() -> int:
         "not slow",
         "-q",
         "--no-header",
+        "--hypothesis-seed=0",  # what is noticed today is noticed tomorrow
     ]
     arguments += [f"--ignore={path}" for path in NOT_SHOWN]
-    code = pytest.main([*arguments, *options.tests], plugins=[collector])
+    tests = options.tests or near(dict.fromkeys(mutant.file for mutant in mutants))
+    code = pytest.main([*arguments, *tests], plugins=[collector])
     return 1 if collector.survivors or code not in (0, 5) else 0
 
 

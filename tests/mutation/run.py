@@ -135,9 +135,9 @@ def _ended(running: list[_Child]) -> Iterator[Verdict]:
     for child in list(running):
         late = time.monotonic() >= child.deadline
         if child.pipe in ready:
-            said = os.read(child.pipe, 65536)
-            child.said = said.lstrip(_PASSED)
-            if said and not child.said:  # one test more, and time for another
+            read = os.read(child.pipe, 65536)
+            child.said = read.lstrip(_PASSED)
+            if read and not child.said:  # one test more, and time for another
                 child.deadline = time.monotonic() + child.patience
                 continue
         elif not late:

@@ -50,9 +50,7 @@ def scope_entry(value: fields.Object, field: str) -> str:
     if type(text) is not str:
         refuse(field, "must be report or system|code")
     if text != REPORT:
-        system, bar, code = text.partition("|")
-        if not bar:
-            refuse(field, "must be report or system|code")
+        system, _, code = text.partition("|")
         fields.system({field: system}, field)
         fields.code({field: code}, field)
     return text

@@ -120,9 +120,10 @@ class Decision:
         return tuple(i for i in self.items if i.verdict is not Verdict.NOT_ELIGIBLE)
 
     def granted_parts(self, consent: Consent) -> tuple[int, ...]:
-        """What may be fetched: the recognised parts, and the report where the consent says so."""
+        """What may be fetched where anything is granted: the recognised parts, and the report where
+        the consent says so."""
         parts = {item.part for item in self.recognised}
-        return tuple(sorted(parts | {0} if parts and REPORT in consent.scope else parts))
+        return tuple(sorted(parts | {0} if REPORT in consent.scope else parts))
 
     def to_json(self) -> dict[str, Json]:
         """The members of the payload."""

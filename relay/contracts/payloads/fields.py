@@ -60,8 +60,7 @@ def members(value: Json, expected: Collection[str], what: str) -> Object:
         refuse(what, "must be an object")
     if len(value) != len(expected) or not all(name in value for name in expected):
         unknown, missing = sorted(value.keys() - expected), sorted(set(expected) - value.keys())
-        detail = f"unknown {unknown}" if unknown else f"missing {missing}"
-        raise Malformed(f"{what}: {detail[:200]}", field=what)
+        raise Malformed(f"{what}: unknown {unknown}, missing {missing}"[:200], field=what)
     return value
 
 
