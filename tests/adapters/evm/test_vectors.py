@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+import rlp as pyrlp
+from trie import HexaryTrie
 
 from adapters.evm.light import CLIENT, rlp
 from adapters.evm.light.client import present
@@ -33,8 +35,48 @@ VECTORS = vectors("chains")
 KINDS = {"qbft": QBFT, "ibft2": IBFT2}
 
 
+READ = {
+    "besu/extradata_vectors.json",
+    "besu/ibft2_header_from_besu_unit_test.json",
+    "besu/qbft_header_real_besu.json",
+    "besu/qbft_ibft2_synthetic_cases.json",
+    "besu/app/src/test/resources/ibft.blocks",
+    "besu/consensys-qbft-tests/BftExtraDataRLPTests/bft_extra_data.json",
+    "besu/consensys-qbft-tests/MessageRLPTests/messages.json",
+    "ethereum/RLPTests/RandomRLPTests/example.json",
+    "ethereum/RLPTests/invalidRLPTest.json",
+    "ethereum/RLPTests/rlptest.json",
+    "ethereum/TrieTests/hex_encoded_securetrie_test.json",
+    "ethereum/TrieTests/trieanyorder.json",
+    "ethereum/TrieTests/trieanyorder_secureTrie.json",
+    "ethereum/TrieTests/trietest.json",
+    "ethereum/TrieTests/trietest_secureTrie.json",
+    "ethereum/TrieTests/trietestnextprev.json",
+    "ethereum/anvil_1.7.1_block.json",
+    "ethereum/mpt_proofs_from_TrieTests.json",
+}
+"""What the tests here read, by name; `open_vector` opens nothing else."""
+GENESIS = ("besu/acceptance-tests/", "besu/app/", "besu/consensus/")
+"""Folders whose JSON files are genesis files, read by test_extra_data_of_genesis_files."""
+
+
+def open_vector(name: str) -> bytes:
+    assert name in READ, name
+    return (VECTORS / name).read_bytes()
+
+
 def load(name: str) -> Any:
-    return json.loads((VECTORS / name).read_text())
+    return json.loads(open_vector(name))
+
+
+def test_every_vector_is_read() -> None:
+    """A file that comes new with the vectors is not passed over in silence."""
+    kinds = {"besu", "ethereum"}
+    found = {str(p.relative_to(VECTORS)) for k in kinds for p in (VECTORS / k).rglob("*")
+             if p.is_file() and p.name not in ("LICENSE", "README.md")}  # fmt: skip
+    genesis = {name for name in found if name.startswith(GENESIS) and name.endswith(".json")}
+    assert len(genesis) >= 9
+    assert found - genesis == READ
 
 
 def hexed(text: str) -> bytes:
@@ -130,7 +172,7 @@ def test_synthetic_cases(case: dict[str, Any]) -> None:
 
 
 def test_a_hundred_real_blocks_of_goquorum() -> None:
-    raw = (VECTORS / "besu/app/src/test/resources/ibft.blocks").read_bytes()
+    raw = open_vector("besu/app/src/test/resources/ibft.blocks")
     state, trusted, now = state_of(IBFT1), None, 1_600_000_000
     found = blocks(raw)
     assert len(found) == 101
@@ -188,6 +230,70 @@ def test_rlp() -> None:
         with pytest.raises(Malformed):
             rlp.decode(hexed(case["out"]))
         assert name
+
+
+def test_rlp_of_other_suites() -> None:
+    """Valid items come back byte by byte: a random one, and the messages of 2021."""
+    for case in load("ethereum/RLPTests/RandomRLPTests/example.json").values():
+        assert case["in"] == "VALID"
+        assert rlp.encode(rlp.decode(hexed(case["out"]))) == hexed(case["out"])
+    for name, case in load("besu/consensys-qbft-tests/MessageRLPTests/messages.json").items():
+        raw = hexed(case["rlp"])
+        assert rlp.encode(rlp.decode(raw)) == raw, name
+        with pytest.raises(Malformed):
+            split_header(QBFT, raw)
+
+
+def text_of(value: str) -> bytes:
+    """As these suites write bytes: 0x and hex, else the text itself."""
+    return hexed(value) if value.startswith("0x") else value.encode()
+
+
+def proven(trie: HexaryTrie, key: bytes) -> bytes | None:
+    """What our verifier makes of the proof that another implementation gives."""
+    raw = [pyrlp.encode(node) for node in trie.get_proof(key)]
+    nodes = Nodes([node for at, node in enumerate(raw) if at == 0 or len(node) >= 32])
+    found = lookup(bytes(trie.root_hash), key, nodes)
+    nodes.end()
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hex_encoded_securetrie_test", "trieanyorder", "trieanyorder_secureTrie", "trietest",
+        "trietest_secureTrie",
+    ],
+)  # fmt: skip
+def test_tries(name: str) -> None:
+    """The root of each is the published one, and every key is proven, or proven absent, in it."""
+    secure = "secure" in name
+    for title, case in load(f"ethereum/TrieTests/{name}.json").items():
+        given = case["in"]
+        pairs = list(given.items()) if isinstance(given, dict) else given
+        trie, last = HexaryTrie({}), dict[bytes, bytes | None]()
+        for key, value in pairs:
+            at = keccak(text_of(key)) if secure else text_of(key)
+            last[at] = None if value is None else text_of(value)
+            if value is None:
+                del trie[at]
+            else:
+                trie[at] = text_of(value)
+        assert bytes(trie.root_hash) == hexed(case["root"]), title
+        if any(value is not None for value in last.values()):
+            for at, expected in last.items():
+                assert proven(trie, at) == expected, title
+
+
+def test_neighbours_in_a_trie_are_not_taken_for_each_other() -> None:
+    for title, case in load("ethereum/TrieTests/trietestnextprev.json").items():
+        trie = HexaryTrie({})
+        for key in case["in"]:
+            trie[key.encode()] = key.encode()
+        for asked, *neighbours in case["tests"]:
+            held = asked.encode() if asked in case["in"] else None
+            assert proven(trie, asked.encode()) == held, title
+            assert all(n == "" or n in case["in"] for n in neighbours)
 
 
 def test_trie_proofs() -> None:
@@ -258,8 +364,9 @@ def test_extra_data_of_genesis_files() -> None:
     seen = 0
     for path in sorted(folder.rglob("*.json")):
         text = path.read_text()
-        if '"extraData"' not in text or '"alloc"' not in text:
+        if not str(path.relative_to(VECTORS)).startswith(GENESIS):
             continue
+        assert '"extraData"' in text
         said = json.loads(text)["extraData"]
         if said.startswith("%"):  # filled in by the test that uses the file
             continue
