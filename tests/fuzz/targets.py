@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -24,7 +23,7 @@ from relay.codec.packets import deliveries_from_pb
 from relay.codec.pages import decode_token, encode_token, filter_hash
 from relay.contracts.policy.documents import parse_document
 from relay.epoch import decode_opening, encode_opening
-from relay.errors import Invalid, LianqiaoError, Malformed
+from relay.errors import Malformed
 from relay.light.checkpoint import encode_body, parse_body
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.membership import decode_membership_proof, encode_membership_proof
@@ -55,21 +54,12 @@ from relay.record.parts import decode_record
 from relay.record.strict import read as read_strict
 from relay.recovery import decode_proposal, encode_proposal
 from relay.trust import decode_trust
-from tests.fuzz import seeds
+from tests.fuzz import evm, seeds
+from tests.fuzz.target import Target
+
+__all__ = ["Target", "targets"]
 
 _LISTING = filter_hash("fuzz")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One decoder."""
-
-    name: str
-    decode: Callable[[bytes], Any]
-    seeds: Callable[[], Sequence[bytes]]
-    encode: Callable[[Any], bytes] | None = None
-    """Where there is one encoding only."""
-    errors: tuple[type[LianqiaoError], ...] = (Malformed, Invalid)
 
 
 def _spread(encode: Callable[..., bytes]) -> Callable[[Any], bytes]:
@@ -167,4 +157,4 @@ def targets() -> tuple[Target, ...]:
     )
     examples = seeds.examples()
     payloads = tuple(_payload(type(value), name) for name, value in examples.items())
-    return light + journal + documents + border + payloads
+    return light + evm.targets() + journal + documents + border + payloads
