@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from relay.canonical import decode, encode
 from relay.contracts.payloads import (
     Fee,
+    Instruction,
     Mode,
     Money,
     OfficerRole,
@@ -29,6 +30,7 @@ from relay.light.keys import verify
 from relay.money import MAX_AMOUNT, Rate
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload
 from tests.contracts.money_world import (
+    EXPIRES,
     HK,
     HUB,
     OFFICER,
@@ -120,7 +122,8 @@ def _at(body: Any, path: str, value: Any) -> bytes:
         ("instruction", "uetr", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", Reason.MALFORMED),
         ("instruction", "uetr", "", Reason.MALFORMED),
         ("instruction", "returns", "x", Reason.MALFORMED),
-        ("instruction", "deadline", 5, Reason.MALFORMED),
+        ("instruction", "deadline", EXPIRES - 1, Reason.MALFORMED),
+        ("instruction", "deadline", EXPIRES + 1, Reason.MALFORMED),
         ("instruction", "settlement", "ab", Reason.MALFORMED),
         ("instruction", "quote.rate", {"denominator": 2, "numerator": 4}, Reason.RATE_INVALID),
         ("instruction", "quote.rate", {"denominator": 0, "numerator": 1}, Reason.RATE_INVALID),
@@ -271,3 +274,14 @@ def test_the_day_of_a_rate_is_a_day_or_a_month_or_nothing() -> None:
         with pytest.raises(Malformed) as err:
             rate_day({"day": wrong})
         assert err.value.data["field"] == "day"
+
+
+def test_an_instruction_of_a_window_may_wait_for_it_and_not_less_than_its_quote() -> None:
+    for deadline, fine in ((EXPIRES, True), (EXPIRES + 1, True), (EXPIRES - 1, False)):
+        raw = instruction(window="w-1", deadline=deadline).encode()
+        if fine:
+            assert Instruction.decode(raw).deadline == deadline
+        else:
+            with pytest.raises(Malformed) as err:
+                Instruction.decode(raw)
+            assert err.value.data["field"] == "deadline"

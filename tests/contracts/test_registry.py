@@ -145,6 +145,12 @@ def test_a_record_can_be_announced_to_a_relay_later() -> None:
     asked: Any = {"commitments": [RECORD.hex()], "relays": ["relay-1"]}
     [answer] = decode(world.zj.call("announce", encode(asked)))["attested"]  # type: ignore
     assert [p["sequence"] for p in answer["packets"]] == [2, 3]
+    later = digest("later")
+    body = {"attestations": [attestation(commitment=later).to_json()], "relays": []}
+    world.zj.call("attest", encode(body))
+    asked["commitments"] = [later.hex()]
+    [answer] = decode(world.zj.call("announce", encode(asked)))["attested"]  # type: ignore
+    assert [p["sequence"] for p in answer["packets"]] == [4]
     asked["commitments"] = [digest("x").hex()]
     with pytest.raises(NotFound) as err:
         world.zj.call("announce", encode(asked))
@@ -152,6 +158,27 @@ def test_a_record_can_be_announced_to_a_relay_later() -> None:
 
 
 # --- amending and retracting
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_revision_goes_to_every_relay_that_was_ever_told_of_a_record(named: bool) -> None:
+    """Told by an attestation or by a revision; it is set aside where it cannot be sent now."""
+    world = World()
+
+    def attested(given: Attestation, method: str, relays: list[str]) -> Any:
+        body: Any = {"attestations": [given.to_json()], "relays": relays}
+        [answer] = decode(world.zj.call(method, encode(body)))["attested"]  # type: ignore
+        return answer["packets"]
+
+    here = {"client": "checkpoint-0", "relay": "relay-1"}
+    assert attested(attestation(), "attest", ["relay-1"] if named else []) == (
+        [{**here, "sequence": 1}] if named else []
+    )
+    first = attested(amendment(), "amend", [] if named else ["relay-1"])
+    assert first == [{**here, "sequence": 2 if named else 1}]
+    world.zj.peers["checkpoint-0"].frozen = True
+    assert attested(retraction(commitment=NEWER), "retract", []) == []
+    assert len(world.zj.keys("undelivered/")) == 1
 
 
 def test_the_chain_of_versions() -> None:
@@ -206,9 +233,32 @@ def test_only_the_latest_version_is_amended(method: str, given: Attestation) -> 
 # --- institutions
 
 
-def register(world: World, version: int, keys: list[dict[str, Any]]) -> bytes:
-    body: Any = {"institution": "zj-h3", "keys": keys, "version": version}
+def register(
+    world: World, version: int, keys: list[dict[str, Any]], name: str = "zj-h3", **more: Any
+) -> bytes:
+    body: Any = {"institution": name, "keys": keys, "version": version, **more}
     return world.zj.call("institution.register", encode(body))
+
+
+def test_who_only_asks_attests_nothing_and_may_retract() -> None:
+    world = World()
+    world.attest()
+    register(world, 2, [HOSPITAL.dated()], "zj-h1", role="asks")
+    later = attestation(commitment=digest("later"))
+    assert refused(world, "attest", later).reason is Reason.NOT_PERMITTED
+    amended = attestation(action=Action.AMEND, commitment=digest("v2"), previous=RECORD)
+    assert refused(world, "amend", amended).reason is Reason.NOT_PERMITTED
+    world.attest(attestation(action=Action.RETRACT, items=()), method="retract")
+    # The same version in another role is another version.
+    with pytest.raises(Refused) as err:
+        register(world, 2, [HOSPITAL.dated()], "zj-h1", role="attests")
+    assert err.value.reason is Reason.CONFLICT
+
+
+def test_nobody_has_the_name_of_whom_nobody_knows() -> None:
+    with pytest.raises(Malformed) as err:
+        register(World(), 1, [STRANGER.dated()], "unauthenticated")
+    assert err.value.data["field"] == "institution"
 
 
 def test_versions_of_an_institution() -> None:

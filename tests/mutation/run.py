@@ -78,7 +78,8 @@ def judge(
 
 
 def _within(covered: Map, tests: Sequence[str], most_seconds: float) -> list[str]:
-    chosen, spent = [], 0.0
+    chosen: list[str] = []
+    spent = 0.0
     for test in tests:
         spent += covered.seconds.get(test, 0.0)
         if chosen and spent > most_seconds:
@@ -116,7 +117,11 @@ def _quietly(what: Callable[[], None]) -> None:
 
 
 def _show(mutant: Mutant, tests: Sequence[pytest.Item], into: int) -> None:
-    apply(mutant)
+    try:
+        apply(mutant)
+    except Exception:  # it could not be put in, so nobody has noticed it
+        os.write(into, _SURVIVED)
+        return
     for position, item in enumerate(tests):
         following = tests[position + 1] if position + 1 < len(tests) else None
         if not run_one(item, following):

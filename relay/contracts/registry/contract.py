@@ -152,11 +152,7 @@ class Registry(undelivered.Posts):
             request = RecognitionRequest.from_json(body)
             self._lapse(request, packet, RequestStatus.TIMED_OUT, state, now)
             return
-        if kind == "outcome":
-            relay = Outcome.from_json(body).relay
-        else:
-            relay = state.head(packet.source_client).chain_id
-        undelivered.post(state, relay, payload, now)
+        undelivered.post(state, state.head(packet.source_client).chain_id, payload, now)
 
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int
