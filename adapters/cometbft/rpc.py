@@ -90,6 +90,8 @@ class Endpoint:
                 if self._clock() > until:
                     raise self._unreachable("takes too long")
                 read.append(chunk)
+            if response.length:
+                raise self._unreachable("its answer ends early")
             return b"".join(read)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unreachable(type(error).__name__) from error

@@ -66,7 +66,10 @@ class LocalRpc:
         connection = http.client.HTTPConnection(self.address, timeout=self._timeout)
         try:
             connection.request("POST", "/", body, {"Content-Type": "application/json"})
-            raw = connection.getresponse().read(MAX_ANSWER_BYTES + 1)
+            response = connection.getresponse()
+            raw = response.read(MAX_ANSWER_BYTES + 1)
+            if response.length and len(raw) <= MAX_ANSWER_BYTES:
+                raise http.client.IncompleteRead(raw)
         except (OSError, http.client.HTTPException) as err:
             raise Unavailable(
                 Reason.CHAIN_UNREACHABLE,

@@ -341,3 +341,29 @@ def test_true_answers_with_one_member_changed(data: st.DataObject) -> None:
 )
 def test_times_that_are_none(text: str) -> None:
     refused(lambda: answers.time_of(text), Reason.MALFORMED)
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"result": {', b"x" * 99])
+def test_an_answer_that_ends_early_may_be_asked_for_again(sent: bytes) -> None:
+    """A connection that breaks is no answer of other bytes: it accuses nobody."""
+    import socket
+    import threading
+
+    from adapters.cometbft.engine.local_rpc import LocalRpc
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def break_off() -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + sent)
+
+    thread = threading.Thread(target=break_off)
+    thread.start()
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+    refused(Endpoint(address).status, Reason.CHAIN_UNREACHABLE)
+    refused(LocalRpc(address).status, Reason.CHAIN_UNREACHABLE)
+    thread.join()
+    listener.close()

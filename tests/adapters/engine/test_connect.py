@@ -197,7 +197,8 @@ def test_a_chain_of_a_file_is_agreed_upon_too(
         assert "--anchor" not in said["hint"]
         file.write_text(file.read_text().replace("trusting_days = 14", "trusting_days = 15"))
         arguments = line(said, one.address, two.address)
-        assert run(*arguments).reason == "PROPOSAL_MISMATCH"
+        done = run(*arguments)
+        assert done.reason == "PROPOSAL_MISMATCH", done.err
         file.write_text(file.read_text().replace("trusting_days = 15", "trusting_days = 14"))
         # the relay's client is there; that it has a counterparty is decided next
         said = error(run(*arguments, "--json"))
