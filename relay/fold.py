@@ -43,6 +43,9 @@ class FoldedClient:
     stated: int = 0
     complete_time: int = 0
     complete_sequence: int = 0
+    floor: int = 0
+    """No entry raises it yet, so any other is not the journal's."""
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,10 @@ class Fold:
     def _client(self, index: int, client_id: str, value: bytes) -> None:
         encoded, anchor = decode_creation(value)
         state = decode_client_state(encoded)
-        self.clients[client_id] = FoldedClient(encoded, state.chain_id, state.client_type)
+        number = int(client_id.rpartition("-")[2])
+        self.clients[client_id] = FoldedClient(
+            encoded, state.chain_id, state.client_type, number=number
+        )
         self.pinned[client_id] = encoded
         self._header(index, client_id, decode_consensus_state(anchor).height, anchor)
 

@@ -481,6 +481,8 @@ _CLIENT_FIELDS = (
     "stated",
     "complete_time",
     "complete_sequence",
+    "floor",
+    "number",
 )
 
 

@@ -135,6 +135,7 @@ def settlement(
     faults: Annotated[
         bool, typer.Option("--faults/--no-faults", help="Kill each node at each step.")
     ] = True,
+    chains: Chains = "lianqiao",
 ) -> None:
     """A bill in CNY paid in HKD, both sides or neither, at the real rate of a day; cheats, crashes.
 
@@ -144,7 +145,9 @@ def settlement(
     from relay.fixings import fixing, last_day
 
     found = fixing("CNY", "HKD", day or last_day())
-    if not ClearingShow(directory, keep=keep, lang=lang).run(found, with_faults=faults):
+    if not ClearingShow(directory, keep=keep, lang=lang, chains=chains).run(
+        found, with_faults=faults
+    ):
         raise typer.Exit(1)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from relay.demo.stage import ASKING, RELAY, ROLES, SOURCE, Command, Stage, free_ports
+from relay.demo.stage import ROLES, Command, Stage, free_ports
 from relay.errors import Reason, Refused
 
 REPLICAS = 4
@@ -22,9 +23,12 @@ BINARY = "cometbft"
 class ReplicatedStage(Stage):
     """A Stage whose relay is a chain of four replicas."""
 
-    def __init__(self, directory: Path, keep: bool) -> None:
+    replicated = True
+
+    def __init__(self, directory: Path, keep: bool, roles: Mapping[str, str] = ROLES) -> None:
         """Raises Refused(CONFIG_INVALID) where there is no CometBFT."""
-        super().__init__(directory, keep)
+        super().__init__(directory, keep, roles)
+        (self._relay,) = [name for name, role in roles.items() if role == "relay"]
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lianqiao/bin"
         found = shutil.which(BINARY, path=f"{cache}{os.pathsep}{os.environ.get('PATH', '')}")
         if found is None:
@@ -39,19 +43,20 @@ class ReplicatedStage(Stage):
     def begin(self) -> None:
         """See Stage: two ledgers and four replicas."""
         nodes = self.directory / "nodes"
-        ports = free_ports(2 + 4 * REPLICAS)
-        for name in (SOURCE, ASKING):
+        ledgers = [name for name in self.roles if name != self._relay]
+        ports = free_ports(len(ledgers) + 4 * REPLICAS)
+        for name in ledgers:
             address = f"127.0.0.1:{ports.pop()}"
-            arguments = ["--chain-id", name, "--role", ROLES[name], "--listen", address]
+            arguments = ["--chain-id", name, "--role", self.roles[name], "--listen", address]
             init = self.begin_command(["init", str(nodes / name), *arguments])
             self._made[name] = (nodes / name, address, init)
         for number in range(REPLICAS):
             listen, abci, rpc, p2p = (f"127.0.0.1:{ports.pop()}" for _ in range(4))
-            name = RELAY if not number else f"{RELAY}-{number + 1}"
+            name = self._relay if not number else f"{self._relay}-{number + 1}"
             settings = {"abci": abci, "rpc": rpc, "p2p": p2p, "binary": self._binary}
             init = self.begin_command(
                 [
-                    *("init", str(nodes / name), "--chain-id", RELAY, "--role", "relay"),
+                    *("init", str(nodes / name), "--chain-id", self._relay, "--role", "relay"),
                     *("--engine", "cometbft", "--name", f"institution-{number + 1}"),
                     *("--listen", listen, "--peer", p2p, "--set", "pace=100ms"),
                     *(p for key, value in settings.items() for p in ("--set", f"{key}={value}")),
@@ -79,6 +84,6 @@ class ReplicatedStage(Stage):
 
     def _wait_for_blocks(self) -> None:
         end = time.monotonic() + 60
-        while self.node(RELAY).status().head is None and time.monotonic() < end:
+        while self.node(self._relay).status().head is None and time.monotonic() < end:
             self.check()
             time.sleep(0.1)

@@ -67,6 +67,9 @@ class Command:
 class Stage:
     """The network of the demonstration. A context: leaving it stops every process."""
 
+    replicated = False
+    """Whether several institutions run the relay: then it has headers, and no witnesses."""
+
     def __init__(
         self, directory: Path, keep: bool, roles: Mapping[str, str] = MappingProxyType(ROLES)
     ) -> None:

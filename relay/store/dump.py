@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import Column, Connection, Integer, LargeBinary, Table, func, insert, select
+from sqlalchemy.exc import DataError, IntegrityError
 
 from relay.errors import Malformed, Reason, Refused
 from relay.store import tables
@@ -32,7 +33,8 @@ _TABLES: tuple[Table, ...] = tuple(
     )
 )
 _MAX_FIELD = 16 * 1024 * 1024
-_BULK = 500
+_BULK, _BULK_BYTES = 500, 8 * 1024 * 1024
+"""Rows, and about how many bytes of them, that are held at once."""
 Read = Callable[[int], bytes]
 """Exactly so many bytes of a stream, or fewer at its end."""
 
@@ -53,25 +55,32 @@ def restore(connection: Connection, read: Read) -> int:
     for table in _TABLES:
         if connection.execute(select(func.count()).select_from(table)).scalar_one():
             raise Refused(Reason.CONFLICT, f"table {table.name} of this database holds rows")
-    count, current, rows = 0, 0, list[dict[str, Any]]()
+    count, current, held, rows = 0, 0, 0, list[dict[str, Any]]()
     while head := read(2):
         if len(head) < 2 or head[0] < current or head[0] >= len(_TABLES):
             raise Malformed("snapshot: rows of tables out of order")
-        if head[0] != current or len(rows) == _BULK:
+        if head[0] != current or len(rows) == _BULK or held > _BULK_BYTES:
             _write(connection, _TABLES[current], rows)
-            current, rows = head[0], []
-        names = [column.name for column in _TABLES[current].columns]
-        if head[1] != len(names):
+            current, held, rows = head[0], 0, []
+        kinds = _KINDS[current]
+        if head[1] != len(kinds):
             raise Malformed("snapshot: a row of another width")
-        rows.append({name: _decode(read) for name in names})
+        row = {name: _decode(read, kind) for name, kind in kinds}
+        held += sum(len(value) for value in row.values() if not isinstance(value, int))
+        rows.append(row)
         count += 1
     _write(connection, _TABLES[current], rows)
     return count
 
 
 def _write(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    if rows:
+    """Raises Malformed for rows that the table does not take: two of one key, say."""
+    if not rows:
+        return
+    try:
         connection.execute(insert(table), rows)
+    except (DataError, IntegrityError):
+        raise Malformed(f"snapshot: rows that table {table.name} does not take") from None
 
 
 def _encode(value: Any) -> bytes:
@@ -81,20 +90,35 @@ def _encode(value: Any) -> bytes:
     return kind + len(raw).to_bytes(4, "big") + raw
 
 
-def _decode(read: Read) -> int | str | bytes:
+def _kind(column: Column[Any]) -> bytes:
+    if isinstance(column.type, Integer):
+        return b"\0"
+    return b"\1" if isinstance(column.type, LargeBinary) else b"\2"
+
+
+_KINDS = tuple(tuple((c.name, _kind(c)) for c in table.columns) for table in _TABLES)
+"""By table: its columns, and of which kind their values are."""
+
+
+def _decode(read: Read, expected: bytes) -> int | str | bytes:
     kind = _exact(read, 1)
+    if kind != expected:
+        raise Malformed("snapshot: a value of another kind than its column's")
     if kind == b"\0":
         return int.from_bytes(_exact(read, 8), "big", signed=True)
-    if kind not in (b"\1", b"\2"):
-        raise Malformed("snapshot: a value of an unknown kind")
     length = int.from_bytes(_exact(read, 4), "big")
     if length > _MAX_FIELD:
         raise Malformed("snapshot: a value is too long", reason=Reason.LIMIT_EXCEEDED)
     raw = _exact(read, length)
+    if kind == b"\1":
+        return raw
     try:
-        return raw if kind == b"\1" else raw.decode()
+        text = raw.decode()
     except UnicodeDecodeError:
         raise Malformed("snapshot: text is not UTF-8") from None
+    if "\0" in text:  # which not every database holds
+        raise Malformed("snapshot: text holds a zero")
+    return text
 
 
 def _exact(read: Read, length: int) -> bytes:

@@ -18,7 +18,15 @@ from adapters.cometbft.engine import abci_pb2_grpc as rpc
 from adapters.cometbft.engine.application import Application
 from adapters.cometbft.engine.execution import Outcome, Result
 from adapters.cometbft.engine.snapshots import Snapshots
-from relay.errors import LianqiaoError, Malformed, Reason, Refused
+from relay.errors import (
+    Conflict,
+    Exhausted,
+    LianqiaoError,
+    Malformed,
+    Reason,
+    Refused,
+    Unavailable,
+)
 from relay.packet import be64
 from relay.powers import Power
 from relay.store.blocks import app_hash
@@ -167,6 +175,9 @@ class AbciServicer(rpc.ABCIServicer):
             return answer(result=answer.REJECT_FORMAT)
         try:
             self._snapshots.offer(one.height, one.chunks, one.hash, one.metadata, request.app_hash)
+        except Exhausted as err:
+            _log.error("snapshot_not_restored", height=one.height, reason=str(err))
+            return answer(result=answer.ABORT)
         except LianqiaoError as err:
             _log.warning("snapshot_rejected", height=one.height, reason=str(err))
             return answer(result=answer.REJECT)
@@ -194,6 +205,9 @@ class AbciServicer(rpc.ABCIServicer):
                 refetch_chunks=[request.index],
                 reject_senders=[request.sender],
             )
+        except (Exhausted, Unavailable, Conflict) as err:  # ours, not the snapshot's fault
+            _log.error("snapshot_not_restored", reason=str(err))
+            return answer(result=answer.ABORT)
         except LianqiaoError as err:
             _log.warning("snapshot_rejected", reason=str(err))
             return answer(result=answer.REJECT_SNAPSHOT)

@@ -12,6 +12,7 @@ import shutil
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BufferedReader, RawIOBase
@@ -20,15 +21,26 @@ from typing import Any
 
 import structlog
 
-from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.contract import CONTRACT_FAILURES
+from relay.errors import (
+    Exhausted,
+    Invalid,
+    LianqiaoError,
+    Malformed,
+    NotFound,
+    Reason,
+    Refused,
+)
 from relay.fsck import Finding
-from relay.store import BlockRow, Store
+from relay.store import BlockRow, Store, Transaction
 from relay.store.blocks import app_hash, last_block
 from relay.store.dump import dump, restore
 
 FORMAT = 1
 CHUNK_BYTES = 2 * 1024 * 1024
 """Before compression; what does not compress stays below the 4 MiB of CometBFT's gRPC client."""
+MAX_CHUNK_BYTES = CHUNK_BYTES + 64 * 1024
+"""Of one that is brought: what does not compress grows by less."""
 MAX_CHUNKS = 10_000
 KEPT = 2
 DEFAULT_INTERVAL = 1000
@@ -128,7 +140,9 @@ class Snapshots:
         if self._directory.is_dir():
             for path in self._directory.iterdir():
                 if path.name.isdigit():
-                    found.append(Snapshot(int(path.name), _split((path / "hashes").read_bytes())))
+                    with suppress(OSError, Malformed):  # it is being removed
+                        hashes = _split((path / "hashes").read_bytes())
+                        found.append(Snapshot(int(path.name), hashes))
         return sorted(found, key=lambda one: one.height)
 
     def chunk(self, height: int, number: int) -> bytes:
@@ -145,7 +159,8 @@ class Snapshots:
     ) -> None:
         """Begins to restore a snapshot. `trusted`: the app hash that was verified for it.
 
-        Raises Refused(CONFLICT) where this database holds a chain already, Malformed.
+        One that was begun is dropped. Raises Refused(CONFLICT) where this database holds a chain
+        already, Malformed, Exhausted.
         """
         snapshot = Snapshot(height, _split(metadata))
         if not 1 <= chunks == len(snapshot.chunks) <= MAX_CHUNKS or snapshot.hash != digest:
@@ -153,8 +168,13 @@ class Snapshots:
         with self._store.read() as connection:
             if last_block(connection) is not None:
                 raise Refused(Reason.CONFLICT, "this replica has a state already")
-        shutil.rmtree(self._incoming_path, ignore_errors=True)
-        self._incoming_path.mkdir(parents=True, mode=0o700)
+        self._drop()
+        try:
+            self._incoming_path.mkdir(parents=True, mode=0o700)
+        except OSError as err:
+            raise Exhausted(
+                Reason.LIMIT_EXCEEDED, f"a snapshot cannot be kept: {err.strerror}"
+            ) from err
         self._incoming = _Incoming(snapshot, trusted, set())
 
     @property
@@ -165,7 +185,9 @@ class Snapshots:
         """Takes one chunk; True when it was the last and the database is restored and checked.
 
         Raises Malformed for a chunk that is not the one that was offered, NotFound where nothing
-        was, Invalid(JOURNAL_CORRUPT) where the whole is not the state of that app hash.
+        was, Refused(LIMIT_EXCEEDED) for one that is too long, Invalid(JOURNAL_CORRUPT) where the
+        whole is not the state of that app hash, Exhausted where it cannot be written. In all cases
+        but the first nothing is left of the snapshot, and another may be offered.
         """
         incoming = self._incoming
         if incoming is None:
@@ -173,25 +195,38 @@ class Snapshots:
         chunks = incoming.snapshot.chunks
         if number >= len(chunks) or sha256(chunk).digest() != chunks[number]:
             raise Malformed("a chunk is not the one that was offered")
-        (self._incoming_path / str(number)).write_bytes(chunk)
-        incoming.have.add(number)
-        if len(incoming.have) < len(chunks):
-            return False
-        self._incoming = None
         try:
-            self._restore(incoming)
-        finally:
-            shutil.rmtree(self._incoming_path, ignore_errors=True)
+            if len(chunk) > MAX_CHUNK_BYTES:
+                raise Refused(Reason.LIMIT_EXCEEDED, "a chunk is too long")
+            (self._incoming_path / str(number)).write_bytes(chunk)
+            incoming.have.add(number)
+            if len(incoming.have) < len(chunks):
+                return False
+            rows = self._store.run(lambda tx: self._restore(tx, incoming))
+        except OSError as err:
+            self._drop()
+            raise Exhausted(
+                Reason.LIMIT_EXCEEDED, f"a snapshot cannot be kept: {err.strerror}"
+            ) from err
+        except LianqiaoError:
+            self._drop()
+            raise
+        self._drop()
+        self._store.set_meta("chain_id", self._chain_id)
+        _log.info("snapshot_restored", height=incoming.snapshot.height, rows=rows)
         return True
 
-    def _restore(self, incoming: _Incoming) -> None:
+    def _drop(self) -> None:
+        """Nothing is being restored any more."""
+        self._incoming = None
+        shutil.rmtree(self._incoming_path, ignore_errors=True)
+
+    def _restore(self, tx: Transaction, incoming: _Incoming) -> int:
+        """Writes all rows and judges them; how many. Raises Invalid(JOURNAL_CORRUPT)."""
         count = len(incoming.snapshot.chunks)
         stream = BufferedReader(_Chunks(self._incoming_path, count), CHUNK_BYTES)
-        with self._store.transaction() as tx:
-            try:
-                rows = restore(tx.connection, stream.read)
-            except Malformed as err:
-                raise Invalid(Reason.JOURNAL_CORRUPT, err.detail) from None
+        try:
+            rows = restore(tx.connection, stream.read)
             last = last_block(tx.connection)
             if last is None or (last.height, app_hash(last)) != (
                 incoming.snapshot.height,
@@ -199,11 +234,18 @@ class Snapshots:
             ):
                 raise Invalid(Reason.JOURNAL_CORRUPT, "the snapshot is of another state")
             findings = self._check(tx.connection)
-            if findings:
-                first = findings[0]
-                raise Invalid(Reason.JOURNAL_CORRUPT, f"{first.where}: {first.detail}")
-        self._store.set_meta("chain_id", self._chain_id)
-        _log.info("snapshot_restored", height=incoming.snapshot.height, rows=rows)
+        except Malformed as err:
+            raise Invalid(Reason.JOURNAL_CORRUPT, err.detail) from None
+        except CONTRACT_FAILURES as err:
+            if isinstance(err, LianqiaoError):
+                raise
+            # rows of the right kinds that mean nothing
+            detail = f"the snapshot is no state: {type(err).__name__}"
+            raise Invalid(Reason.JOURNAL_CORRUPT, detail) from err
+        if findings:
+            first = findings[0]
+            raise Invalid(Reason.JOURNAL_CORRUPT, f"{first.where}: {first.detail}")
+        return rows
 
 
 class _Chunks(RawIOBase):

@@ -28,6 +28,7 @@ from relay.demo.clearing.story import (
     settle_bill,
 )
 from relay.demo.clearing.texts import speaker
+from relay.demo.replicated import ReplicatedStage
 from relay.demo.stage import Stage, Stoppable
 from relay.errors import Refused
 from relay.fixings import Fixing
@@ -41,9 +42,11 @@ WIDTH = 120
 class ClearingShow:
     """Runs the story in a directory; see `run`."""
 
-    def __init__(self, directory: Path, *, keep: bool, lang: str) -> None:
+    def __init__(self, directory: Path, *, keep: bool, lang: str, chains: str = "lianqiao") -> None:
+        """`chains`: which kinds take part. Raises Refused(CONFIG_INVALID) where one cannot."""
         self.directory = directory
-        self.stage = Stage(directory, keep, ROLES)
+        kind = ReplicatedStage if "cometbft" in chains.split(",") else Stage
+        self.stage = kind(directory, keep, ROLES)
         self.say = speaker(lang)
         console = Console(highlight=False)
         self.console = console if console.is_terminal else Console(highlight=False, width=WIDTH)
@@ -52,7 +55,8 @@ class ClearingShow:
     def run(self, fixing: Fixing, *, with_faults: bool) -> bool:
         """The whole of it; whether everything was as it should be."""
         self.stage.prepare()
-        self.console.print(self.say("honest", day=fixing.day), style="bold", soft_wrap=True)
+        honest = "honest_replicated" if self.stage.replicated else "honest"
+        self.console.print(self.say(honest, day=fixing.day), style="bold", soft_wrap=True)
         with Stoppable(), self.stage as stage:
             stage.begin()
             cast = set_up(stage, fixing, self._tell)
@@ -168,7 +172,7 @@ class ClearingShow:
         self._print_balances(stage)
         books = str(stage.directory / "books.json")
         trust = ("--trust", str(stage.trust_file), "--json")
-        nodes = [word for p in stage.processes.values() for word in ("--node", p.address)]
+        nodes = [word for n in ROLES for word in ("--node", stage.processes[n].address)]
         try:
             stage.command("reconcile", *nodes, "--save", books, *trust)
             told = json.loads(stage.command("reconcile", books, *trust))

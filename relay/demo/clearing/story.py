@@ -127,8 +127,12 @@ def set_up(stage: Stage, fixing: Fixing, tell: Tell) -> Cast:
     tell("start", 0, 1)
     stage.start()
     tell("start", 1, 1)
-    _witness(stage)
-    tell("witness", 1, 1)
+    if stage.replicated:
+        _connect(stage)
+        tell("connect", 1, 1)
+    else:
+        _witness(stage)
+        tell("witness", 1, 1)
     document = policy_document(
         fixing, name=POLICY, collar=10_000, max_age_days=MAX_AGE_DAYS, mode=Mode.FIRM
     )
@@ -158,12 +162,14 @@ def _witness(stage: Stage) -> None:
     config.write_text("\n\n".join([text, *blocks]))
     stage.kill(HUB)
     stage.restart(HUB)
-    required = [word for name in (HK, SZ) for word in ("--require-witness", name)]
-    for address in ledgers:
-        stage.command(
-            *("connect", "--node", address, "--relay", hub.address, *required),
-            *("--trust", str(stage.trust_file)),
-        )
+    _connect(stage, *(word for name in (HK, SZ) for word in ("--require-witness", name)))
+
+
+def _connect(stage: Stage, *required: str) -> None:
+    for name in (HK, SZ):
+        node, relay = stage.processes[name].address, stage.processes[HUB].address
+        trust = ("--trust", str(stage.trust_file))
+        stage.command("connect", "--node", node, "--relay", relay, *required, *trust)
 
 
 def _terms(stage: Stage, account: str, code: str, owner: str) -> Terms:

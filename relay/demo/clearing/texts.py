@@ -16,6 +16,16 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "并要求对方的共同签名:任何一方都不会看到与另一方不同的决定。\n"
         "汇率:欧洲央行 {day} 参考汇率(来源:ECB),仅供参考。",
     ),
+    "honest_replicated": (
+        "Everything runs on this machine; in production each key is held by an institution of its\n"
+        "own. Four institutions replicate the relay: nothing is decided without more than two\n"
+        "thirds of them, and one of them that ends or lies changes nothing. Rates: ECB reference\n"
+        "rates of {day} (source: ECB); for reference only, nobody deals at them.",
+        "一切都在本机运行;正式部署时每把密钥由不同机构保管。中继由四家机构共同运行:\n"
+        "未经三分之二以上机构同意不作任何决定,其中一家停机或作假也无法改变结果。\n"
+        "汇率:欧洲央行 {day} 参考汇率(来源:ECB),仅供参考。",
+    ),
+    "connect": ("both ledgers joined to the relay", "两条账本已与中继连接"),
     "start": ("starting two money ledgers and a relay", "正在启动两条资金账本和一个中继"),
     "witness": ("both ledgers witness the relay", "两条账本成为中继的见证方"),
     "open": ("accounts opened and funded, rates loaded", "开户、注资并载入汇率"),

@@ -62,6 +62,8 @@ class Replica:
     path: Path
     contracts: Sequence[Contract] = ()
     interval: int = 0
+    url: str = ""
+    """Of its database; default: the file at `path`."""
 
     def __post_init__(self) -> None:
         self.results: dict[bytes, Result] = {}
@@ -69,7 +71,7 @@ class Replica:
 
     def start(self) -> None:
         """Opens the database that is there, or a new one."""
-        self.store = Store.at(self.path)
+        self.store = Store(self.url) if self.url else Store.at(self.path)
         migrate(self.store.engine)
         self.store.heads = BlockHeads(ORIGIN)
         self.channel = Channel(CHAIN, Clients(TYPES), {c.port: c for c in self.contracts})

@@ -3,7 +3,7 @@ one. Blocks are the test's own; the same on real CometBFT: test_network.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tests.contracts.money_flow import ACCOUNTS, PLENTY, policy, terms
 from tests.contracts.money_world import BILL, EXPIRES, HK, HUB, SZ, instruction, signed
 from tests.contracts.test_on_nodes import Window
 from tests.contracts.world import DAY, NOW, digest
+from tests.databases import UrlOf
 from tests.world import TYPES, Clock, World
 
 FEE = 500
@@ -40,10 +41,17 @@ FEE = 500
 class Money:
     """`hk-money` and `hub` replicated by three institutions each, `sz-money` of one."""
 
-    def __init__(self, path: Path, urls: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, url_of: UrlOf) -> None:
+        """The first replica of each chain has a database of `url_of`, the others of SQLite: what
+        they hold must not depend on it."""
         self.clock = Clock(NOW)
-        self.hub = Chain(path / HUB, self.clock, name=HUB, contracts=lambda: [SETTLEMENT])
-        self.hk = Chain(path / HK, self.clock, name=HK, role="ledger", contracts=lambda: [ESCROW])
+        urls = {name: [url_of(path / f"first-of-{name}.db")] for name in (HUB, HK)}
+        self.hub = Chain(
+            path / HUB, self.clock, name=HUB, contracts=lambda: [SETTLEMENT], urls=urls[HUB]
+        )
+        self.hk = Chain(
+            path / HK, self.clock, name=HK, role="ledger", contracts=lambda: [ESCROW], urls=urls[HK]
+        )
         self.sz = Single(World(path, self.clock), SZ, contracts=[ESCROW])
         self.nodes: dict[str, Any] = {
             HUB: self.hub.nodes[0], HK: self.hk.nodes[0], SZ: self.sz.node
@@ -131,8 +139,8 @@ class Money:
 
 
 @pytest.fixture
-def money(tmp_path: Path) -> Iterator[Money]:
-    made = Money(tmp_path)
+def money(tmp_path: Path, urls: UrlOf) -> Iterator[Money]:
+    made = Money(tmp_path, urls)
     yield made
     made.check()
     made.stop()
@@ -197,6 +205,23 @@ def test_a_window_is_netted_by_the_blocks(money: Money) -> None:
     money.settle()
     assert {money.view(one.settlement).status for one in given} == {SettlementStatus.SETTLED}
     assert money.balance(SZ, "hospital") == PLENTY + 170_000
+
+
+def test_a_window_is_cut_off_by_a_block_and_by_nobody(money: Money) -> None:
+    """Its time comes: the block does it, at every replica in the same way, whoever proposes it."""
+    deadline, cut = NOW + DAY // 2, NOW + DAY // 4
+    body = {"cut_off": cut, "deadline": deadline, "window": "w-2"}
+    money.call(HUB, "window.open", body)
+    one = replace(instruction("one", bill=100_000), window="w-2", deadline=deadline)
+    money.call(HUB, "instruct", {"signed": signed(one).to_json()})
+    money.clock.now = cut - 1
+    money.hub.block()
+    assert not money.view(one.settlement).answers
+    money.clock.now = cut
+    money.hub.block()
+    money.settle()
+    assert money.view(one.settlement).status is SettlementStatus.SETTLED
+    assert money.balance(SZ, "hospital") == PLENTY + 100_000
 
 
 def test_the_books_are_proven_and_agree(money: Money) -> None:
@@ -307,3 +332,25 @@ def test_what_services_ask_of_a_node_a_replica_has(shared: tuple[Chain, Chain]) 
     assert {"store", "call", "evidence", "shown"} <= asked
     made = shared[0].nodes[0]
     assert sorted(name for name in asked if not hasattr(made, name)) == []
+
+
+def test_every_call_is_either_for_one_or_for_several() -> None:
+    """A call that is added is decided upon here: does it change whom the contract believes?"""
+    from relay.contracts.recognition import contract as recognition
+    from relay.contracts.registry import contract as registry
+    from relay.contracts.settlement import contract as settlement
+
+    by_one = {
+        "escrow": {"withdraw"},
+        "registry": {"announce", "request", "outcome", "access", "resend"},
+        "settlement": {
+            "lane.pause", "window.open", "window.cut_off", "instruct", "retry", "resend"
+        },
+    }  # fmt: skip
+    from relay.contracts.escrow import contract as escrow
+
+    for module in (escrow, registry, settlement):
+        contract = module.CONTRACT
+        assert by_one[contract.port] | contract.operator_methods == set(module._CALLS)
+        assert not by_one[contract.port] & contract.operator_methods
+    assert recognition.CONTRACT.operator_methods == {"policy.load"}
