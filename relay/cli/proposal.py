@@ -111,12 +111,14 @@ class Asking:
             if error.reason is not Reason.APPROVAL_PENDING:
                 raise
             line = shlex.join([*self.repeat, *pinned])
-            raise Refused(
+            pending = Refused(
                 error.reason,
                 error.detail,
                 hint=f"the others, at their own nodes, and you again in the end: {line}",
-                **{**error.data, "next": line},
-            ) from None
+                **error.data,
+            )
+            pending.data["next"] = line  # whole, however long
+            raise pending from None
 
 
 def ask_alike(call: Callable[[], T], *pinned: str) -> T:

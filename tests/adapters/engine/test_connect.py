@@ -185,7 +185,7 @@ def test_a_chain_of_a_file_is_agreed_upon_too(
     try:
         (here, *_), (one, two, _) = zj.institutions, hub.institutions
         header = zj._headers[2]
-        file = tmp_path / "zj.toml"
+        file = tmp_path / f"{'a long name ' * 15}.toml"
         file.write_text(
             f'adapter = "cometbft"\naddress = "{here.rpc.address}"\nchain_id = "zj/0"\n'
             f'algorithm = "{ED25519}"\nproof_kind = "journal"\ntrusted_height = 2\n'
