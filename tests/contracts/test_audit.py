@@ -1,4 +1,4 @@
-"""Every sentence of the audit of a money ledger, each by books that are wrong in that one way.
+"""Every sentence of the audit of money, each by records that are wrong in that one way.
 
 The books are made by hand: 1000 were deposited on `a` and 100 of them paid to `b`; another lock was
 refunded, one is open, and one decision found nothing here. What is wrong is told, nothing else is.
@@ -17,11 +17,11 @@ from relay.contracts.escrow import CONTRACT, Held, last_line
 from relay.contracts.escrow.audit import audit
 from relay.contracts.escrow.books import Books, Entry, Line, nostro, read_line
 from relay.contracts.escrow.keys import End, Hold, Movement
-from relay.contracts.payloads import Ended, Ruling
+from relay.contracts.payloads import CutOff, Ended, LockAnswer, Ruling
 from tests.contracts.ledger import Ledger
-from tests.contracts.money_flow import terms
-from tests.contracts.money_world import HOSPITAL
-from tests.contracts.world import NOW, digest
+from tests.contracts.money_flow import Flow, terms
+from tests.contracts.money_world import HOSPITAL, instruction, signed
+from tests.contracts.world import DAY, NOW, digest
 
 HK, HUB = "hk-money", "hub"
 PAID, BACK, OPEN, NOTHING = (digest(name) for name in ("paid", "back", "open", "nothing"))
@@ -309,3 +309,57 @@ def test_books_that_cannot_be_read(books: Ledger) -> None:
     books.written[key("line", "a", "x")] = b"{}"
     [found] = list(audit(books))[-1:]
     assert found.startswith("a record of escrow cannot be read")
+
+
+# --- of a relay
+
+
+def told(relay: Ledger) -> list[str]:
+    return list(relay.contract.audit(relay, relay.chain_id))  # type: ignore[attr-defined]
+
+
+def test_records_of_a_relay_that_do_not_follow() -> None:
+    flow, given = Flow(), instruction()
+    flow.instruct(signed(given))
+    flow.settle()
+    hub, one = flow.hub, given.settlement.hex()
+    assert told(hub) == []
+    uetr, quote = f"uetr/{given.uetr}", f"quote/maker-1/{given.quote.id}"
+    answer = f"answer/{one}/{HK}"
+    late = replace(LockAnswer.decode(hub.written[answer.encode()]), time=NOW + 1)
+    not_kept = [f"decision/{one}: names an answer of {HK} that is not kept"]
+    another = encode({"settlement": "ab" * 32})
+    for name, value, wanted in (
+        (uetr, None, [f"{uetr}: not used by settlement {one}"]),
+        (uetr, another, [f"{uetr}: not used by settlement {one}"]),
+        (quote, None, [f"{quote}: not used by settlement {one}"]),
+        (quote, another, [f"{quote}: not used by settlement {one}"]),
+        (answer, None, not_kept),
+        (answer, late.encode(), not_kept),
+        (f"done/{one}/{HK}", None, []),  # not done yet
+        (f"instruction/{one}", b"{}", ["a record of settlement cannot be read: 'signed'"]),
+    ):
+        kept = hub.written.pop(name.encode())
+        if value is not None:
+            hub.written[name.encode()] = value
+        assert told(hub) == wanted
+        hub.written[name.encode()] = kept
+    hub.written[b"instruction/" + b"ab" * 32] = hub.written[f"instruction/{one}".encode()]
+    assert told(hub) == [f"instruction/{'ab' * 32}: holds another settlement"]
+
+
+def test_a_cut_off_that_holds_what_was_not_accepted() -> None:
+    flow = Flow()
+    deadline = NOW + DAY
+    flow.hub.call("window.open", encode({"deadline": deadline, "window": "w"}))
+    flow.instruct(signed(instruction(window="w", deadline=deadline)))
+    record = CutOff.decode(flow.hub.call("window.cut_off", encode({"window": "w"})))
+    assert told(flow.hub) == []
+    [member] = record.members
+    for changed in (
+        replace(member, digest=digest("another")),
+        replace(member, settlement=digest("another")),
+        replace(member, ledgers=(HK,)),
+    ):
+        flow.hub.written[b"cut-off/w"] = replace(record, members=(changed,)).encode()
+        assert told(flow.hub) == ["cut-off/w: holds an instruction that was not accepted"]

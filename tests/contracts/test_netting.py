@@ -35,6 +35,7 @@ from relay.packet import Packet
 from relay.paths import record_path
 from tests.contracts.money_flow import Flow, check, check_end, explore, replay, terms
 from tests.contracts.money_world import (
+    EXPIRES,
     HK,
     HUB,
     INSURER,
@@ -501,6 +502,20 @@ def test_a_net_lock_that_comes_at_the_deadline_is_refused() -> None:
     for time, reason in ((DEADLINE, Reason.TIMEOUT_ELAPSED), (DEADLINE - 1, None)):
         flow.at(time)
         assert LockAnswer.decode(shown(flow, record, given)).reason is reason
+
+
+def test_what_settled_in_a_window_is_given_back_by_itself() -> None:
+    flow = opened()
+    flow.instruct(signed(bound("one", 50_000)))
+    given = replace(back("two", 50_000), window="", deadline=EXPIRES, returns=uetr("one"))
+    refused(flow, signed(given), Reason.SETTLEMENT_DECIDED)
+    cut_off(flow)
+    refused(flow, signed(given), Reason.SETTLEMENT_DECIDED)
+    flow.settle()
+    flow.instruct(signed(given))
+    flow.settle()
+    assert find_settlement(flow.hub, given.settlement).status is SettlementStatus.SETTLED
+    check_end(flow)
 
 
 def test_fees_are_owed_too() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from relay.canonical import decode, encode
 from relay.contracts.codes import Code, Detail, Finding, Reexamination, Verdict
 from relay.contracts.payloads import (
+    ENCODING,
     Action,
     Answer,
     Attestation,
@@ -38,8 +39,10 @@ from relay.contracts.payloads import (
     find_bytes,
     grant_id,
 )
+from relay.contracts.payloads.parties import parties
 from relay.errors import Invalid, Malformed, Reason
 from relay.light.keys import verify
+from relay.packet import Packet, Payload
 from tests.contracts import world
 
 ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,12}", fullmatch=True)
@@ -524,3 +527,19 @@ def test_a_decision_is_consistent() -> None:
     ):
         with pytest.raises(Malformed):
             Decision.decode(_edited(raw, **changes))
+
+
+def test_who_a_payload_and_a_decision_name() -> None:
+    decision = world.World().decide()
+    payload = Payload("registry", "recognition", "1", ENCODING, b"{}")
+    for value, named in (
+        (b"[]", set()),
+        (b"no json", set()),
+        (b"{}", {("", "")}),
+        (b'{"type":"gift"}', {("", "")}),
+        (world.request().encode(), {("sh-medical", "relay-1")}),
+    ):
+        packet = Packet(1, "a-0", "b-0", 1, (replace(payload, value=value),))
+        assert parties(packet, ()) == named
+        assert parties(packet, (decision.encode(),)) == named | {("sh-medical", "relay-1")}
+        assert parties(packet, (b"no decision",)) == named
