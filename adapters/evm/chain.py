@@ -252,11 +252,11 @@ class EvmChain:
             numbers = [step.cursor for step in found]
             if numbers != list(range(len(self._steps) + 1, len(self._steps) + 1 + len(found))):
                 raise self._rpc.distrust("left out steps of the endpoint")
+            (count,) = self._view("steps", height=last)
+            if count != len(self._steps) + len(found):
+                raise self._rpc.distrust("left out the newest steps of the endpoint")
             self._steps += found
             self._read_to = last
-        (count,) = self._view("steps", height=head)
-        if count != len(self._steps):
-            raise self._rpc.distrust("left out the newest steps of the endpoint")
 
     # --- deliveries
 
