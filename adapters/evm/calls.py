@@ -61,11 +61,12 @@ def _functions() -> dict[str, Any]:
     return {f["name"]: f for f in artifacts()["Endpoint"]["abi"] if f["type"] == "function"}
 
 
-def _type(part: dict[str, Any]) -> str:
+def type_of(part: dict[str, Any]) -> str:
+    """The ABI's name of a type."""
     kind: str = part["type"]
     if not kind.startswith("tuple"):
         return kind
-    return f"({','.join(map(_type, part['components']))}){kind[5:]}"
+    return f"({','.join(map(type_of, part['components']))}){kind[5:]}"
 
 
 def encode(name: str, arguments: Sequence[Any], contract: str = "Endpoint") -> bytes:
@@ -75,7 +76,7 @@ def encode(name: str, arguments: Sequence[Any], contract: str = "Endpoint") -> b
 
 def decode(name: str, data: bytes) -> tuple[Any, ...]:
     """What a call returned. Raises Malformed."""
-    types = [_type(part) for part in _functions()[name]["outputs"]]
+    types = [type_of(part) for part in _functions()[name]["outputs"]]
     return decode_as(types, data)
 
 
@@ -92,7 +93,7 @@ def topic(name: str, contract: str = "Endpoint") -> str:
     found = next(
         e for e in artifacts()[contract]["abi"] if e["type"] == "event" and e["name"] == name
     )
-    return "0x" + keccak(f"{name}({','.join(map(_type, found['inputs']))})".encode()).hex()
+    return "0x" + keccak(f"{name}({','.join(map(type_of, found['inputs']))})".encode()).hex()
 
 
 PACKET = "(uint64,string,string,uint64,string,string,string,string,bytes)"
@@ -303,7 +304,7 @@ def creation(contract: str, arguments: Sequence[object]) -> bytes:
     """The data that makes a contract."""
     made = artifacts()[contract]
     types = [
-        _type(part)
+        type_of(part)
         for entry in made["abi"]
         if entry["type"] == "constructor"
         for part in entry["inputs"]

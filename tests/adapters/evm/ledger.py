@@ -69,8 +69,9 @@ class EvmLedger:
         signers: int = 4,
         witnesses: Sequence[Witness] = (),
         quorum: int = 0,
+        now: int = 0,
     ) -> None:
-        self.world = World(path, Clock(int(time.time())))
+        self.world = World(path, Clock(now or int(time.time())))
         self.world.signers["hub"] = keys_of("hub", algorithm="secp256k1")
         self.hub = self.world.node("hub", "relay", contracts)
         self.anvil = SealedAnvil(self.world.clock, variant)
@@ -88,6 +89,7 @@ class EvmLedger:
         self.registry = deploy(
             self.rpc, self.sender, "Registry", "0x" + self.endpoint.address.hex()
         )
+        self.deployed = {"Endpoint": self.endpoint, "Registry": self.registry}
         self.settings = {
             "address": self.anvil.address,
             "endpoint": "0x" + self.endpoint.address.hex(),
@@ -115,7 +117,7 @@ class EvmLedger:
         self.transact("Registry", "registerInstitution", me, True)
 
     def data(self, contract: str, name: str, *arguments: Any) -> bytes:
-        """The data of a call of either contract."""
+        """The data of a call of a contract."""
         from adapters.evm.sdk import Web3
 
         abi = calls.artifacts()[contract]["abi"]
@@ -129,7 +131,7 @@ class EvmLedger:
 
     def transact(self, contract: str, name: str, *arguments: Any) -> dict[str, Any]:
         """Calls a contract as the operator; the receipt of a call that succeeded."""
-        at = self.endpoint if contract == "Endpoint" else self.registry
+        at = self.deployed[contract]
         receipt = self.sender.send(self.rpc, at.address, self.data(contract, name, *arguments))
         assert receipt["status"] == "0x1", (name, receipt)
         return receipt
@@ -138,7 +140,7 @@ class EvmLedger:
         self, contract: str, name: str, *arguments: Any, sender: bytes | None = None
     ) -> str:
         """The reason for which a call is refused; empty where it is not."""
-        at = self.endpoint if contract == "Endpoint" else self.registry
+        at = self.deployed[contract]
         data = self.data(contract, name, *arguments)
         done = self.rpc.call(at.address, data, sender=sender or self.sender.address)
         return calls.reason_of(done.data) if done.reverted else ""

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Canonical} from "Canonical.sol";
+
 /// The signed head of a relay's journal: its one text, and who signed it (relay/light/checkpoint.py).
 library Checkpoint {
     error MALFORMED();
@@ -43,9 +45,9 @@ library Checkpoint {
 
     /// SHA-256 of the body's text.
     function digest(Body memory body, string memory origin) internal pure returns (bytes32) {
-        bytes memory head = abi.encodePacked(origin, "\n", _decimal(body.size), "\n");
+        bytes memory head = abi.encodePacked(origin, "\n", Canonical.toDecimal(body.size), "\n");
         bytes memory tail = abi.encodePacked(
-            "\ntime ", _decimal(body.time), "\nset ", _base64(body.set), "\nnext "
+            "\ntime ", Canonical.toDecimal(body.time), "\nset ", _base64(body.set), "\nnext "
         );
         return sha256(abi.encodePacked(head, _base64(body.root), tail, _base64(body.next), "\n"));
     }
@@ -85,6 +87,20 @@ library Checkpoint {
         if (found == address(0)) revert INVALID_SIGNATURE();
     }
 
+    /// Whose public key it is: compressed prefix and x, and its y, checked against the curve.
+    function addressOf(uint256 prefix, uint256 x, uint256 y) internal pure returns (address) {
+        if (x >= P || y >= P || prefix != 2 + (y & 1)) revert WEAK_KEY();
+        uint256 right = addmod(mulmod(mulmod(x, x, P), x, P), 7, P);
+        if (mulmod(y, y, P) != right) revert WEAK_KEY();
+        return address(uint160(uint256(keccak256(abi.encode(x, y)))));
+    }
+
+    /// Whether `signer` signed; a signature of 64 bytes does not say which of two keys it is under.
+    function signs(address signer, bytes32 digest_, bytes32 r, bytes32 s) internal pure returns (bool) {
+        if (uint256(s) > HALF_N || signer == address(0)) return false;
+        return ecrecover(digest_, 27, r, s) == signer || ecrecover(digest_, 28, r, s) == signer;
+    }
+
     function hashSet(bytes memory encoded) internal pure returns (bytes32) {
         return sha256(abi.encodePacked("lianqiao/validator-set/v1\n", encoded));
     }
@@ -107,7 +123,7 @@ library Checkpoint {
                 uint256 length = _number(raw, next, 4);
                 if (name == SECP256K1) {
                     if (length != 33 || key >= ys.length) revert WEAK_KEY();
-                    signer = _address(_byte(raw, next + 4), _number(raw, next + 5, 32), ys[key++]);
+                    signer = addressOf(_byte(raw, next + 4), _number(raw, next + 5, 32), ys[key++]);
                 }
                 pos = next + 4 + length;
             }
@@ -116,13 +132,6 @@ library Checkpoint {
             set.total += power;
         }
         if (pos != raw.length || key != ys.length) revert MALFORMED();
-    }
-
-    function _address(uint256 prefix, uint256 x, uint256 y) private pure returns (address) {
-        if (x >= P || y >= P || prefix != 2 + (y & 1)) revert WEAK_KEY();
-        uint256 right = addmod(mulmod(mulmod(x, x, P), x, P), 7, P);
-        if (mulmod(y, y, P) != right) revert WEAK_KEY();
-        return address(uint160(uint256(keccak256(abi.encode(x, y)))));
     }
 
     function _data(bytes memory raw, uint256 pos) private pure returns (bytes32 hash, uint256 next) {
@@ -143,13 +152,6 @@ library Checkpoint {
         assembly ("memory-safe") {
             n := shr(sub(256, mul(8, width)), mload(add(add(raw, 32), pos)))
         }
-    }
-
-    function _decimal(uint64 number) private pure returns (bytes memory text) {
-        uint256 length = 1;
-        for (uint64 rest = number; rest >= 10; rest /= 10) length++;
-        text = new bytes(length);
-        for (; length > 0; number /= 10) text[--length] = bytes1(uint8(48 + (number % 10)));
     }
 
     function _base64(bytes32 data) private pure returns (bytes memory text) {

@@ -53,6 +53,7 @@ contract Endpoint {
     error TIMEOUT_NOT_REACHED();
     error TIMEOUT_TOO_FAR();
     error RECEIVED();
+    error ENTRY_MISSING();
     error INVALID_PACKET();
     error LIMIT_EXCEEDED();
     error WRONG_CHAIN();
@@ -331,7 +332,7 @@ contract Endpoint {
                 _verify(items, proof);
                 proven = true;
             }
-            _run(items[i]);
+            outcomes[i] = _run(items[i]);
         }
         emit Delivered(outcomes);
         _running = false;
@@ -365,13 +366,13 @@ contract Endpoint {
         return block.timestamp < packet.timeout ? TIMEOUT_NOT_REACHED.selector : DONE;
     }
 
-    function _run(Item calldata item) private {
+    function _run(Item calldata item) private returns (bytes4) {
         Packet calldata packet = item.packet;
         if (item.verb == 3) {
             // Absence is proven under a header from after the timeout; nothing has to be written.
             emit Expired(++steps, packet.sequence, packet);
         } else if (item.verb == 0) {
-            _receive(packet, item.entries);
+            return _receive(packet, item.entries);
         } else {
             _close(packet.sequence);
             address app = apps[keccak256(bytes(packet.sourcePort))];
@@ -383,6 +384,7 @@ contract Endpoint {
                 try IApp(app).onTimeout{gas: APP_GAS}(packet) {} catch {}
             }
         }
+        return DONE;
     }
 
     /// Ends a packet of this ledger; the lowest open one rises over those that have ended.
@@ -394,18 +396,27 @@ contract Endpoint {
         lowestOpen = low;
     }
 
-    function _receive(Packet calldata packet, Entry[] calldata entries) private {
-        written[_key(CLIENT, 2, packet.sequence)] = _commitment(packet);
+    /// An application that lacks what should have been proven beside the packet says ENTRY_MISSING:
+    /// then nothing is written, so that nobody uses a packet up by delivering it without.
+    function _receive(Packet calldata packet, Entry[] calldata entries) private returns (bytes4) {
+        bytes32 receipt = _key(CLIENT, 2, packet.sequence);
+        written[receipt] = _commitment(packet);
         address app = apps[keccak256(bytes(packet.destinationPort))];
         bytes memory answer = abi.encodePacked(ERROR);
         if (app != address(0)) {
             _reserveGas();
             try IApp(app).onReceive{gas: APP_GAS}(packet, entries) returns (bytes memory given) {
                 if (given.length != 0 && given.length <= MAX_VALUE) answer = given;
-            } catch {}
+            } catch (bytes memory why) {
+                if (why.length == 4 && bytes4(why) == ENTRY_MISSING.selector) {
+                    delete written[receipt];
+                    return ENTRY_MISSING.selector;
+                }
+            }
         }
         written[_key(CLIENT, 3, packet.sequence)] = sha256(abi.encodePacked(bytes1(0x02), sha256(answer)));
         emit Written(++steps, packet.sequence, packet, answer);
+        return DONE;
     }
 
     /// Whoever delivers cannot make an application fail by too little gas: 63/64 of what is left

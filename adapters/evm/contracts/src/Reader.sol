@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Canonical} from "Canonical.sol";
+
+using Canonical for Canonical.Text;
+
+/// One leg on this ledger. Names are Keccak-256 of their text, here and below.
+struct Leg {
+    bytes32 debtor;
+    bytes32 creditor;
+    bytes32 feeTo; // zero: no fee
+    uint64 amount;
+    uint64 fee;
+    bytes3 currency;
+    bool bill; // which side
+}
+
+/// Of a debtor, or of a co-signer, whose `account` is his id.
+struct Signature {
+    bool readable; // secp256k1
+    bytes32 account;
+    bytes32 role; // of a co-signer
+    bytes32 key; // Keccak-256 of its hex
+    bytes32 digest; // what is signed
+    bytes32 r;
+    bytes32 s;
+}
+
+/// A lock, as far as a ledger judges it.
+struct Order {
+    bytes32 relay;
+    bytes32 ledger;
+    bytes32 signedFor; // the relay in the instruction
+    bytes32 settlement;
+    bytes32 digest; // H(instruction)
+    bytes32 amounts; // why its amounts do not follow from its rate; zero where they do
+    bytes32 quote; // of (maker, id)
+    bytes32 maker;
+    uint64 expires;
+    bool window; // it settles with a netting window
+    bool returns_; // it gives back another settlement
+    Leg[] legs; // on this ledger
+    bytes32[] used; // keys of all debtors
+    Signature[] signatures; // for accounts of this ledger
+    Signature[] cosignatures;
+}
+
+/// A decision, as its notice tells it.
+struct Decision {
+    bytes32 relay;
+    bytes32 ledger; // whom the notice is for
+    bytes32 settlement;
+    bytes32 digest;
+    bytes32 record; // Keccak-256 of the decision's text
+    bytes32 path; // Keccak-256 of where the relay writes it
+    bool commits;
+    bool here; // the ledger's own answer is among those that it follows from
+}
+
+/// Reads what a relay sends to port `escrow` (relay/contracts/payloads: settling, signatures,
+/// instruction). Every member is read, and the debtors' digest is of those very characters, so that
+/// nothing can be used that they did not sign. Pure; what does not have the form is MALFORMED.
+contract Reader {
+
+    struct Quote {
+        uint256 bill;
+        bytes3 billCurrency;
+        uint256 payable_;
+        bytes3 payCurrency;
+        uint256 numerator;
+        uint256 denominator;
+        int256 residue;
+        uint256 residueOf;
+        bool halfUp;
+    }
+
+    /// All legs of one side together.
+    struct Side {
+        uint256 sum;
+        bytes3 currency; // zero where they differ
+    }
+
+    uint256 private constant MOST = 16; // legs, signatures, co-signatures
+    bytes32 private constant SECP256K1 = keccak256("secp256k1");
+    bytes32 private constant BILL = keccak256("bill");
+    bytes32 private constant PAY = keccak256("pay");
+    bytes32 private constant EMPTY = keccak256("");
+    bytes32 private constant HALF_UP = keccak256("half-up-1");
+    bytes32 private constant OFFICER = keccak256("officer");
+    bytes32 private constant REGULATOR = keccak256("regulator");
+
+    bytes32 private constant COMMIT = keccak256("commit");
+    bytes32 private constant ABORT = keccak256("abort");
+
+    /// `here` is the name of the ledger that asks.
+    function readLock(bytes memory raw, bytes32 here) external pure returns (Order memory order) {
+        Canonical.Text memory t = Canonical.Text(raw, 0);
+        uint256[16] memory v = t.read('{"ledger":"I","relay":"I","signed":{"cosignatures":[');
+        (order.ledger, order.relay) = (bytes32(v[0]), bytes32(v[1]));
+        (Signature[] memory given, uint256[2][] memory officers) = _cosignatures(t);
+        t.read(',"instruction":');
+        uint256 start = t.pos;
+        _instruction(t, order, here);
+        bytes memory text = t.slice(start);
+        order.digest = sha256(text);
+        order.cosignatures = given;
+        for (uint256 i = 0; i < given.length; i++) {
+            given[i].digest = _approval(raw, order.digest, officers[i]);
+        }
+        _signatures(t, order, here, sha256(abi.encodePacked("lianqiao/instruction/v1\n", text)));
+        t.read('},"type":"lock"}');
+        t.end();
+    }
+
+    /// What a co-signer signs; `place` is where in `raw` `ID","role":"ROLE"` stands.
+    function _approval(bytes memory raw, bytes32 digest, uint256[2] memory place)
+        private
+        pure
+        returns (bytes32)
+    {
+        Canonical.Text memory t = Canonical.Text(raw, place[1]);
+        return sha256(
+            abi.encodePacked(
+                'lianqiao/approval/v1\n{"instruction":"',
+                Canonical.toHex(digest),
+                '","officer":"',
+                t.slice(place[0]),
+                "}"
+            )
+        );
+    }
+
+    function _cosignatures(Canonical.Text memory t)
+        private
+        pure
+        returns (Signature[] memory given, uint256[2][] memory officers)
+    {
+        uint256 count = 0;
+        (given, officers) = (new Signature[](MOST), new uint256[2][](MOST));
+        if (!t.skip("]")) {
+            do {
+                if (count == MOST) revert Canonical.MALFORMED();
+                Signature memory one = given[count];
+                uint256[16] memory v = t.read('{"algorithm":"A","key":"A","officer":"');
+                (one.readable, one.key) = (bytes32(v[0]) == SECP256K1, bytes32(v[1]));
+                uint256 start = t.pos;
+                v = t.read('I","role":"A"');
+                officers[count++] = [start, t.pos];
+                (one.account, one.role) = (bytes32(v[0]), bytes32(v[1]));
+                if (one.role != OFFICER && one.role != REGULATOR) revert Canonical.MALFORMED();
+                _value(t, one);
+            } while (t.skip(","));
+            t.read("]");
+        }
+        assembly ("memory-safe") {
+            mstore(given, count)
+            mstore(officers, count)
+        }
+    }
+
+    function _signatures(Canonical.Text memory t, Order memory order, bytes32 here, bytes32 signed)
+        private
+        pure
+    {
+        (uint256 count, uint256 ours) = (0, 0);
+        (bytes32[] memory used, Signature[] memory given) = (new bytes32[](MOST), new Signature[](MOST));
+        t.read(',"signatures":[');
+        do {
+            if (count == MOST) revert Canonical.MALFORMED();
+            Signature memory one = given[ours];
+            uint256[16] memory v = t.read('{"account":"I","algorithm":"A","key":"A","ledger":"I"');
+            one.account = bytes32(v[0]);
+            one.readable = bytes32(v[1]) == SECP256K1 && bytes32(v[3]) == here;
+            one.key = used[count++] = bytes32(v[2]);
+            one.digest = signed;
+            _value(t, one);
+            if (bytes32(v[3]) == here) ours++;
+        } while (t.skip(","));
+        t.read("]");
+        assembly ("memory-safe") {
+            mstore(used, count)
+            mstore(given, ours)
+        }
+        (order.used, order.signatures) = (used, given);
+    }
+
+    /// The value of a signature: r and s where it has 64 bytes; zeros, which verify nothing, elsewhere.
+    function _value(Canonical.Text memory t, Signature memory one) private pure {
+        t.read(',"signature":"');
+        uint256 start = t.pos;
+        t.read('A"}');
+        uint256 next = t.pos;
+        (one.r, one.s) = (0, 0);
+        if (next != start + 130 || !one.readable) return;
+        t.pos = start;
+        (one.r, one.s) = (t.hash32(), t.hash32());
+        t.pos = next;
+    }
+
+    function _instruction(Canonical.Text memory t, Order memory order, bytes32 here) private pure {
+        uint256 deadline = t.read('{"deadline":M,"legs":[')[0];
+        (Side memory bill, Side memory pay) = _legs(t, order, here);
+        Quote memory quote = _quote(t, order);
+        uint256[16] memory v = t.read(
+            ',"relay":"I","returns":"A","rounding":"A","settlement":"H","subject":"A","type":"instruction","uetr":"A","window":"A"}'
+        );
+        order.signedFor = bytes32(v[0]);
+        order.returns_ = bytes32(v[1]) != EMPTY;
+        quote.halfUp = bytes32(v[2]) == HALF_UP;
+        order.settlement = bytes32(v[3]);
+        order.window = bytes32(v[6]) != EMPTY;
+        order.amounts = _checkAmounts(quote, bill, pay);
+        if (deadline < order.expires || (!order.window && deadline != order.expires)) {
+            revert Canonical.MALFORMED();
+        }
+    }
+
+    function _legs(Canonical.Text memory t, Order memory order, bytes32 here)
+        private
+        pure
+        returns (Side memory bill, Side memory pay)
+    {
+        (uint256 count, uint256 ours) = (0, 0);
+        Leg[] memory legs = new Leg[](MOST);
+        do {
+            if (count++ == MOST) revert Canonical.MALFORMED();
+            (Leg memory leg, bytes32 ledger) = _leg(t);
+            Side memory side = leg.bill ? bill : pay;
+            if (side.sum == 0) side.currency = leg.currency;
+            else if (side.currency != leg.currency) side.currency = 0;
+            side.sum += leg.amount;
+            if (ledger == here) legs[ours++] = leg;
+        } while (t.skip(","));
+        if (bill.sum == 0 || pay.sum == 0) revert Canonical.MALFORMED();
+        assembly ("memory-safe") {
+            mstore(legs, ours)
+        }
+        order.legs = legs;
+        t.read("]");
+    }
+
+    function _leg(Canonical.Text memory t) private pure returns (Leg memory leg, bytes32 ledger) {
+        uint256[16] memory v = t.read('{"amount":M,"creditor":"I","currency":"C","debtor":"I","fee":');
+        (leg.amount, leg.creditor, leg.debtor) = (uint64(v[0]), bytes32(v[1]), bytes32(v[3]));
+        leg.currency = bytes3(bytes32(v[2]));
+        if (t.skip("{")) {
+            v = t.read('"account":"I","amount":M}');
+            (leg.feeTo, leg.fee) = (bytes32(v[0]), uint64(v[1]));
+        } else {
+            t.read("null");
+        }
+        v = t.read(',"ledger":"I","side":"A"}');
+        (ledger, leg.bill) = (bytes32(v[0]), bytes32(v[1]) == BILL);
+        if (!leg.bill && bytes32(v[1]) != PAY) revert Canonical.MALFORMED();
+        if (leg.debtor == leg.creditor || leg.debtor == leg.feeTo) revert Canonical.MALFORMED();
+        if (leg.amount + leg.fee > Canonical.MAX_INTEGER) revert Canonical.MALFORMED();
+    }
+
+    function _quote(Canonical.Text memory t, Order memory order) private pure returns (Quote memory quote) {
+        uint256[16] memory v = t.read(
+            ',"quote":{"bill":{"amount":M,"currency":"C"},"day":"A","expires":M,"id":"I","maker":"I","mode":"A","payable":{"amount":M,"currency":"C"},"policy":"A","rate":{"denominator":M,"numerator":M},"residue":{"denominator":M,"numerator":D},"source":"I","version":M}'
+        );
+        (quote.bill, quote.billCurrency) = (v[0], bytes3(bytes32(v[1])));
+        order.expires = uint64(v[3]);
+        (order.quote, order.maker) = (keccak256(abi.encode(v[5], v[4])), bytes32(v[5]));
+        (quote.payable_, quote.payCurrency) = (v[7], bytes3(bytes32(v[8])));
+        (quote.denominator, quote.numerator) = (v[10], v[11]);
+        (quote.residueOf, quote.residue) = (v[12], int256(v[13]));
+    }
+
+    /// Whether both amounts follow from the rate by `half-up-1`, and the legs from both; the reason
+    /// why not (relay/contracts/quotes.py, relay/money/rate.py).
+    function _checkAmounts(Quote memory q, Side memory bill, Side memory pay) private pure returns (bytes32) {
+        if (!q.halfUp) return "UNSUPPORTED_VERSION";
+        if (q.billCurrency == q.payCurrency && (q.numerator != 1 || q.denominator != 1)) return "RATE_INVALID";
+        uint256 above = q.bill * q.numerator * 10 ** exponent(q.payCurrency);
+        uint256 below = q.denominator * 10 ** exponent(q.billCurrency);
+        uint256 due = (2 * above + below) / (2 * below);
+        if (due == 0 || due > Canonical.MAX_INTEGER) return "AMOUNT_INVALID";
+        int256 left = int256(above) - int256(due * below);
+        if (due != q.payable_ || q.residue * int256(below) != left * int256(q.residueOf)) return "RATE_INVALID";
+        if (bill.currency != q.billCurrency) return "CURRENCY_MISMATCH";
+        if (bill.sum != q.bill) return "AMOUNT_INVALID";
+        if (pay.currency != q.payCurrency) return "CURRENCY_MISMATCH";
+        if (pay.sum != q.payable_) return "AMOUNT_INVALID";
+        return 0;
+    }
+
+    function readDecision(bytes memory raw, bytes32 here) external pure returns (Decision memory told) {
+        Canonical.Text memory t = Canonical.Text(raw, 0);
+        t.read('{"decision":');
+        uint256 start = t.pos;
+        bool all = _answers(t, told, here);
+        uint256[16] memory v = t.read(
+            ',"decided":N,"digest":"H","relay":"I","ruling":"A","settlement":"H","type":"settlement_decision"}'
+        );
+        (told.digest, told.relay) = (bytes32(v[1]), bytes32(v[2]));
+        told.commits = bytes32(v[3]) == COMMIT;
+        if ((!told.commits && bytes32(v[3]) != ABORT) || told.commits != all) revert Canonical.MALFORMED();
+        if (bytes32(v[4]) != told.settlement) revert Canonical.MALFORMED();
+        told.record = keccak256(t.slice(start));
+        v = t.read(',"ledger":"I","relay":"I","type":"decision_notice"}');
+        t.end();
+        told.ledger = bytes32(v[0]);
+        if (bytes32(v[1]) != told.relay) revert Canonical.MALFORMED();
+        // Port `settlement`, key `decision/` and the settlement (relay/paths.py).
+        bytes memory id = Canonical.toHex(told.settlement);
+        told.path = keccak256(abi.encodePacked(hex"00090a", "settlement", "decision/", id));
+    }
+
+    /// What became of each ledger's lock; whether all of them were accepted.
+    function _answers(Canonical.Text memory t, Decision memory told, bytes32 here)
+        private
+        pure
+        returns (bool all)
+    {
+        all = true;
+        t.read('{"answers":[');
+        for (uint256 i = 0; i < 64; i++) {
+            t.read('{"accepted":');
+            bool accepted = t.skip("t");
+            t.read(accepted ? "rue" : "false");
+            uint256[16] memory v =
+                t.read(',"ledger":"I","reason":"A","settlement":"H","time":N,"type":"lock_answer"}');
+            if (accepted != (bytes32(v[1]) == EMPTY)) revert Canonical.MALFORMED();
+            if (i > 0 && bytes32(v[2]) != told.settlement) revert Canonical.MALFORMED();
+            told.settlement = bytes32(v[2]);
+            told.here = told.here || bytes32(v[0]) == here;
+            all = all && accepted;
+            if (!t.skip(",")) break;
+        }
+        t.read("]");
+    }
+
+    bytes private constant NONE = "BIFCLPDJFGNFISKJPYKMFKRWPYGRWFUGXUYIVNDVUVXAFXOFXPF";
+    bytes private constant THREE = "BHDIQDJODKWDLYDOMRTND";
+    bytes private constant FOUR = "CLFUYW";
+
+    /// Digits of a currency's minor unit, by ISO 4217 (list 1 of relay/money/currency.py).
+    function exponent(bytes3 code) public pure returns (uint256) {
+        if (_among(code, NONE)) return 0;
+        if (_among(code, THREE)) return 3;
+        return _among(code, FOUR) ? 4 : 2;
+    }
+
+    function _among(bytes3 code, bytes memory codes) private pure returns (bool) {
+        for (uint256 i = 0; i < codes.length; i += 3) {
+            bytes32 there;
+            assembly ("memory-safe") {
+                there := mload(add(add(codes, 32), i))
+            }
+            if (bytes3(there) == code) return true;
+        }
+        return false;
+    }
+}
