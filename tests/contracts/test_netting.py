@@ -518,6 +518,20 @@ def test_what_settled_in_a_window_is_given_back_by_itself() -> None:
     check_end(flow)
 
 
+def test_what_a_window_came_to_nothing_with_counts_against_no_limit() -> None:
+    flow = opened()
+    limit = bound("one").legs[0].amount
+    asked = terms("insurer", "HKD", "hk-insurer", INSURER, 2, limits={"daily": limit})
+    flow.hub.call("account.register", encode({**asked, "ledger": HK}))
+    flow.instruct(signed(bound("one")))
+    refused(flow, signed(bound("two")), Reason.LIMIT_REACHED)
+    flow.at(DEADLINE)
+    cut_off(flow)
+    assert find_settlement(flow.hub, bound("one").settlement).status is SettlementStatus.ABORTED
+    fresh = quote(100_000, id="q-later", expires=DEADLINE + 60)
+    flow.instruct(signed(instruction("later", bill=100_000, quote=fresh)))
+
+
 def test_fees_are_owed_too() -> None:
     given = instruction(fee=500)
     due = given.legs[0].amount

@@ -10,6 +10,8 @@ import pytest
 
 from relay.canonical import decode, encode
 from relay.contracts.payloads import (
+    DecisionAnswer,
+    Ended,
     Fee,
     Instruction,
     Mode,
@@ -20,6 +22,7 @@ from relay.contracts.payloads import (
     SignedInstruction,
 )
 from relay.contracts.settlement import SettlementStatus, find_settlement, policy_at, settlement_of
+from relay.contracts.settlement.decide import read_done
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.money import Rate, convert
 from relay.money.rate import ratio
@@ -37,6 +40,7 @@ from tests.contracts.money_world import (
     REGULATOR,
     STRANGER,
     SZ,
+    decision,
     instruction,
     quote,
     signed,
@@ -76,6 +80,11 @@ def test_both_sides_are_paid_or_neither(flow: Flow) -> None:
     assert view.status is SettlementStatus.SETTLED
     assert view.decision is not None
     assert view.decision.ruling is Ruling.COMMIT
+    assert [(one.ledger, one.reason) for one in view.answers] == [(HK, None), (SZ, None)]
+    assert [(one.ledger, one.ended) for one in view.done] == [
+        (HK, Ended.RELEASED),
+        (SZ, Ended.RELEASED),
+    ]
     assert settlement_of(flow.hub, view.signed.instruction.uetr) == ONE
     before = Flow()
     moved = {
@@ -566,6 +575,7 @@ def test_rate_policies_are_versions_in_force_by_date(flow: Flow) -> None:
         ({"version": 4, "effective_from": NOW + 60}, Reason.CONFLICT),
         ({"version": 3, "effective_from": NOW}, Reason.CONFLICT),
         ({"version": 0}, Reason.MALFORMED),
+        ({"version": 3, "provenance": ""}, Reason.MALFORMED),
         ({"bill": "CNH"}, Reason.CURRENCY_UNKNOWN),
         ({"mode": "guess"}, Reason.MALFORMED),
     ):
@@ -675,3 +685,33 @@ def test_fees_are_postings_of_their_own_and_legs_may_be_many(flow: Flow) -> None
         if isinstance(body := decode(flow.money[HK].written[key.encode()]), dict)
     ]
     assert kinds == ["deposit", "lock", "principal", "fee", "principal", "fee"]
+
+
+# --- what a ledger answers to a decision
+
+
+def test_what_a_ledger_has_done_with_a_decision_is_read_from_its_own_answer() -> None:
+    commit, abort = decision(Ruling.COMMIT), decision(Ruling.ABORT)
+    good = DecisionAnswer(HK, ONE, Ended.RELEASED, NOW)
+    assert read_done(HK, commit, good.encode()) == good
+    for told, given in (
+        (commit, replace(good, ledger=SZ)),
+        (commit, replace(good, settlement=digest("x"))),
+        (commit, replace(good, ended=Ended.REFUNDED)),
+        (commit, replace(good, ended=Ended.NOTHING)),
+        (abort, good),
+    ):
+        assert read_done(HK, told, given.encode()) is None
+    for raw in (ERROR_ACKNOWLEDGEMENT, b"", b"{}"):
+        assert read_done(HK, commit, raw) is None
+
+
+def test_what_is_done_is_done_once(flow: Flow) -> None:
+    flow.instruct(signed())
+    flow.settle()
+    before = dict(flow.hub.written)
+    flow.at(NOW + 9)
+    for packet in flow.hub.sent[-2:]:  # the two notices of the decision, delivered again
+        there = flow.money[flow.hub.peers[packet.source_client].chain_id]
+        flow.hub.end(packet, there.receive(packet, flow.hub.entries(packet)))
+    assert flow.hub.written == before

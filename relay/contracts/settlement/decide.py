@@ -128,9 +128,7 @@ def read_done(
     ledger: str, decision: SettlementDecision, acknowledgement: bytes
 ) -> DecisionAnswer | None:
     """A ledger's answer to a decision; None where it has not done what was decided."""
-    if acknowledgement == ERROR_ACKNOWLEDGEMENT:
-        return None
-    try:
+    try:  # the error constant is no answer either
         found = DecisionAnswer.decode(acknowledgement)
     except LianqiaoError:
         return None

@@ -131,7 +131,7 @@ def find_settlement(state: Reader, settlement: bytes) -> SettlementView:
     raw = state.get(key("closed", under))
     closed = 0 if raw is None else fields.integer(fields.document(raw), "time")
     status = SettlementStatus.LOCKING
-    if window and not ledgers:
+    if not ledgers:  # those of a window are known from its cut-off on
         status = SettlementStatus.WINDOW
     elif decision is not None:
         commit = decision.reason is None
