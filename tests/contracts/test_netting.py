@@ -532,6 +532,22 @@ def test_what_a_window_came_to_nothing_with_counts_against_no_limit() -> None:
     flow.instruct(signed(instruction("later", bill=100_000, quote=fresh)))
 
 
+def test_windows_that_are_cut_off_are_not_looked_at_again() -> None:
+    hub = (flow := Flow()).hub
+    for window, time in (("w-1", NOW + 60), ("w-2", NOW + 120)):
+        body = {"cut_off": time, "deadline": DEADLINE, "window": window}
+        hub.call("window.open", encode(body))
+    assert windows.due(hub, NOW + 120) == ["w-1", "w-2"]
+    flow.at(NOW + 60)
+    for window in ("w-1", "w-2"):  # the second before its time
+        hub.call("window.cut_off", encode({"window": window}))
+        assert len(hub.keys("due-through/")) == 1
+        assert decode(hub.written[hub.keys("due-through/")[0].encode()]) == {
+            "after": f"due/{NOW + 60:012d}/w-1".encode().hex()
+        }
+    assert windows.due(hub, NOW + 120) == []
+
+
 def test_fees_are_owed_too() -> None:
     given = instruction(fee=500)
     due = given.legs[0].amount

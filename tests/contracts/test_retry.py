@@ -158,3 +158,15 @@ def test_what_is_closed_or_unknown_is_not_asked_again() -> None:
     for peer in flow.hub.peers.values():
         peer.frozen = True
     refuses(flow, GIVEN.settlement, Reason.CLIENT_NOT_FOUND)
+
+
+def test_once_decided_nobody_is_asked_to_lock_any_more() -> None:
+    """One ledger has refused, and the other has not answered yet: both are told."""
+    flow = Flow(funds={"insurer": 0})
+    flow.instruct(signed(GIVEN))
+    flow.receive(flow.hub, 0)
+    flow.acknowledge(flow.hub, 0)
+    assert view(flow).status is SettlementStatus.ABORTED
+    assert retry(flow) == {"packets": [], "told": 2}
+    flow.settle()
+    check_end(flow)

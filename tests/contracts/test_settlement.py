@@ -558,6 +558,7 @@ def test_a_factor_is_of_its_month(flow: Flow) -> None:
     fixing(flow, "factor", 31)
     load(flow, "2026-01", hkd(89000), "fix")
     load(flow, "2026-02", RATE, "fix")
+    assert (len(flow.hub.keys("factor/")), flow.hub.keys("rate/")) == (2, [])
     refused(flow, at_fixing("2026-01", mode=Mode.FACTOR), Reason.RATE_INVALID)
     refused(flow, at_fixing("2026-02-01", mode=Mode.FACTOR), Reason.MALFORMED)
     flow.instruct(at_fixing("2026-02", mode=Mode.FACTOR))
@@ -570,6 +571,11 @@ def test_rate_policies_are_versions_in_force_by_date(flow: Flow) -> None:
     flow.hub.call("rates.policy", encode(policy(version=2, effective_from=NOW + 60, collar=0)))
     assert policy_at(flow.hub, "cny-hkd", NOW).version == 1
     assert policy_at(flow.hub, "cny-hkd", NOW + 60).version == 2
+    flow.hub.call("rates.policy", encode(policy(name="to-come", effective_from=NOW + 60)))
+    for name in ("to-come", "unknown"):
+        with pytest.raises(NotFound) as none:
+            policy_at(flow.hub, name, NOW + 59)
+        assert none.value.reason is Reason.POLICY_NOT_FOUND
     for changes, reason in (
         ({"version": 2, "effective_from": NOW + 60, "collar": 1}, Reason.PATH_WRITTEN),
         ({"version": 4, "effective_from": NOW + 60}, Reason.CONFLICT),

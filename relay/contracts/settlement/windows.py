@@ -58,10 +58,10 @@ def open_window(body: bytes, state: State, now: int) -> bytes:
         if _times(held) != (cut, deadline):
             raise Refused(Reason.CONFLICT, "that window has another deadline", window=window)
         return held
-    if deadline <= now:
-        raise Refused(Reason.TIMEOUT_ELAPSED, "the deadline lies in the past", now=now)
     if not now < cut <= deadline:
-        raise Refused(Reason.TIMEOUT_ELAPSED, "it is cut off before its deadline, and not yet")
+        raise Refused(
+            Reason.TIMEOUT_ELAPSED, "now, its cut-off and its deadline follow each other", now=now
+        )
     value: Json = {"cut_off": cut, "deadline": deadline, "opened": now}
     raw = encode(value)
     state.put(key("window", window), raw)
