@@ -179,8 +179,8 @@ def _vote_of_nonce(items: list[rlp.Item]) -> Vote | None:
 def _read_extra(variant: str, extra: bytes) -> tuple[rlp.Item, Vote | None, bytes]:
     """(addresses, vote, extra data in the form of the block hash) of extra data without seals."""
     if variant == IBFT1:
-        parts = rlp.fields(rlp.decode(extra[VANITY_BYTES:]), "extra data")
-        if len(extra) < VANITY_BYTES or len(parts) != 3 or parts[2] != []:
+        parts = rlp.fields(rlp.decode(extra[VANITY_BYTES:]), "extra data")  # so all of it is there
+        if len(parts) != 3 or parts[2] != []:
             raise Malformed("extra data: vanity, validators, proposer seal, no committed seals")
         rlp.octets(parts[1], "proposer seal", SEAL_BYTES)
         return parts[0], None, extra

@@ -176,6 +176,7 @@ def test_what_was_sent_is_one_word_of_the_endpoint() -> None:
         ("checkpoint-0", [Claim(SENT, None)], Reason.MALFORMED),
         ("checkpoint-0", [Claim(SENT, word(1, 1, 2))] * 2, Reason.MALFORMED),
         ("checkpoint-0", [Claim(SENT, word(1, 1, 2)[1:])], Reason.MALFORMED),
+        ("checkpoint-0", [Claim(SENT, word(1, 1, 2) + b"\0")], Reason.MALFORMED),
         ("checkpoint-0", [Claim(SENT, b"\x01" + word(1, 1, 2)[1:])], Reason.MALFORMED),
         ("checkpoint-0", [Claim(SENT, word(1, 0, 2))], Reason.MALFORMED),
         ("checkpoint-0", [Claim(SENT, word(1, 3, 2))], Reason.MALFORMED),
