@@ -132,6 +132,22 @@ class Ways(ABC):
             hint="a chain of several is made by lianqiao init --engine cometbft",
         )
 
+    def operators(self) -> tuple[ValidatorSet, int]:
+        """(who decides, how many of them must agree). Raises Denied(NOT_PERMITTED) where one
+        institution does."""
+        raise self._own()
+
+    def change_operators(self, operators: ValidatorSet) -> None:
+        """Changes who decides; all of them are given. Raises as `operators` does."""
+        raise self._own()
+
+    def _own(self) -> Denied:
+        return Denied(
+            Reason.NOT_PERMITTED,
+            "this node is one institution's own, whose operator decides alone",
+            hint="a chain of several is made by lianqiao init --engine cometbft",
+        )
+
     def heads_needed(self, packets: Sequence[Packet]) -> list[list[HeadNeed]]:
         """For each packet, which clients its contracts want younger before it is delivered. Pure.
 

@@ -107,6 +107,7 @@ def _register() -> None:
         evidence,
         found,
         keys,
+        operators,
         packets,
         policy,
         powers,
@@ -126,6 +127,7 @@ def _register() -> None:
     app.command("found")(found.found)
     app.command("serve")(serve.serve)
     app.command("powers")(powers.powers)
+    app.add_typer(operators.app, name="operators", help="Who decides for a replicated chain.")
     app.add_typer(keys.app, name="keys", help="Make and show keys.")
     app.command("connect")(connect.connect)
     app.add_typer(epoch.app, name="epoch", help="Go on after entries were lost for good.")

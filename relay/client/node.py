@@ -17,12 +17,17 @@ from relay.client.witness import WitnessCalls
 from relay.codec.evidence import (
     lane_from_pb,
     lane_to_pb,
+    operator_from_pb,
+    operator_to_pb,
     policy_from_pb,
     power_to_pb,
     status_from_pb,
 )
+from relay.codec.fields import each
 from relay.ledger_views import Resent
-from relay.powers import Power
+from relay.light.types import ValidatorSet
+from relay.light.validators import validator_set
+from relay.powers import MAX_VALIDATORS, Power
 from relay.views import Cleared, LaneView, PolicyView, StatusView
 
 
@@ -48,6 +53,18 @@ class OperatorCalls(Calls):
         """Changes who makes blocks of a replicated chain. Raises Refused(APPROVAL_PENDING)."""
         request = opb.ProposePowersRequest(powers=[power_to_pb(power) for power in powers])
         self._connection.call(self._operator.ProposePowers, request)
+
+    def operators(self) -> tuple[ValidatorSet, int]:
+        """(who decides for a replicated chain, how many must agree). Raises Denied."""
+        response = self._connection.call(self._operator.GetOperators, opb.GetOperatorsRequest())
+        found = each(response.operators, "operators", MAX_VALIDATORS, operator_from_pb, least=1)
+        return validator_set(found), response.quorum
+
+    def propose_operators(self, operators: ValidatorSet) -> None:
+        """Changes who decides for a replicated chain. Raises Refused(APPROVAL_PENDING)."""
+        found = [operator_to_pb(one) for one in operators.validators]
+        request = opb.ProposeOperatorsRequest(operators=found)
+        self._connection.call(self._operator.ProposeOperators, request)
 
     def policy(self, kind: str, name: str, version: int) -> tuple[PolicyView, bytes]:
         """A policy document and its place. Raises NotFound(POLICY_NOT_FOUND)."""

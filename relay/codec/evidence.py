@@ -7,6 +7,7 @@ from lianqiao.relay.v1 import operator_service_pb2 as opb
 from relay.codec.clients import MAX_ALGORITHM, witness_from_pb, witness_to_pb
 from relay.codec.fields import MAX_NAME, blob, digest, each, integer, member, name, text
 from relay.light.states import MAX_WITNESSES
+from relay.light.types import Validator
 from relay.powers import Power
 from relay.trust import Anchor
 from relay.views import HeadView, LaneView, PolicyView, StatusView, WitnessView
@@ -113,6 +114,19 @@ def power_from_pb(message: opb.Power, where: str) -> Power:
         blob(message.key, f"{where}.key", 64, least=1),
         integer(message.power, f"{where}.power"),
     )
+
+
+def operator_to_pb(operator: Validator) -> opb.Operator:
+    """Operator as a message."""
+    ((algorithm, key),) = operator.keys
+    return opb.Operator(name=operator.name, algorithm=algorithm, key=key)
+
+
+def operator_from_pb(message: opb.Operator, where: str) -> Validator:
+    """Operator; which keys may be is for relay.light to say."""
+    algorithm = name(message.algorithm, f"{where}.algorithm")
+    key = blob(message.key, f"{where}.key", 64, least=1)
+    return Validator(name(message.name, f"{where}.name"), 1, ((algorithm, key),))
 
 
 def _progress_to_pb(view: WitnessView) -> opb.WitnessProgress:

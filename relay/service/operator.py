@@ -18,6 +18,8 @@ from relay.codec import pages
 from relay.codec.evidence import (
     lane_from_pb,
     lane_to_pb,
+    operator_from_pb,
+    operator_to_pb,
     policy_to_pb,
     power_from_pb,
     status_to_pb,
@@ -25,6 +27,7 @@ from relay.codec.evidence import (
 from relay.codec.fields import blob, each, integer, name, present
 from relay.contracts.payloads import RECOGNITION_PORT, fields
 from relay.contracts.policy import MAX_POLICY_BYTES, Line, in_force, index, read
+from relay.light.validators import validator_set
 from relay.packet import MAX_INT
 from relay.powers import MAX_VALIDATORS
 from relay.service.parts import Parts
@@ -83,6 +86,22 @@ class OperatorServicer(rpc.OperatorServiceServicer):
         powers = each(request.powers, "powers", MAX_VALIDATORS, power_from_pb, least=1)
         self._parts.node.change_powers(powers)
         return pb.ProposePowersResponse()
+
+    def GetOperators(
+        self, request: pb.GetOperatorsRequest, context: grpc.ServicerContext
+    ) -> pb.GetOperatorsResponse:
+        """Node.operators."""
+        operators, quorum = self._parts.node.operators()
+        found = [operator_to_pb(one) for one in operators.validators]
+        return pb.GetOperatorsResponse(operators=found, quorum=quorum)
+
+    def ProposeOperators(
+        self, request: pb.ProposeOperatorsRequest, context: grpc.ServicerContext
+    ) -> pb.ProposeOperatorsResponse:
+        """Node.change_operators."""
+        found = each(request.operators, "operators", MAX_VALIDATORS, operator_from_pb, least=1)
+        self._parts.node.change_operators(validator_set(found))
+        return pb.ProposeOperatorsResponse()
 
     def LoadPolicy(
         self, request: pb.LoadPolicyRequest, context: grpc.ServicerContext

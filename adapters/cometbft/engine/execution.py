@@ -42,6 +42,7 @@ from relay.errors import (
     Conflict,
     Denied,
     LianqiaoError,
+    Malformed,
     Reason,
     Refused,
     Unavailable,
@@ -204,6 +205,8 @@ class Execution:
             return
         if isinstance(action, AnnounceSet):
             check_keys(action.next_set)
+            if any(len(v.keys) != 1 or v.power != 1 for v in action.next_set.validators):
+                raise Malformed("an operator has one key and one voice")
             if len(action.next_set.validators) < self._rules.quorum:
                 raise Refused(
                     Reason.LIMIT_EXCEEDED,
@@ -224,7 +227,9 @@ class Execution:
             number += 1
         key = proposal + be64(number)
         tx.append(host_path(Kind.APPROVAL, asked.operator, key + be64(tx.size)), be64(now))
-        young = [v.name for v in operators.validators if _approved(tx, v.name, key, now)]
+        since = _announced(tx, chain_id)
+        names = [v.name for v in operators.validators]
+        young = [name for name in names if _approved(tx, name, key, since, now)]
         if len(young) < quorum:
             raise Refused(
                 Reason.APPROVAL_PENDING,
@@ -258,18 +263,32 @@ def quorum_path(chain_id: str) -> bytes:
 
 def operators_of(tx: Transaction, chain_id: str) -> ValidatorSet:
     """The operators in force: those announced last, else those of the genesis."""
-    base = host_path(Kind.SET, chain_id)
-    found = tx.scan(base, base + b"\xff" * 9, MAX_SETS)
+    found = _sets(tx, chain_id)
     value = found[-1][1] if found else tx.get(host_path(Kind.GENESIS, chain_id))
     assert value is not None, "a journal begins with its operators"
     return decode_set(value)
+
+
+def _sets(tx: Transaction, chain_id: str) -> Sequence[tuple[bytes, bytes]]:
+    base = host_path(Kind.SET, chain_id)
+    return tx.scan(base, base + b"\xff" * 9, MAX_SETS)
+
+
+def _announced(tx: Transaction, chain_id: str) -> int:
+    """Size of the journal when the operators in force were announced; 0 at the genesis."""
+    found = _sets(tx, chain_id)
+    return int.from_bytes(found[-1][0][-8:], "big") if found else 0
 
 
 def _decided(chain_id: str, digest: bytes, number: int) -> bytes:
     return host_path(Kind.DECIDED, chain_id, digest + be64(number))
 
 
-def _approved(tx: Transaction, operator: str, key: bytes, now: int) -> bool:
+def _approved(tx: Transaction, operator: str, key: bytes, since: int, now: int) -> bool:
+    """Whether the operator of that name approves: lately, and since these operators are in force.
+    What was approved before was by whoever had the name, and the key, then."""
     base = host_path(Kind.APPROVAL, operator, key)
     found = tx.scan(base, base + b"\xff" * 9, MAX_SETS)
-    return bool(found) and now - int.from_bytes(found[-1][1], "big") < APPROVAL_SECONDS
+    if not found or int.from_bytes(found[-1][0][-8:], "big") < since:
+        return False
+    return now - int.from_bytes(found[-1][1], "big") < APPROVAL_SECONDS

@@ -15,7 +15,7 @@ from typing import Any
 
 from adapters.cometbft.engine.application import Application, nothing_new
 from adapters.cometbft.engine.asked import Key, encode_asked
-from adapters.cometbft.engine.execution import Result
+from adapters.cometbft.engine.execution import Result, operators_of, quorum_path
 from adapters.cometbft.engine.headers import BlockEvidence
 from adapters.cometbft.engine.local_rpc import LocalRpc
 from relay.actions import Action, CreateBound, CreateClient
@@ -24,7 +24,7 @@ from relay.channel import Channel
 from relay.clients import Clients
 from relay.contract import Contract
 from relay.errors import Conflict, LianqiaoError, Reason, Refused, Unavailable
-from relay.light.types import ClientType
+from relay.light.types import ClientType, ValidatorSet
 from relay.powers import ChangePowers, Power
 from relay.store import BlockRow, ClientRow, Store
 from relay.store.blocks import BlockHeads
@@ -130,6 +130,19 @@ class ReplicatedNode(Ways):
     def change_powers(self, powers: Sequence[Power]) -> None:
         """See relay.ways. Raises what relay.powers raises, Refused(APPROVAL_PENDING)."""
         self.run(ChangePowers(tuple(powers)))
+
+    def operators(self) -> tuple[ValidatorSet, int]:
+        """See relay.ways. Raises Unavailable(CHAIN_UNREACHABLE) before the genesis."""
+        if self.application.last is None:
+            raise Unavailable(Reason.CHAIN_UNREACHABLE, "this replica has no state yet")
+        with self.store.reading() as tx:
+            written = tx.get(quorum_path(self.chain_id))
+            assert written is not None, "the genesis says how many operators are needed"
+            return operators_of(tx, self.chain_id), int.from_bytes(written, "big")
+
+    def change_operators(self, operators: ValidatorSet) -> None:
+        """See relay.ways. Raises Refused(APPROVAL_PENDING), LIMIT_EXCEEDED, WEAK_KEY."""
+        self.announce_set(operators)
 
     def now(self) -> int:
         """See relay.ways."""

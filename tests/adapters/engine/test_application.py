@@ -27,7 +27,7 @@ from relay.contracts.payloads import CutOff, cut_off_key
 from relay.contracts.settlement import CONTRACT as SETTLEMENT
 from relay.host import HostState
 from relay.keys import SigningKey
-from relay.light.types import ClientState
+from relay.light.types import ClientState, Validator, ValidatorSet
 from relay.packet import be64
 from relay.powers import ChangePowers, Power
 from tests.adapters.engine.replicas import Replica, asked
@@ -323,6 +323,33 @@ def test_operators_change_operators(tmp_path: Path) -> None:
     assert one.check(put(6, 0)) == "INVALID_SIGNATURE"
     assert one.check(put(6, 0, key=keys_of("new", 2)[0])) == ""
     one.stop()
+
+
+def test_approvals_end_with_the_operators_who_gave_them(tmp_path: Path) -> None:
+    """Whoever has stolen a key and asked by it has asked for nothing once it is replaced."""
+    one = Replica(tmp_path / "one.db", [Echo()])
+    one.init(quorum=2)
+    change = powers((4, 10))
+    keys = [keys_of("new", 1)[0], *keys_of("operator")[1:]]
+    others = AnnounceSet(set_of(keys, "operator"))
+    first = one.block(1, [asked(change, 1, 0), asked(others, 2, 1), asked(others, 3, 2)])
+    assert [r.log for r in first.tx_results] == ["APPROVAL_PENDING", "APPROVAL_PENDING", ""]
+    again = one.block(2, [asked(change, 4, 1), asked(change, 5, 0, key=keys[0])])
+    assert [r.log for r in again.tx_results] == ["APPROVAL_PENDING", ""]
+    assert not first.validator_updates
+    assert again.validator_updates
+    one.stop()
+
+
+def test_an_operator_has_one_key_and_one_voice(replicas: list[Replica]) -> None:
+    ((name, key),) = set_of(keys_of("new", 1), "operator").validators[0].keys
+    second = keys_of("new", 1, "secp256k1")[0].public
+    heavy = ValidatorSet((Validator("op", 2, ((name, key),)),))
+    double = ValidatorSet((Validator("op", 1, ((name, key), ("secp256k1", second))),))
+    answer = replicas[0].block(
+        1, [asked(AnnounceSet(one), n) for n, one in enumerate((heavy, double))]
+    )
+    assert [r.log for r in answer.tx_results] == ["MALFORMED"] * 2
 
 
 def test_a_proposal_keeps_within_its_limits(replicas: list[Replica]) -> None:

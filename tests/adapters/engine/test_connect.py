@@ -216,6 +216,45 @@ def test_a_chain_of_a_file_is_agreed_upon_too(
         zj.stop()
 
 
+def test_operators_are_listed_and_changed(
+    hub: Chain,
+    run: Run,  # noqa: F811
+) -> None:
+    from tests.world import keys_of
+
+    one, two, three = hub.institutions
+    listed = run("operators", "list", "--node", one.address, "--json")
+    found = json.loads(listed.out[listed.out.index("\n{") :])
+    assert found["quorum"] == 2
+    assert [v["name"] for v in found["operators"]] == [f"hub-op-{n}" for n in range(3)]
+    (new,) = keys_of("new", 1)
+    change = ("operators", "change", f"newcomer=ed25519:{new.public.hex()}", "hub-op-0=")
+    assert run(*change, "--node", one.address).reason == "APPROVAL_PENDING"
+    assert run(*change, "--node", three.address).code == 0
+    names = {v.name for v in two.client().operators()[0].validators}
+    assert names == {"hub-op-1", "hub-op-2", "newcomer"}
+    # whoever was removed asks for nothing any more
+    assert run("operators", "change", "hub-op-1=", "--node", one.address).code == 1
+    for changes, reason in (
+        (("hub-op-0=",), "NOT_FOUND"),
+        (("hub-op-1=", "hub-op-2="), "LIMIT_EXCEEDED"),
+        (("weak=ed25519:" + "00" * 32,), "WEAK_KEY"),
+        (("nobody",), "MALFORMED"),
+        (("x=ed25519:zz",), "MALFORMED"),
+    ):
+        assert run("operators", "change", *changes, "--node", two.address).reason == reason
+    assert [one.fsck() for one in hub.institutions] == [[]] * 3
+
+
+def test_a_node_of_one_institution_has_no_operators_to_list(
+    ledger: Single,
+    run: Run,  # noqa: F811
+) -> None:
+    assert run("operators", "list", "--node", ledger.address).reason == "NOT_PERMITTED"
+    change = ("operators", "change", "a=ed25519:" + "11" * 32, "--node", ledger.address)
+    assert run(*change).reason == "NOT_PERMITTED"
+
+
 # --- by the blocks alone
 
 
