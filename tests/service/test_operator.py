@@ -15,6 +15,7 @@ from relay import canonical
 from relay.contracts.policy import MAX_POLICY_BYTES
 from relay.contracts.recognition import CONTRACT
 from relay.errors import Denied, Malformed, NotFound, Reason, Refused
+from relay.light.types import ValidatorSet
 from relay.powers import Power
 from relay.views import Cleared, LaneView
 from tests.service.nodes import START, Running, join, run
@@ -56,6 +57,18 @@ def test_one_process_has_no_powers_to_change(relay) -> None:
     with pytest.raises(Malformed) as bad:
         relay.client.propose_powers([])
     assert bad.value.reason is Reason.MALFORMED
+
+
+def test_operators_are_those_of_a_replicated_chain(relay: Running) -> None:
+    for asked in (
+        relay.client.operators,
+        lambda: relay.client.propose_operators(relay.validators),
+    ):
+        with pytest.raises(Denied) as refused:
+            asked()
+        assert refused.value.reason is Reason.NOT_PERMITTED
+    with pytest.raises(Malformed):
+        relay.client.propose_operators(ValidatorSet(()))
 
 
 def test_policies_are_loaded_shown_and_listed(relay) -> None:
