@@ -61,7 +61,7 @@ def test_one_process_has_no_powers_to_change(relay) -> None:
 
 def test_operators_are_those_of_a_replicated_chain(relay: Running) -> None:
     for asked in (
-        relay.client.operators,
+        lambda: relay.client.operators(),
         lambda: relay.client.propose_operators(relay.validators),
     ):
         with pytest.raises(Denied) as refused:
