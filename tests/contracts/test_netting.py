@@ -108,6 +108,8 @@ def test_a_window_settles_net_by_one_decision() -> None:
     assert [m.settlement for m in record.members] == [
         bound(name).settlement for name in ("one", "two", "three", "four")
     ]
+    assert len(windows.instructions_on(flow.hub, record, SZ)) == 4
+    assert windows.instructions_on(flow.hub, record, "mo-money") == ()
     [net_cny] = net_set(flow.hub, record, SZ)
     assert (net_cny.debtor, net_cny.creditor, net_cny.amount) == ("maker-cny", "hospital", 150_000)
     flow.settle()

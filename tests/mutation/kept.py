@@ -1,10 +1,10 @@
 """The map of tests and lines in a file, for the next run: measuring every test takes minutes.
 
 Of a later run only those tests are measured again that are new, that failed, or whose file has
-changed. Lines are
-kept by function: one that has not changed keeps its tests wherever it stands now; one that has is
-shown to all tests that ran any line of it, and a new one to all that ran any line of its file. So
-what is guessed is too many tests and never too few, but for what changed elsewhere (fixtures).
+changed. Lines are kept by function: one that has not changed keeps its tests wherever it stands
+now; one that has is shown to all tests that ran any line of it, and a new one to all that ran any
+line of its file. So what is guessed is too many tests and never too few, but for what changed
+elsewhere (fixtures).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ Lines = dict[tuple[str, int], set[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Function:
+class Function:
+    """A function as it stood: its lines, and what it was."""
+
     name: str
     first: int
     last: int
@@ -44,8 +46,8 @@ def load(kept: Path) -> tuple[Lines, dict[str, float]]:
     lines: Lines = defaultdict(set)
     for path in targets():
         file = path.relative_to(ROOT).as_posix()
-        known = [_Function(**one) for one in body["functions"].get(file, ())]
-        _carry(file, known, _table(path.read_bytes()), then, lines)
+        known = [Function(**one) for one in body["functions"].get(file, ())]
+        carry(file, known, _table(path.read_bytes()), then, lines)
     return lines, {t: s for t, s in body["seconds"].items() if t in fresh}
 
 
@@ -68,13 +70,14 @@ def save(kept: Path, lines: Lines, seconds: dict[str, float], failed: list[str])
     kept.write_text(json.dumps(body), encoding="utf-8")
 
 
-def _carry(
+def carry(
     file: str,
-    known: Iterable[_Function],
-    present: Iterable[_Function],
+    known: Iterable[Function],
+    present: Iterable[Function],
     then: Lines,
     lines: Lines,
 ) -> None:
+    """Adds to `lines` what `then` says of one file, whose functions were `known`."""
     by_name = {function.name: function for function in known}
     whole = set().union(*(tests for (name, _), tests in then.items() if name == file))
     for function in present:
@@ -87,13 +90,13 @@ def _carry(
             lines[(file, function.first + offset)] |= found
 
 
-def _table(source: bytes) -> list[_Function]:
+def _table(source: bytes) -> list[Function]:
     text = source.decode().splitlines()
     found = []
     for name, node in functions(ast.parse(source)):
         first, last = node.lineno, node.end_lineno or node.lineno
         digest = sha256("\n".join(text[first - 1 : last]).encode()).hexdigest()
-        found.append(_Function(name, first, last, digest))
+        found.append(Function(name, first, last, digest))
     return found
 
 

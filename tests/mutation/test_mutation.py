@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import subprocess
 import sys
+from collections import defaultdict
 
 import pytest
 
+from tests.mutation.__main__ import chosen, share
+from tests.mutation.kept import Function, Lines, carry
 from tests.mutation.mutants import ROOT, mutants_of, mutated_code, targets
+from tests.mutation.near import NEAR, near
 from tests.mutation.survivors import EXPLAINED
 
 MUTANTS = [m for path in targets() for m in mutants_of(path)]
@@ -30,6 +35,46 @@ def test_mutants_compile_and_differ() -> None:
 def test_every_explanation_is_of_a_mutant_that_is_there() -> None:
     gone = [part for part in EXPLAINED if not any(m.name.startswith(part) for m in MUTANTS)]
     assert gone == [], "an explanation outlives its code: take it out"
+
+
+def test_every_module_has_tests_near_it() -> None:
+    missing = [test for _, tests in NEAR for test in tests if not (ROOT / test).exists()]
+    assert missing == []
+    assert [m.file for m in MUTANTS if near([m.file]) == ("tests",)] == []
+
+
+def test_shares_are_all_of_it_once() -> None:
+    options = argparse.Namespace(edges=True, only=None, every=1, seed=0)
+    whole: list[str] = []
+    for number in range(1, 8):
+        options.share = share(f"{number}/7")
+        whole += [mutant.name for mutant in chosen(options)]
+    assert whole == [mutant.name for mutant in MUTANTS]
+    for wrong in ("0/7", "8/7", "1", "a/b"):
+        with pytest.raises(ValueError):  # noqa: PT011
+            share(wrong)
+
+
+def test_what_was_measured_holds_wherever_a_function_stands_now() -> None:
+    then: Lines = {("a.py", 3): {"one"}, ("a.py", 4): {"two"}, ("a.py", 8): {"three"}}
+    known = [Function("same", 3, 4, "x"), Function("changed", 7, 8, "y")]
+    now = [Function("same", 13, 14, "x"), Function("changed", 1, 2, "z"), Function("new", 5, 5, "")]
+    lines: Lines = defaultdict(set)
+    carry("a.py", known, now, then, lines)
+    assert lines == {
+        ("a.py", 13): {"one"},
+        ("a.py", 14): {"two"},
+        ("a.py", 1): {"three"},
+        ("a.py", 2): {"three"},
+        ("a.py", 5): {"one", "two", "three"},
+    }
+
+
+def test_a_condition_of_a_comprehension_stands_where_its_text_does() -> None:
+    [mutant] = [m for m in MUTANTS if m.name.endswith("select_signatures::never::s.algorithm == "
+                                                       "state.algorithm #1")]  # fmt: skip
+    source = (ROOT / mutant.file).read_text(encoding="utf-8").splitlines()
+    assert "s.algorithm == state.algorithm" in source[mutant.line - 1]
 
 
 @pytest.mark.slow
