@@ -183,6 +183,14 @@ def test_a_set_that_the_header_shows_to_follow_need_not_be_announced() -> None:
             assert err.value.reason == Reason.VALIDATOR_SET_MISMATCH
 
 
+def test_what_a_type_that_does_not_link_keeps_in_a_link_is_its_own() -> None:
+    class Carrying(type(SKIPPING)):  # type: ignore[misc]
+        def decode_header(self, raw: bytes) -> Header:
+            return replace(super().decode_header(raw), link=(b"a node of a trie",))
+
+    assert light.anchor(Carrying(), STATE, raw_header(1, "abcd"), NOW)[0].height == 1
+
+
 def test_a_lower_nanosecond_is_an_earlier_time() -> None:
     trusted = replace(anchored(), nanos=5)
     header = SKIPPING.decode_header(raw_header(2, "abcd", time=trusted.time))
