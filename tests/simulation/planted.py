@@ -12,6 +12,7 @@ did harm, a second form of it goes around them: both must be found.
 from __future__ import annotations
 
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -62,7 +63,21 @@ def planted(bug: Bug) -> Iterator[None]:
             before = inspect.getattr_static(one.holder, one.name)
             setattr(one.holder, one.name, replacement)
             stack.callback(setattr, one.holder, one.name, before)
+            if inspect.ismodule(one.holder):
+                _replace_everywhere(before, replacement, stack)
         yield
+
+
+def _replace_everywhere(before: Any, replacement: Any, stack: ExitStack) -> None:
+    """Also where the product has imported it by name, or keeps it in a table of calls."""
+    for name, module in list(sys.modules.items()):
+        if not name.startswith("relay."):
+            continue
+        tables = [v for v in vars(module).values() if isinstance(v, dict)]
+        for table in (vars(module), *tables):
+            for key in [key for key, value in table.items() if value is before]:
+                table[key] = replacement
+                stack.callback(table.__setitem__, key, before)
 
 
 def _edited(edit: Edit) -> Callable[..., Any]:
@@ -73,7 +88,7 @@ def _edited(edit: Edit) -> Callable[..., Any]:
     made: dict[str, Callable[..., Any]] = {}
     # Annotations stay unevaluated, as in the module that the lines come from.
     lines = "from __future__ import annotations\n" + source.replace(edit.old, edit.new)
-    exec(lines, dict(vars(inspect.getmodule(original))), made)
+    exec(lines, vars(inspect.getmodule(original)), made)
     return made[edit.name]
 
 

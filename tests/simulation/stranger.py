@@ -214,6 +214,8 @@ class Stranger:
         return sorted(self._random.sample(steps, count), key=lambda step: step.cursor)
 
     def _as_asked(self, item: Item) -> Item:
+        if is_money(item) and self._random.random() < 0.3:
+            return changed(item, self._random)
         if item.step is Step.RECEIVE and self._random.random() < 0.5:
             return replace(item, step=Step.EXPIRE)
         return item

@@ -7,6 +7,11 @@ from typing import Any
 
 import pytest
 
+from relay.contracts.escrow import contract as escrow
+from relay.contracts.escrow import endings
+from relay.contracts.settlement import accept
+from relay.contracts.settlement import contract as settlement
+from tests.simulation import harm
 from tests.simulation.planted import BUGS, Bug, planted
 from tests.simulation.run import Failure, run_seed
 
@@ -51,6 +56,17 @@ def test_every_bug_can_be_planted_still() -> None:
         with planted(bug):
             pass
     run_seed(0, 2, quiet=True)
+
+
+def test_what_is_spoilt_is_spoilt_wherever_it_was_imported() -> None:
+    before = endings.end
+    table = accept.instruct
+    bug = Bug("both", (), 0, (harm.Swap(endings, "end", len), harm.Swap(accept, "instruct", len)))
+    with planted(bug):
+        assert escrow.end is len  # type: ignore[attr-defined]
+        assert settlement._CALLS["instruct"] is len
+    assert escrow.end is before  # type: ignore[attr-defined]
+    assert settlement._CALLS["instruct"] is table
 
 
 def longer(bugs: Sequence[Bug]) -> list[Any]:

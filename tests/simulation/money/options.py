@@ -52,8 +52,8 @@ def draw_money(seed: int, nodes: tuple[str, ...]) -> Money:
     programmed = nodes[0] if random.random() < 0.7 else other
     return Money(
         traffic=random.choice((0.2, 0.4, 0.8)),
-        life_seconds=random.choice((40, 120, 300)),
-        wrong=sometimes(random.choice((0.1, 0.4))),
+        life_seconds=random.choice((10, 30, 120, 300)),
+        wrong=0.4 if program == LAX else sometimes(random.choice((0.1, 0.4))),
         reuse=sometimes(random.choice((0.2, 0.5))),
         netting=sometimes(random.choice((0.1, 0.4))),
         movements=sometimes(random.choice((0.1, 0.4))),

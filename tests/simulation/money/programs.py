@@ -119,7 +119,7 @@ class Lax(Settlement):
 
 def _window_only(signed: SignedInstruction, state: State, now: int) -> None:
     if signed.instruction.window:
-        check_window(signed, state)
+        check_window(signed, state, now)
 
 
 def _late(state: State, ledger: str, lock: bytes, deadline: int, now: int) -> Json:
