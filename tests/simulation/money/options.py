@@ -46,7 +46,7 @@ def draw_money(seed: int, nodes: tuple[str, ...]) -> Money:
     def sometimes(value: float) -> float:
         return value if random.random() < 0.5 else 0.0
 
-    program = random.choice(PROGRAMS) if random.random() < 0.4 else ""
+    program = random.choice(PROGRAMS) if random.random() < 0.7 else ""
     # The first node is in the middle of a star and has the most ledgers.
     other = random.choice(nodes)
     programmed = nodes[0] if random.random() < 0.7 else other

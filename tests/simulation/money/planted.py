@@ -12,7 +12,7 @@ import relay.contracts.accounts
 import relay.money.rate
 from relay.contract import State
 from relay.contracts import base, quotes, undelivered
-from relay.contracts.escrow import Escrow, calls, endings, locks
+from relay.contracts.escrow import Escrow, endings, locks
 from relay.contracts.escrow.books import Books
 from relay.contracts.escrow.keys import End, Held
 from relay.contracts.payloads import Ended, Ruling
@@ -62,7 +62,7 @@ def _nothing(*_: Any) -> None:
     """Checks nothing, does nothing."""
 
 
-_UNBOUNDED = Edit(Books, "_write", "if line.held < 0 or (line.free < 0 and not own):", "if False:")
+_RECORD = 'if state.proven(record_path("settlement", decision_key(decision.settlement))) != raw:'
 
 MONEY_BUGS = (
     # --- both legs or neither
@@ -95,7 +95,14 @@ MONEY_BUGS = (
         "a decision shown differently to two ledgers is believed",
         ("legs", "decision"),
         80,
-        (Edit(endings, "end", "if shown != raw:", "if False:"),),
+        (
+            Edit(
+                endings,
+                "end",
+                _RECORD,
+                "if False:",
+            ),
+        ),
     ),
     Bug(
         "one ledger is asked for no lock",
@@ -236,12 +243,16 @@ MONEY_BUGS = (
     ),
     # --- what is free
     Bug(
-        "more is locked than is free",
+        "an account is paid out below zero",
         ("below zero",),
         40,
         (
-            Edit(locks, "_write", "if books.last(account).free < amount:", "if False:"),
-            _UNBOUNDED,
+            Edit(
+                Books,
+                "_write",
+                "if line.held < 0 or (line.free < 0 and not own):",
+                "if line.held < 0:",
+            ),
         ),
     ),
     Bug(
@@ -250,12 +261,11 @@ MONEY_BUGS = (
         80,
         (
             Edit(
-                calls,
-                "withdraw",
-                "if books.last(terms.account).free < wanted.amount:",
-                "if books.last(terms.account).balance < wanted.amount:",
+                Books,
+                "_write",
+                "if line.held < 0 or (line.free < 0 and not own):",
+                "if line.held < 0 or (line.balance < 0 and not own) or 0 < hold > before.free:",
             ),
-            _UNBOUNDED,
         ),
     ),
     Bug(
