@@ -35,6 +35,12 @@ ARTIFACTS = Path(__file__).parent / "contracts" / "artifacts.json"
 DONE, NOOP = bytes(4), b"\0\0\0\1"
 MAX_ITEMS = 40
 """Items in one call: at most 6 million gas where applications use little (README.md)."""
+PART_GAS = 8_000_000
+"""What the items of one call may use by the next two figures. With the 3 million that an
+application must have at the last of them, a call stays below adapters.evm.sender.MAX_GAS."""
+ITEM_GAS, BYTE_GAS = 110_000, 280
+"""Of one item, and of each byte of a payload that is received: measured with locks, which use the
+most (README.md)."""
 _VERBS = {Step.RECEIVE: 0, Step.ACKNOWLEDGE: 1, Step.TIMEOUT: 2, Step.EXPIRE: 3}
 OF_HEADERS = {
     "CLIENT_FROZEN", "CLIENT_EXPIRED", "RECOVERY_PENDING", "HEIGHT_NOT_MONOTONIC",
@@ -313,20 +319,21 @@ def creation(contract: str, arguments: Sequence[object]) -> bytes:
 
 
 def parts_of(delivery: Delivery) -> list[Delivery]:
-    """The delivery in parts of MAX_ITEMS, each with the proof of its own claims.
+    """The delivery in parts of at most MAX_ITEMS and PART_GAS, each with the proof of its claims.
 
     The head goes with the first. What cannot be divided is left as it is: it is refused whole.
     """
-    if len(delivery.items) <= MAX_ITEMS:
+    ends = _ends(delivery.items)
+    if len(ends) <= 1:
         return [delivery]
     claims = list(dict.fromkeys(claims_of(delivery)))
     place = {claim: at for at, claim in enumerate(claims)}
     parts = []
-    for at in range(0, len(delivery.items), MAX_ITEMS):
+    for start, end in zip([0, *ends], ends, strict=False):
         part = replace(
             delivery,
-            headers=delivery.headers if at == 0 else (),
-            items=delivery.items[at : at + MAX_ITEMS],
+            headers=delivery.headers if start == 0 else (),
+            items=delivery.items[start:end],
             sent=(),
         )
         wanted = [place[claim] for claim in dict.fromkeys(claims_of(part))]
@@ -336,3 +343,16 @@ def parts_of(delivery: Delivery) -> list[Delivery]:
             return [delivery]
         parts.append(replace(part, proof=proof))
     return parts
+
+
+def _ends(items: Sequence[Item]) -> list[int]:
+    """Where each part of a delivery ends; a part holds one item at least."""
+    ends, count, gas = [], 0, 0
+    for at, item in enumerate(items):
+        value = len(item.packet.payloads[0].value) if item.packet.payloads else 0
+        due = ITEM_GAS + (BYTE_GAS * value if item.step is Step.RECEIVE else 0)
+        if count and (count == MAX_ITEMS or gas + due > PART_GAS):
+            ends.append(at)
+            count, gas = 0, 0
+        count, gas = count + 1, gas + due
+    return [*ends, len(items)] if items else []
