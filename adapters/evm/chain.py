@@ -14,20 +14,19 @@ a number that the endpoint counts, so a node that leaves out a log is noticed an
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from adapters.evm import calls
 from adapters.evm.light import CLIENT as LIGHT
 from adapters.evm.light.client import present
-from adapters.evm.light.header import VARIANTS, hashed_header, split_header
-from adapters.evm.light.parameters import hexadecimal, read_source_text
+from adapters.evm.light.header import hashed_header, split_header
 from adapters.evm.light.state import CLIENT_ID, SENT, encode_proof, slot_of
 from adapters.evm.light.validators import array_slots, read_source
 from adapters.evm.rpc import Rpc, decode_hex
 from adapters.evm.sender import Sender
+from adapters.evm.settings import invalid, read_settings
 from relay.chain import (
     MAX_BATCH,
     Chain,
@@ -47,11 +46,6 @@ LOG_BLOCKS = 2_000
 """Blocks in one question for logs."""
 MAX_PATHS = 4_096
 SLOTS_A_CALL = 256
-_NAMES = {
-    "address", "rpc", "endpoint", "variant", "validators", "key", "max_gas_price", "from_block",
-    "witnesses", "registry",
-}  # fmt: skip
-_T = TypeVar("_T")
 
 
 class EvmChain:
@@ -391,7 +385,7 @@ class EvmChain:
             return
         for at, witness in enumerate(self._witnesses):
             if self._pinned_witness(at) != calls.witness_address(witness):
-                raise _invalid(f"the endpoint's witness {at} is not {witness.name}")
+                raise invalid(f"the endpoint's witness {at} is not {witness.name}")
         self._compared = True
 
     def _pinned_witness(self, at: int) -> bytes:
@@ -427,59 +421,4 @@ def connect(settings: Mapping[str, str]) -> Chain:
 
     Raises Refused(CONFIG_INVALID).
     """
-    unknown = sorted(set(settings) - _NAMES)
-    if unknown:
-        raise _invalid(f"the adapter evm knows no setting {unknown[0][:64]!r}")
-    for name in ("address", "endpoint", "variant", "validators"):
-        if name not in settings:
-            raise _invalid(f"the adapter evm needs the setting {name!r}")
-    if settings["variant"] not in VARIANTS:
-        raise _invalid(f"variant is one of {', '.join(VARIANTS)}")
-    source = _read(lambda: read_source_text(settings["validators"]))
-    more = [one for one in settings.get("rpc", "").split(",") if one]
-    rpc = Rpc([settings["address"], *more])
-    sender = None
-    if "key" in settings:
-        price = _number(settings, "max_gas_price", 10**12)
-        sender = _read(lambda: Sender(Path(settings["key"]), price))
-    return EvmChain(
-        rpc,
-        _read(lambda: hexadecimal(settings["endpoint"], 20)),
-        settings["variant"],
-        source,
-        sender,
-        _number(settings, "from_block", 0),
-        _read(lambda: read_witnesses(settings.get("witnesses", ""))),
-    )
-
-
-def read_witnesses(text: str) -> tuple[Witness, ...]:
-    """Witnesses in the form of the setting. Raises Malformed."""
-    found = []
-    for one in filter(None, text.split(",")):
-        name, _, rest = one.partition("=")
-        algorithm, _, key = rest.partition(":")
-        try:
-            found.append(Witness(name, algorithm, bytes.fromhex(key)))
-            calls.witness_address(found[-1])
-        except ValueError as err:
-            raise Malformed("witnesses: NAME=secp256k1:HEX, by commas") from err
-    return tuple(found)
-
-
-def _read(call: Callable[[], _T]) -> _T:
-    try:
-        return call()
-    except Malformed as err:
-        raise _invalid(err.detail) from err
-
-
-def _number(settings: Mapping[str, str], name: str, default: int) -> int:
-    text = settings.get(name, str(default))
-    if not text.isascii() or not text.isdecimal() or len(text) > 18:
-        raise _invalid(f"{name} is a decimal number")
-    return int(text)
-
-
-def _invalid(detail: str) -> Refused:
-    return Refused(Reason.CONFIG_INVALID, detail, hint="adapters/evm/README.md shows a whole file")
+    return EvmChain(*read_settings(settings))

@@ -81,9 +81,9 @@ def deploy(
     --chain-id sz-medical -o sz.toml
     """
     _require_extra()
-    from adapters.evm.chain import read_witnesses
     from adapters.evm.deploy import Wanted, deploy_ledger
     from adapters.evm.light.parameters import read_source_text
+    from adapters.evm.settings import read_witnesses
 
     read_source_text(validators)
     named = ",".join(witness or ())

@@ -332,6 +332,12 @@ def fsck(config: ConfigFile, as_json: Json = False) -> None:
     from relay.registry import client_types, contracts
 
     loaded = load(config)
+    if loaded.engine != "journal" and _alone(loaded.engine):
+        raise Refused(
+            Reason.NOT_PERMITTED,
+            "this node's tables are a copy of what its chain tells, and no journal of its own",
+            hint=f"lianqiao {loaded.engine} reread makes them again from the chain",
+        )
     store = open_store(loaded)
     try:
         store.check(loaded.chain_id)

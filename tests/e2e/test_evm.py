@@ -17,6 +17,7 @@ from relay.demo.generator import generate
 from relay.demo.lots import tell_story
 from relay.demo.stage import ASKING, RELAY, SOURCE
 from relay.demo.story import cases_of_generated, introduce
+from relay.views import Direction
 from tests.adapters.evm.ledger import anvil_binary
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -71,6 +72,12 @@ def test_an_evm_ledger_asks_and_is_answered(tmp_path: Path) -> None:
         delivered = [case for case in cases if case.fetched is not None]
         assert delivered
         wait_quiet(stage)
+        incoming = {
+            json.loads(view.packet.payloads[0].value)["type"]
+            for view in stage.node(SOURCE).packets()
+            if view.direction is Direction.IN
+        }
+        assert incoming == {"notice", "outcome_notice"}
         for name in BothStage.on_chain:
             before = told(stage, name)
             assert before["records"] if name == SOURCE else before["recognitions"]
