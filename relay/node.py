@@ -88,6 +88,8 @@ class Node(Ways):
         self._check_origin(head)
         self._heads = Heads(store, signer, self.origin, head, edge)
         self._shown_size = self._newest_shown()
+        self._told: set[ticking.Failed] = set()
+        """What failed when it was last due: said once, and tried with every tick."""
         self._due = 0
         """When a client must state what it has sent, at the latest."""
         with store.reading() as tx:
@@ -153,8 +155,11 @@ class Node(Ways):
         with self.store.reading() as tx:
             if not ticking.any_due(self.channel, tx, self.now()):
                 return
-        for port, method, reason in self.run(RunDue()):
-            _log.error("due_refused", port=port, method=method, reason=reason)
+        failed = self.run(RunDue())
+        for port, method, reason in failed:
+            if (port, method, reason) not in self._told:
+                _log.error("due_refused", port=port, method=method, reason=reason)
+        self._told = set(failed)
 
     def evidence(self) -> Evidence:
         """What this node proves of its journal."""

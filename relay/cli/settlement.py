@@ -66,9 +66,12 @@ def instruct(files: Files, node: Node, as_json: Json = False) -> None:
         told = [{"detail": r.detail, "file": f, "reason": r.reason} for f, r in refused]
         output.print_json({"refused": told, "settlements": [_plain(one) for one in accepted]})
     else:
-        _table(accepted)
+        if accepted:
+            _table(accepted)
         for file, result in refused:
             output.note(f"{result.reason}: {file}: {result.detail}")
+        if refused:
+            output.note(f"hint: {len(accepted)} accepted; relay/README.md explains every reason")
     if refused:
         raise typer.Exit(output.REFUSED)
 

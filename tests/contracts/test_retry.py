@@ -10,6 +10,7 @@ import pytest
 from relay.canonical import decode, encode
 from relay.contracts.payloads import Instruction, Ruling
 from relay.contracts.settlement import SettlementStatus, find_settlement
+from relay.contracts.settlement.retry import RETRY_SECONDS
 from relay.errors import LianqiaoError, Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT
 from tests.contracts.money_flow import DONE, Flow, check_end
@@ -147,6 +148,18 @@ def refuses(flow: Flow, settlement: bytes, reason: Reason) -> None:
         flow.hub.call("retry", encode({"settlement": settlement.hex()}))
     assert err.value.reason is reason
     assert flow.key() == before
+
+
+def test_it_is_asked_again_only_so_often() -> None:
+    """Each asking sends packets; the first answers are waited for."""
+    flow = begun()
+    retry(flow)
+    flow.at(NOW + RETRY_SECONDS - 1)
+    refuses(flow, GIVEN.settlement, Reason.LIMIT_EXCEEDED)
+    flow.at(NOW + RETRY_SECONDS)
+    assert len(retry(flow)["packets"]) == 2
+    flow.settle()
+    check_end(flow)
 
 
 def test_what_is_closed_or_unknown_is_not_asked_again() -> None:

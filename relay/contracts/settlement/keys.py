@@ -21,6 +21,7 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
     decision/<settlement>                            SettlementDecision
     done/<settlement>/<ledger>                       DecisionAnswer
     closed/<settlement>                              {time}: every ledger has done it
+    retried/<settlement>/<number, 8 digits>          {time}: what was missing was asked for again
     undelivered… (relay.contracts.undelivered)
 
 A settlement of a netting window has no records of its own from `answer` on: they are its window's,

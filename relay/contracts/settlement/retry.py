@@ -28,6 +28,9 @@ from relay.contracts.settlement.windows import instructions_on
 from relay.contracts.undelivered import ROW_TIMEOUT
 from relay.errors import Reason, Refused
 
+RETRY_SECONDS = 30
+"""Between two askings for one settlement: each sends packets, and any caller may ask."""
+
 
 def retry(body: bytes, state: State, now: int) -> bytes:
     """`retry`: {settlement}: its own id; one that a window nets stands for its window.
@@ -37,7 +40,8 @@ def retry(body: bytes, state: State, now: int) -> bytes:
     [{client, ledger, sequence}]} of the locks, and how many were `told`.
 
     Raises NotFound(NOT_FOUND), Refused: SETTLEMENT_DECIDED where nothing is missing, WINDOW_CLOSED
-    where it waits for its window's cut-off, and what *send* raises: then nothing is sent.
+    where it waits for its window's cut-off, LIMIT_EXCEEDED where it was asked again within
+    RETRY_SECONDS, and what *send* raises: then nothing is sent.
     """
     asked = base.read_call(body, "settlement")
     view = find_settlement(state, fields.octets(asked, "settlement"))
@@ -51,6 +55,7 @@ def retry(body: bytes, state: State, now: int) -> bytes:
             window=view.signed.instruction.window,
         )
     window = view.signed.instruction.window
+    _note(view.under, state, now)
     conclude(Asked("", view.under, window), state, now)
     packets: list[Json] = []
     told = 0
@@ -64,6 +69,21 @@ def retry(body: bytes, state: State, now: int) -> bytes:
             send_decision(state, ledger, decision, now)
             told += 1
     return encode({"packets": packets, "told": told})
+
+
+def _note(under: bytes, state: State, now: int) -> None:
+    """Writes down that it is asked again. Raises Refused(LIMIT_EXCEEDED)."""
+    before = state.last(key("retried", under, ""))
+    number = 1
+    if before is not None:
+        number += int(before[0].rpartition(b"/")[2])
+        if now < fields.integer(fields.document(before[1]), "time") + RETRY_SECONDS:
+            raise Refused(
+                Reason.LIMIT_EXCEEDED,
+                "it was asked again just now",
+                hint=f"wait {RETRY_SECONDS} seconds for the answers",
+            )
+    state.put(key("retried", under, f"{number:08d}"), encode({"time": now}))
 
 
 def _lock(view: SettlementView, ledger: str, state: State) -> bytes:
