@@ -111,7 +111,7 @@ def _locks(state: Reader, held: dict[str, int]) -> Iterator[str]:
             moved = Counter[str]()
             for movement in lock.movements:
                 moved[movement.debtor] += movement.amount
-            if moved != Counter({h.account: h.amount for h in lock.holds if h.amount}):
+            if moved != Counter({h.account: h.amount for h in lock.holds}):  # none counts as 0
                 yield f"{name.decode()}: holds something else than it would release"
     for account in sorted(due.keys() | held.keys()):
         if due[account] != held.get(account, 0):
