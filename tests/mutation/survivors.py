@@ -70,6 +70,12 @@ EXPLAINED: dict[str, str] = {
     "relay/bundle_format.py::encode_bundle::skip::decode_bundle(raw)": (
         "what the writer makes is read back before it leaves; nothing that it makes is refused"
     ),
+    "adapters/evm/light/client.py::EvmClient.succeeds::drop::next_height": (
+        "whoever decoded the header has compared its parent's number with its own"
+    ),
+    "adapters/evm/light/parameters.py::_decimal::drop::not text.isascii()": (
+        "a number in other digits is not what its own value is written as"
+    ),
 }
 
 

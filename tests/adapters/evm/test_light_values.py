@@ -406,6 +406,22 @@ def test_an_extension_leads_to_a_branch() -> None:
     refused(PROOF, "leads to no branch", walk([b"\x11", small], b"\x13"))
 
 
+def test_what_is_wrong_with_a_proof_is_told_once() -> None:
+    with pytest.raises(LianqiaoError) as err:
+        walk([b"\x40\x12", b"value"], b"\x12")()
+    assert err.value.detail == "trie proof has a path of unknown kind"
+
+
+def test_nodes_tell_what_they_were_used_for() -> None:
+    leaf = rlp.encode([b"\x20\x12", b"value"])
+    nodes = Nodes([leaf])
+    lookup(keccak(leaf), b"\x12", nodes)
+    assert list(nodes.used) == [keccak(leaf)]
+    nodes.used.clear()
+    lookup(keccak(leaf), b"\x13", nodes)
+    assert list(nodes.used) == [keccak(leaf)]
+
+
 def test_no_node_is_left_over() -> None:
     leaf = rlp.encode([b"\x20\x12", b"value"])
     nodes = Nodes([leaf, leaf])
