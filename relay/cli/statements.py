@@ -91,6 +91,7 @@ def documents(
     ],
     folder: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Where to.")],
     node: Node,
+    as_json: Json = False,
 ) -> None:
     """Writes the ISO 20022 documents of a settlement: pacs.008, 009, 002, or 004 of a return.
 
@@ -107,4 +108,8 @@ def documents(
     folder.mkdir(parents=True, exist_ok=True)
     for name, raw in found.items():
         write_file(folder / name, raw)
+    if as_json:
+        output.print_json({"files": [folder / name for name in found]})
+        return
+    for name in found:
         output.say(str(folder / name))

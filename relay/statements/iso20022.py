@@ -11,7 +11,9 @@
 The UETR goes through all of them. Parties are named by their ids on the ledgers: whoever passes a
 document on to a bank puts in BIC and names. XchgRate has ten digits; the exact ratio stands in the
 signed instruction. Built by pyiso20022; amounts are checked for ISO 4217 and minor units here,
-since schemas accept any three letters and five decimals.
+since schemas accept any three letters and five decimals. Tests validate camt.053 and pacs.008
+against full schemas; of the others no Python package ships one, so they are read back and written
+again, byte for byte, and a bank's own validation is still to be passed.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def _amount(minor: int, code: str) -> dict[str, Any]:
     return {"value": Decimal(format_amount(minor, code)), "ccy": code}
 
 
-def _write(document: Any, name: str) -> bytes:
+def write(document: Any, name: str) -> bytes:
+    """A document as XML in its namespace; `parse` reads it back."""
     from xsdata.formats.dataclass.serializers import XmlSerializer
 
     space = f"urn:iso:std:iso:20022:tech:xsd:{name}"
@@ -103,7 +106,7 @@ def camt053(given: Statement, created: int) -> bytes:
     )
     header = m.GroupHeader81(msg_id=body.id, cre_dt_tm=_time(created))
     whole = m.BankToCustomerStatementV08(grp_hdr=header, stmt=[body])
-    return _write(m.Document(bk_to_cstmr_stmt=whole), CAMT_053)
+    return write(m.Document(bk_to_cstmr_stmt=whole), CAMT_053)
 
 
 def _sign(m: Any, amount: int) -> Any:
@@ -244,7 +247,7 @@ def pacs008(shown: Shown, leg: Leg) -> bytes:
     whole = m.FitoFicustomerCreditTransferV08(
         grp_hdr=_header(m, "GroupHeader93", shown), cdt_trf_tx_inf=[payment]
     )
-    return _write(m.Document(fito_ficstmr_cdt_trf=whole), PACS_008)
+    return write(m.Document(fito_ficstmr_cdt_trf=whole), PACS_008)
 
 
 def pacs009(shown: Shown, leg: Leg) -> bytes:
@@ -260,7 +263,7 @@ def pacs009(shown: Shown, leg: Leg) -> bytes:
     whole = m.FinancialInstitutionCreditTransferV08(
         grp_hdr=_header(m, "GroupHeader93", shown), cdt_trf_tx_inf=[payment]
     )
-    return _write(m.Document(ficdt_trf=whole), PACS_009)
+    return write(m.Document(ficdt_trf=whole), PACS_009)
 
 
 def pacs002(shown: Shown) -> bytes:
@@ -280,7 +283,7 @@ def pacs002(shown: Shown) -> bytes:
     )
     header = m.GroupHeader91(msg_id=shown.settlement.hex()[:35], cre_dt_tm=_time(decision.decided))
     whole = m.FitoFipaymentStatusReportV10(grp_hdr=header, tx_inf_and_sts=[state])
-    return _write(m.Document(fito_fipmt_sts_rpt=whole), PACS_002)
+    return write(m.Document(fito_fipmt_sts_rpt=whole), PACS_002)
 
 
 def pacs004(shown: Shown, leg: Leg) -> bytes:
@@ -295,4 +298,4 @@ def pacs004(shown: Shown, leg: Leg) -> bytes:
         rtr_rsn_inf=[m.PaymentReturnReason6(rsn=m.ReturnReason5Choice(cd="CUST"))],
     )
     whole = m.PaymentReturnV09(grp_hdr=_header(m, "GroupHeader90", shown), tx_inf=[returned])
-    return _write(m.Document(pmt_rtr=whole), PACS_004)
+    return write(m.Document(pmt_rtr=whole), PACS_004)

@@ -154,7 +154,8 @@ def test_statements_and_documents(desk: Desk, run: Run) -> None:
     pytest.importorskip("pyiso20022")
     assert run(*of, today, "--xml", desk.folder / "camt.xml").code == 0
     made = ("settlement", "documents", told["entries"][0]["uetr"], "--node", desk.hub)
-    assert run(*made, "-o", desk.folder / "iso").code == 0
+    written = run(*made, "-o", desk.folder / "iso", "--json").json["files"]
+    assert len(written) == 3
     assert {p.name for p in (desk.folder / "iso").iterdir()} == {
         "pacs.002.xml",
         "pacs.008-1.xml",
