@@ -22,6 +22,9 @@ from relay.node import Node
 from tests.simulation.oracle import Broken, Observer
 from tests.simulation.process import Process
 
+ALWAYS = -(1 << 40)
+"""`tick_seconds` of a node that states what it sent with everything that it writes."""
+
 
 class Fork:
     """The second history of one process."""
@@ -77,7 +80,7 @@ class Fork:
     def catch_up(self) -> None:
         """Node and twin grow to one size, whichever is the shorter one. A step is one entry, but
         for the first of each, which may state what was sent beside it: so in turns."""
-        honest = self.process.node
+        honest, self.node.tick_seconds = self.process.node, self.process.tick_seconds
         while honest is not None and honest.head.size != self.node.head.size:
             shorter = min(honest, self.node, key=lambda node: node.head.size)
             shorter.run(Tick())

@@ -106,28 +106,28 @@ BUGS = (
     Bug(
         "no receipt check: the journal's write-once path stops it",
         ("reasons", "no fault of ours"),
-        40,
+        5,
         (Edit(Channel, "receive", "if written is not None:", "if False:"),),
     ),
-    Bug("no receipt check, and nothing else stops it", ("once",), 40, (harm.RECEIVES_AGAIN,)),
+    Bug("no receipt check, and nothing else stops it", ("once",), 10, (harm.RECEIVES_AGAIN,)),
     Bug(
         "receipt written after the contract, in another transaction",
         ("once",),
-        80,
+        25,
         (harm.RECEIPT_LATER,),
     ),
     Bug(
         "received without a proof",
         ("forged", "fsck"),
-        80,
+        5,
         (Edit(Channel, "receive", "_, delivery = proven.require()", "delivery = 0"),),
     ),
-    Bug("membership is never verified", ("forged", "verbs", "time"), 80, (harm.PROVES_ALL,)),
-    Bug("signatures are never verified", ("forged", "reasons"), 80, (harm.SIGNS_ALL,)),
+    Bug("membership is never verified", ("forged", "verbs", "time"), 100, (harm.PROVES_ALL,)),
+    Bug("signatures are never verified", ("forged", "reasons"), 185, (harm.SIGNS_ALL,)),
     Bug(
         "counterparty not compared",
         ("forged",),
-        80,
+        280,
         (
             Edit(
                 Channel,
@@ -141,63 +141,63 @@ BUGS = (
     Bug(
         "received after the timeout",
         ("time",),
-        40,
+        10,
         (Edit(Channel, "receive", _REFUSE_TIMEOUT, "    if False:\n        raise Refused("),),
     ),
     Bug(
         "a failed contract keeps what it wrote",
         ("once",),
-        40,
+        5,
         (Edit(Channel, "_run_contracts", "tx.rollback(mark)", "pass"),),
     ),
     Bug(
         "sentinel written without checking the receipt",
         ("reasons",),
-        40,
+        20,
         (Edit(Channel, "expire", "if written is not None:", "if False:"),),
     ),
     Bug(
         "sentinel written before the timeout",
         ("time",),
-        40,
+        20,
         (Edit(Channel, "expire", _REFUSE_EARLY, "    if False:\n        raise Refused("),),
     ),
     Bug(
         "sentinel written for a packet that was never sent",
         ("forged", "fsck"),
-        120,
+        10,
         (Edit(Channel, "expire", "_, delivery = proven.require()", "delivery = 0"),),
     ),
     # --- what a sender does
     Bug(
         "no dedupe of acknowledgements: the journal's write-once path stops it",
         ("reasons",),
-        40,
+        10,
         (Edit(Channel, "_open", " or row.state is not PacketState.SENT", ""),),
     ),
-    Bug("no dedupe of acknowledgements, and nothing stops it", ("once",), 40, (harm.TOLD_AGAIN,)),
+    Bug("no dedupe of acknowledgements, and nothing stops it", ("once",), 10, (harm.TOLD_AGAIN,)),
     Bug(
         "acknowledged without a proof",
         ("verbs", "fsck"),
-        120,
+        5,
         (Edit(Channel, "acknowledge", "_, delivery = proven.require()", "delivery = 0"),),
     ),
     Bug(
         "timeout without looking at the time of the proof",
         ("time",),
-        120,
+        280,
         (Edit(Channel, "timeout", "consensus.time < packet.timeout_timestamp", "False"),),
     ),
     Bug(
         "a failed callback keeps what it wrote",
         ("once",),
-        40,
+        15,
         (Edit(Channel, "_call_back", "tx.rollback(mark)", "pass"),),
     ),
     Bug(
         "a request id is not remembered",
         ("users",),
-        40,
+        20,
         (
             Edit(
                 relay.actions,
@@ -211,64 +211,64 @@ BUGS = (
     Bug(
         "evidence is taken and the client not frozen",
         ("frozen", "liveness"),
-        80,
+        50,
         (Edit(Clients, "freeze", "tx.save(replace(client.row, frozen=index + 1))", "pass"),),
     ),
-    Bug("evidence leaves no trace", ("frozen",), 80, (harm.FREEZES_NOTHING,)),
+    Bug("evidence leaves no trace", ("frozen",), 50, (harm.FREEZES_NOTHING,)),
     Bug(
         "a frozen client is active",
         ("frozen",),
-        80,
+        280,
         (Edit(Client, "check_active", "self.row.frozen != 0", "False"),),
     ),
     Bug(
         "anything is evidence",
         ("liars",),
-        40,
+        35,
         (harm.ALL_IS_EVIDENCE,),
     ),
     Bug(
         "fold-breaking update of a client's row",
         ("fold",),
-        40,
+        10,
         (Edit(Clients, "update", "latest_time=verified.time", "latest_time=verified.time + 1"),),
     ),
     Bug(
         "fold-breaking update of a packet's row",
         ("fold",),
-        40,
+        10,
         (Edit(Channel, "_close", "closed_index=index", "closed_index=index - 1"),),
     ),
-    Bug("consensus states are pruned too soon", ("heads", "fold"), 40, (harm.FORGETS_HEADS,)),
+    Bug("consensus states are pruned too soon", ("heads", "fold"), 15, (harm.FORGETS_HEADS,)),
     # --- the node
     Bug(
         "signature before commit",
         ("one body",),
-        40,
+        10,
         (harm.SIGNS_EARLY,),
     ),
     Bug(
         "high-water mark skipped",
         ("high-water mark",),
-        40,
+        10,
         (Edit(CheckpointSigner, "sign", "self._mark.raise_to(size, body)", "pass"),),
     ),
     Bug(
         "an old copy starts",
         ("stale restore",),
-        80,
+        280,
         (Edit(Heads, "__init__", "signer.check_not_stale(last.size, last.body)", "pass"),),
     ),
     Bug(
         "time goes back with the clock",
         ("one body", "reasons"),
-        80,
+        60,
         (Edit(Node, "_commit", "max(self._clock(), last.time)", "self._clock()"),),
     ),
     Bug(
         "what a failed signature left is not signed",
         ("liveness", "reasons"),
-        80,
+        35,
         (
             Edit(Heads, "committed", "bool(self.last.note)", "True"),
             Edit(Node, "_run_group", "self._heads.sign()  #", "pass  #"),
@@ -277,13 +277,13 @@ BUGS = (
     Bug(
         "a conflict is taken for an answer",
         ("reasons", "liveness", "no fault of ours", "users"),
-        40,
+        10,
         (Edit(Node, "_commit_once", "except Conflict:", "except KeyError:"),),
     ),
     Bug(
         "an announced set signs too early",
         ("reasons", "fsck", "no fault of ours", "liveness"),
-        80,
+        15,
         (
             Edit(
                 Node,
@@ -296,44 +296,44 @@ BUGS = (
     Bug(
         "changes of the set are not shown",
         ("reasons", "liveness"),
-        80,
+        40,
         (harm.HIDES_CHANGES,),
     ),
     # --- witnesses
     Bug(
         "a witness forgets what it has co-signed",
         ("witness memory",),
-        40,
+        25,
         (Edit(Witness, "add_checkpoint", "self._seen.save(origin, header)", "pass"),),
     ),
     Bug(
         "a witness remembers after it has co-signed",
         ("witness memory",),
-        40,
+        25,
         (harm.REMEMBERS_LATER,),
     ),
     Bug(
         "a witness co-signs whatever it is shown",
         ("one history",),
-        120,
+        125,
         (harm.COSIGNS_ALL,),
     ),
     Bug(
         "a head is believed without its witnesses",
         ("witnessed",),
-        120,
+        40,
         (Edit(relay.light.client, "verify_commit", "< state.witness_quorum", "< 0"),),
     ),
     Bug(
         "heads are shown before they are co-signed",
         ("reasons",),
-        40,
+        35,
         (Edit(Shown, "newest", "if not self.quorum:", "if True:"),),
     ),
     Bug(
         "nobody asks a witness again that failed once",
         ("liveness",),
-        40,
+        45,
         (
             Edit(
                 Cosigning,
@@ -347,7 +347,7 @@ BUGS = (
     Bug(
         "an expired client judges on",
         ("expired", "reasons"),
-        80,
+        45,
         (
             Edit(
                 relay.light.client, "_check_not_expired", "now >= expires(state, trusted)", "False"

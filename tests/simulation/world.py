@@ -32,7 +32,7 @@ from relay.store.cosignatures import AT_ONCE
 from tests.simulation.contracts import Rally, Tally
 from tests.simulation.drain import Drain
 from tests.simulation.fate import Chance, Crash, Fate, Single
-from tests.simulation.fork import Fork, twin_directory
+from tests.simulation.fork import ALWAYS, Fork, twin_directory
 from tests.simulation.money.programs import contracts_of
 from tests.simulation.money.story import MoneyStory
 from tests.simulation.network import Door, Wire
@@ -388,7 +388,7 @@ class World:
     def _fork(self, name: str) -> None:
         process = self.processes[name]
         twin = self._process(name, twin_directory(self.directory, name))
-        twin.fate = Single()
+        twin.fate, twin.tick_seconds = Single(), ALWAYS
         self.check()
         self.liars.add(name)
         self.forks[name] = Fork(process, twin, self.observers[name])

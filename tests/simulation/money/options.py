@@ -50,9 +50,11 @@ def draw_money(seed: int, nodes: tuple[str, ...]) -> Money:
     # The first node is in the middle of a star and has the most ledgers.
     other = random.choice(nodes)
     programmed = nodes[0] if random.random() < 0.7 else other
+    # A relay that lies has to have something to lie about.
+    traffic, life_seconds = (0.4, 120) if program else (0.2, 10)
     return Money(
-        traffic=random.choice((0.2, 0.4, 0.8)),
-        life_seconds=random.choice((10, 30, 120, 300)),
+        traffic=max(traffic, random.choice((0.2, 0.4, 0.8))),
+        life_seconds=max(life_seconds, random.choice((10, 30, 120, 300))),
         wrong=0.4 if program == LAX else sometimes(random.choice((0.1, 0.4))),
         reuse=sometimes(random.choice((0.2, 0.5))),
         netting=sometimes(random.choice((0.1, 0.4))),

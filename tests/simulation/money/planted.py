@@ -69,7 +69,7 @@ MONEY_BUGS = (
     Bug(
         "released on one leg only",
         ("ended",),
-        40,
+        15,
         (
             Edit(
                 endings,
@@ -81,20 +81,20 @@ MONEY_BUGS = (
     ),
     Bug(
         "committed as soon as one ledger has locked",
-        ("decision",),
-        40,
+        ("decision", "users"),
+        15,
         (Edit(decide, "conclude", "elif len(answers) == len(ledgers):", "else:"),),
     ),
     Bug(
         "a lock that timed out counts as locked",
         ("decision",),
-        40,
+        10,
         (Edit(decide, "read_answer", "reason = Reason.TIMED_OUT", "reason = None"),),
     ),
     Bug(
         "a decision shown differently to two ledgers is believed",
         ("legs", "decision"),
-        80,
+        35,
         (
             Edit(
                 endings,
@@ -107,7 +107,7 @@ MONEY_BUGS = (
     Bug(
         "one ledger is asked for no lock",
         ("liveness",),
-        40,
+        25,
         (
             Edit(
                 accept,
@@ -121,13 +121,13 @@ MONEY_BUGS = (
     Bug(
         "a decision is carried out again: the journal's write-once path stops it",
         ("liveness", "ended"),
-        80,
+        15,
         (Edit(endings, "end", "if before is not None:", "if False:"),),
     ),
     Bug(
         "released twice, and nothing stops it",
-        ("ended", "conservation", "below zero"),
-        80,
+        ("ended", "conservation", "below zero", "reconcile"),
+        10,
         (
             Edit(endings, "end", "if before is not None:", "if False:"),
             Edit(
@@ -142,32 +142,32 @@ MONEY_BUGS = (
     Bug(
         "a lock that ends by time, without a trace",
         ("locks",),
-        40,
+        15,
         (Swap(Escrow, "receive", _give_back),),
     ),
     Bug(
         "a lock that ends by time, as if it were aborted",
         ("decision", "legs"),
-        40,
+        15,
         (Swap(Escrow, "receive", _end_by_time),),
     ),
     Bug(
         "an abort gives nothing back",
         ("locks",),
-        40,
+        25,
         (Edit(endings, "_refund", "for hold in held.holds:", "for hold in ():"),),
     ),
     Bug(
         "the same instruction again is another one",
         ("users",),
-        40,
+        45,
         (Edit(accept, "instruct", "if held is not None:", "if False:"),),
     ),
     # --- terms
     Bug(
         "rounded in the payer's favour",
         ("users",),
-        40,
+        10,
         (
             Edit(
                 relay.money.rate,
@@ -180,25 +180,25 @@ MONEY_BUGS = (
     Bug(
         "one minor unit for the payer is looked over",
         ("terms",),
-        80,
+        15,
         (Swap(quotes, "check_conversion", _nothing),),
     ),
     Bug(
         "an expired quote is accepted into a window",
         ("terms",),
-        80,
+        35,
         (Edit(accept, "check", "quotes.check_unexpired(instruction, now)", "pass"),),
     ),
     Bug(
         "an expired quote is locked, where its relay does not look",
-        ("terms",),
-        80,
+        ("terms", "decision"),
+        25,
         (Edit(locks, "lock", "quotes.check_unexpired(instruction, now)", "pass"),),
     ),
     Bug(
         "a signature is not verified",
         ("terms",),
-        80,
+        20,
         (
             Edit(
                 relay.contracts.accounts,
@@ -212,7 +212,7 @@ MONEY_BUGS = (
     Bug(
         "a quote is used twice at one relay: the journal's write-once path stops it",
         ("users",),
-        40,
+        25,
         (
             Edit(
                 accept,

@@ -40,6 +40,8 @@ ACCOUNTS = {
 """Account → currency, owner, who signs."""
 FUNDED = ("payer", "maker-hkd", "maker-cny")
 CURRENCIES = ("CNY", "HKD")
+_OFFER = quote()
+"""Made before any bug is planted: nothing of the product computes an amount after that."""
 
 
 class Kind(StrEnum):
@@ -76,7 +78,14 @@ def offer(bill: int, name: str, expires: int, kind: Kind) -> Quote:
     """A firm quote, right or one off."""
     amount, residue = half_up(bill)
     amount += {Kind.SHORT: -1, Kind.LONG: 1}.get(kind, 0)
-    return quote(bill, id=name, expires=expires, payable=Money("HKD", amount), residue=residue)
+    return replace(
+        _OFFER,
+        id=name,
+        expires=expires,
+        bill=Money("CNY", bill),
+        payable=Money("HKD", amount),
+        residue=residue,
+    )
 
 
 def asked(
