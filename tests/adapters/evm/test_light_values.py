@@ -112,6 +112,9 @@ def test_a_set_is_one_of_addresses() -> None:
     assert addresses_of(make_set(QBFT, addresses[:-1], source)) == tuple(addresses[:-1])
     malformed("1 to 200", lambda: addresses_of(make_set(QBFT, addresses, source)))
     malformed("1 to 200", lambda: addresses_of(ValidatorSet((), source)))
+    for short in (addresses[0][:-1], addresses[0] + b"\0"):  # named as it is, and no address
+        odd = make_set(QBFT, [short], source)
+        malformed("named by its address", lambda s=odd: addresses_of(s))
     twice = make_set(QBFT, [addresses[0], addresses[0]], source)
     malformed("each once", lambda: addresses_of(twice))
 
@@ -305,12 +308,12 @@ def test_proofs_of_the_endpoint_have_one_form() -> None:
 # --- sets in a contract's storage
 
 
-def register(words: Mapping[int, bytes]) -> Callable[[], object]:
+def register(words: Mapping[int, bytes], more: bytes = b"") -> Callable[[], object]:
     held = {slot.to_bytes(32, "big"): word.rjust(32, b"\0") for slot, word in words.items()}
     state = WorldState({ADDRESS: Account(CODE, held), OTHER: Account(CODE, {})})
     count = int.from_bytes(words.get(3, b""), "big")
     slots = [s.to_bytes(32, "big") for s in array_slots(3, min(count, 4))]
-    listed = state.nodes(ADDRESS, slots)
+    listed = [*state.nodes(ADDRESS, slots), *filter(None, [more])]
     return lambda: read_contract(state.root, ADDRESS, 3, listed)
 
 
@@ -321,6 +324,7 @@ def test_the_contract_keeps_distinct_addresses() -> None:
     assert register(good)() == (one, two)
     malformed("no validators, or too many", register({5: b"\x01"}))
     malformed("no validators, or too many", register({3: b"\xc9", slots[1]: one}))
+    malformed("more nodes than it needs", register(good, b"\xc0"))
     malformed("distinct", register({**good, slots[1]: one}))
     malformed("distinct", register({**good, slots[1]: b"\x01" + two}))
 
