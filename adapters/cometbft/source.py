@@ -21,11 +21,12 @@ from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason
 from relay.light import merkle
 from relay.light.misbehaviour import Evidence, encode_evidence, verify_misbehaviour
 from relay.light.states import MAX_TRUSTING_PERIOD
-from relay.light.types import ClientState, Header, Threshold, ValidatorSet
+from relay.light.types import Claim, ClientState, Header, Threshold, ValidatorSet
 
 MAX_EVIDENCE = 16
 """Proofs of two histories that are kept in memory, at most."""
 MAX_PATHS = 4096
+MAX_VALUE_BYTES = 64 * 1024
 
 
 class Source:
@@ -115,6 +116,11 @@ class Source:
             raise Malformed("the nodes prove keys of one height under two roots")
         return proofs.encode_store_proof(next(iter(stores)), shown)
 
+    def read_key(self, path: bytes, height: int) -> Claim:
+        """What a node says stands at a key of the store `ibc` under the header of `height`; not
+        proven by this. Raises NotFound(HEIGHT_NOT_FOUND), Malformed."""
+        return self.endpoints.ask(lambda node: _Query(path, height - 1).claim(node))
+
     def prove_txs(self, hashes: Sequence[bytes], height: int) -> tuple[bytes, list[bytes]]:
         """(a tx proof under the header of `height`, the results as claims hold them).
 
@@ -170,7 +176,12 @@ class _Query:
         self._path = path
         self._height = height
 
-    def __call__(self, node: Endpoint) -> tuple[bytes, bytes]:
+    def claim(self, node: Endpoint) -> Claim:
+        """The value, or that there is none, as the node says."""
+        value = self._response(node).get("value")
+        return Claim(self._path, base64_bytes(value, "value", MAX_VALUE_BYTES) if value else None)
+
+    def _response(self, node: Endpoint) -> Json:
         response = node.query(f"/store/{proofs.STORE.decode()}/key", self._path, self._height)
         if number(response.get("code", 0), "code"):
             raise NotFound(
@@ -179,6 +190,10 @@ class _Query:
             )
         if number(response.get("height", 0), "height") != self._height:
             raise Malformed(f"{node.address} proves at another height than was asked for")
+        return response
+
+    def __call__(self, node: Endpoint) -> tuple[bytes, bytes]:
+        response = self._response(node)
         operations = response.get("proofOps") or response.get("proof_ops")
         ops = elements(member(operations, "ops") if operations else None, "ops", 8)
         kinds = [member(op, "type") for op in ops]

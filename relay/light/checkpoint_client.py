@@ -71,6 +71,7 @@ class CheckpointClient:
     skips = False
     proves_absence = False
     equal_time = True
+    strict_drift = False
     links = True
 
     def decode_header(self, raw: bytes) -> Header:

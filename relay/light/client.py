@@ -89,7 +89,7 @@ def anchor(
     header = client_type.decode_header(raw_header)  # 2
     _check_identity(client_type, state, header)  # 3
     check_keys(header.validators)  # 4
-    _check_not_from_future(state, header, now)  # 5
+    _check_not_from_future(client_type, state, header, now)  # 5
     consensus = consensus_of(header)
     _check_not_expired(state, consensus, now)
     if client_type.links and (header.link or header.link_height):  # 6
@@ -115,7 +115,8 @@ def verify_header(
        returns `trusted`; another header of that height, properly signed: HEAD_CONFLICT (evidence)
     4. time above the trusted one, or equal where the type allows it: TIME_NOT_MONOTONIC
     5. `trusted` is within its trusting period: Refused(CLIENT_EXPIRED)
-    6. not further than the clock drift ahead of `now`: HEADER_FROM_FUTURE
+    6. not further than the clock drift ahead of `now` (for some types: not as far):
+       HEADER_FROM_FUTURE
     7. lineage: the set is that which `trusted` announced, or the type shows that it succeeds. At
        the next height any other is wrong (VALIDATOR_SET_MISMATCH). Further ahead a type that skips
        asks that enough of `trusted_set` signed (trust level), else NOT_ENOUGH_TRUST; and that both
@@ -152,7 +153,7 @@ def verify_header(
             trusted=trusted.time,
         )
     _check_not_expired(state, trusted, now)  # 5
-    _check_not_from_future(state, header, now)  # 6
+    _check_not_from_future(client_type, state, header, now)  # 6
     _check_lineage(client_type, state, trusted, header, trusted_set)  # 7
     if header.set_hash != trusted.set_hash:  # 8
         check_keys(header.validators)
@@ -225,9 +226,12 @@ def _check_not_expired(state: ClientState, trusted: ConsensusState, now: int) ->
         )
 
 
-def _check_not_from_future(state: ClientState, header: Header, now: int) -> None:
+def _check_not_from_future(
+    client_type: ClientType, state: ClientState, header: Header, now: int
+) -> None:
     latest = max([header.time, *(signature.time for signature in header.cosignatures)])
-    if latest > now + state.clock_drift:
+    limit = now + state.clock_drift
+    if latest > limit or (client_type.strict_drift and header.time == limit):
         raise Invalid(
             Reason.HEADER_FROM_FUTURE,
             f"time {latest} lies more than {state.clock_drift} s ahead of {now}",

@@ -230,6 +230,9 @@ class ClientType(Protocol):
     """True where a proof can show that nothing is written (unless the pinned kind is a log's)."""
     equal_time: bool
     """True where a higher header may carry the same time as the one before."""
+    strict_drift: bool
+    """True where a header of exactly `now` + clock drift is too far ahead already, as CometBFT's
+    light client judges (light/verifier.go); False: only one beyond it."""
     links: bool
     """True where `verify_link` shows that all of the lower header's state is under the higher."""
 

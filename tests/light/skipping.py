@@ -64,6 +64,7 @@ class SkippingClient:
     skips = True
     proves_absence = False
     equal_time = False
+    strict_drift = False
     links = False
 
     def decode_header(self, raw: bytes) -> Header:

@@ -39,6 +39,7 @@ from adapters.cometbft.light.block import (
     header_hash,
     vote_sign_bytes,
 )
+from adapters.cometbft.light.sent import read_store_sent
 from adapters.cometbft.light.validators import check_set as check_validators
 from adapters.cometbft.light.validators import decode_validator, encode_validator, hash_set
 from relay.errors import Malformed
@@ -73,6 +74,10 @@ class CometHeader(Header):
     block_id: BlockId = field(default_factory=BlockId)
 
 
+STORE_ROOT_BYTES = 32
+"""Of the app hash of a chain of the Cosmos SDK; that of a replicated node has 40."""
+
+
 class CometClient:
     """Implements `relay.light.types.ClientType`."""
 
@@ -80,6 +85,7 @@ class CometClient:
     skips = True
     proves_absence = True
     equal_time = False
+    strict_drift = True
     links = False
 
     def decode_header(self, raw: bytes) -> Header:
@@ -154,10 +160,10 @@ class CometClient:
         return proofs.narrow(consensus, state.proof_kind, proof, claims, wanted)
 
     def read_sent(self, consensus: ConsensusState, client_id: str, claims: Sequence[Claim]) -> Sent:
-        """See TellsSent: a replicated node states what it has sent in its journal, as all nodes do.
-
-        Raises Invalid(INVALID_PROOF) for a chain without a journal, else as relay.light.sent.
-        """
+        """See TellsSent: a replicated node states what it has sent in its journal, as all nodes do
+        (relay.light.sent); of a chain of the Cosmos SDK the store says it (`sent`)."""
+        if len(consensus.root) == STORE_ROOT_BYTES:
+            return read_store_sent(consensus, client_id, claims)
         journal_root(consensus.root)
         return read_sent(client_id, claims)
 

@@ -65,6 +65,7 @@ class EvmClient:
     skips = True
     proves_absence = True
     equal_time = False
+    strict_drift = False
     links = False
 
     def decode_header(self, raw: bytes) -> Header:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -367,3 +368,29 @@ def test_an_answer_that_ends_early_may_be_asked_for_again(sent: bytes) -> None:
     refused(LocalRpc(address).status, Reason.CHAIN_UNREACHABLE)
     thread.join()
     listener.close()
+
+
+def _store_answer(value: str | None, height: str = "19") -> Any:
+    inner = honest()
+
+    def answer(method: str, params: dict[str, Any]) -> Any:
+        if method != "abci_query":
+            return inner(method, params)
+        assert bytes.fromhex(params["data"]) == b"nextSequenceSend/07-tendermint-3"
+        assert (params["path"], params["height"]) == ("/store/ibc/key", "19")
+        return {"response": {"code": 0, "height": height, "value": value}}
+
+    return answer
+
+
+def test_a_store_is_asked_for_what_was_sent(serve: Serve) -> None:
+    """The state under the header of 20 is that of 19. What is on its way yet is no statement."""
+    nine = b64encode((9).to_bytes(8, "big")).decode()
+    chain = reach(serve(_store_answer(nine)), proof="ics23")
+    (claim,) = chain.sent("07-tendermint-3", 20, 9)
+    assert (claim.path, claim.value) == (b"nextSequenceSend/07-tendermint-3", bytes(7) + b"\x09")
+    assert chain.sent("07-tendermint-3", 20, 8) == ()
+    assert reach(serve(_store_answer(None)), proof="ics23").sent("07-tendermint-3", 20, 9) == ()
+    lying = reach(serve(_store_answer(nine, "18")), proof="ics23")
+    refused(lambda: lying.sent("07-tendermint-3", 20, 9), Reason.MALFORMED)
+    assert reach(serve(honest()), proof="tx").sent("07-tendermint-3", 20, 9) == ()

@@ -129,9 +129,19 @@ def test_trusting_period_and_drift() -> None:
     end = trusted.time + STATE.trusting_period
     assert follow(trusted, raw, end - 1)
     refused(lambda: follow(trusted, raw, end), Reason.CLIENT_EXPIRED, Refused)
-    late = raw_header(2, "abcd", time=Timestamp(NOW + STATE.clock_drift + 1))
-    invalid(trusted, late, Reason.HEADER_FROM_FUTURE)
-    assert follow(trusted, raw_header(2, "abcd", time=Timestamp(NOW + STATE.clock_drift)))
+    # light/verifier.go: `!untrustedHeader.Time.Before(now.Add(maxClockDrift))` is an error
+    limit = NOW + STATE.clock_drift
+    for late in (Timestamp(limit), Timestamp(limit, 1), Timestamp(limit + 1)):
+        invalid(trusted, raw_header(2, "abcd", time=late), Reason.HEADER_FROM_FUTURE)
+    assert follow(trusted, raw_header(2, "abcd", time=Timestamp(limit - 1, 999_999_999)))
+
+
+def test_an_anchor_is_no_further_ahead_than_the_drift() -> None:
+    """The same edge where a client begins."""
+    now = START + 1 - STATE.clock_drift
+    raw = raw_header(1, "abcd")
+    refused(lambda: light.anchor(CLIENT, STATE, raw, now), Reason.HEADER_FROM_FUTURE, Invalid)
+    assert light.anchor(CLIENT, STATE, raw, now + 1)
 
 
 def test_another_chains_header() -> None:

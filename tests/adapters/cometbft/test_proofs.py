@@ -606,5 +606,86 @@ def test_a_replicated_node_states_what_it_has_sent() -> None:
     assert CLIENT.read_sent(HEAD, "cometbft-0", [claim]) == Sent(1, 7, ((1, 5),), ())
     refused(lambda: CLIENT.read_sent(HEAD, "cometbft-1", [claim]), Reason.COUNTERPARTY_MISMATCH)
     refused(lambda: CLIENT.read_sent(HEAD, "cometbft-0", [claim, claim]), Reason.MALFORMED)
-    bare = consensus(bytes(32))
+    bare = consensus(bytes(20))
     refused(lambda: CLIENT.read_sent(bare, "cometbft-0", [claim]), Reason.INVALID_PROOF)
+    # under the root of stores such an entry is no number of eight bytes
+    refused(lambda: CLIENT.read_sent(consensus(bytes(32)), "cometbft-0", [claim]), Reason.MALFORMED)
+
+
+# --- what a chain of the Cosmos SDK has sent
+
+
+CONSENSUS = ConsensusState(77, 1_800_000_000, bytes(32), *[bytes(32)] * 3)
+
+
+def statement(number: int, *closed: int, client: bytes = b"07-tendermint-3") -> list[Claim]:
+    next_sequence = Claim(b"nextSequenceSend/" + client, number.to_bytes(8, "big"))
+    gone = [Claim(client + b"\x01" + n.to_bytes(8, "big"), None) for n in closed]
+    return [next_sequence, *gone]
+
+
+def test_a_store_says_what_was_sent_and_what_is_closed() -> None:
+    consensus = replace(CONSENSUS, root=bytes(32))
+    sent = CLIENT.read_sent(consensus, "07-tendermint-3", statement(9, 2, 3, 7))
+    assert (sent.time, sent.next_sequence, sent.skipped) == (consensus.time, 9, ())
+    assert sent.closed == ((2, 3), (3, 4), (7, 8))
+    assert CLIENT.read_sent(consensus, "07-tendermint-3", statement(1)).next_sequence == 1
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ([], Reason.MALFORMED),
+        ([Claim(b"nextSequenceSend/07-tendermint-3", None)], Reason.MALFORMED),
+        ([Claim(b"nextSequenceSend/07-tendermint-3", b"\x09")], Reason.MALFORMED),
+        (statement(9, client=b"07-tendermint-4"), Reason.COUNTERPARTY_MISMATCH),
+        ([Claim(b"nextSequenceRecv/07-tendermint-3", bytes(8))], Reason.COUNTERPARTY_MISMATCH),
+        (statement(0), Reason.MALFORMED),
+        (statement(2**63), Reason.MALFORMED),
+        (statement(9, 0), Reason.MALFORMED),
+        (statement(9, 9), Reason.MALFORMED),
+        (statement(9, 3, 2), Reason.MALFORMED),
+        (statement(9, 3, 3), Reason.MALFORMED),
+        ([*statement(9), *statement(9)], Reason.MALFORMED),
+        ([*statement(9), Claim(b"07-tendermint-3\x01", None)], Reason.MALFORMED),
+        (
+            [*statement(9), Claim(b"07-tendermint-4\x01" + bytes(7) + b"\x02", None)],
+            Reason.COUNTERPARTY_MISMATCH,
+        ),
+        (
+            [*statement(9), Claim(b"07-tendermint-3\x02" + bytes(7) + b"\x02", None)],
+            Reason.COUNTERPARTY_MISMATCH,
+        ),
+        (
+            [*statement(9), Claim(b"07-tendermint-3\x01" + bytes(7) + b"\x02", b"there")],
+            Reason.MALFORMED,
+        ),
+    ],
+)
+def test_statements_that_are_none(claims: list[Claim], reason: Reason) -> None:
+    consensus = replace(CONSENSUS, root=bytes(32))
+    refused(lambda: CLIENT.read_sent(consensus, "07-tendermint-3", claims), reason)
+
+
+def test_a_journal_is_not_asked_for_a_store() -> None:
+    """A replicated node states it by an entry: the number of a store says nothing there."""
+    journal = replace(CONSENSUS, root=bytes(7) + b"\x05" + bytes(32))
+    refused(
+        lambda: CLIENT.read_sent(journal, "07-tendermint-3", statement(9)),
+        Reason.COUNTERPARTY_MISMATCH,
+    )
+
+
+def test_the_statement_of_a_store_is_proven_with_what_is_absent() -> None:
+    """One proof under one root: the number that is there, a commitment that is gone."""
+    client = "a"
+    keys = [b"a\x01" + (1).to_bytes(8, "big"), b"nextSequenceSend/a"]
+    root, proven = store(keys)
+    number = proven[keys[1]].value
+    assert number == b"v" + keys[1], "trees of these tests hold such values"
+    gone = Claim(b"a\x01" + (2).to_bytes(8, "big"), None)
+    missing = NonExistence(gone.path, proven[keys[0]], proven[keys[1]])
+    claims = [Claim(keys[1], number), gone]
+    ics23.verify_non_existence(missing, IAVL, root, gone.path)
+    ics23.verify_existence(proven[keys[1]], IAVL, root, keys[1], number)
+    refused(lambda: CLIENT.read_sent(CONSENSUS, client, claims), Reason.MALFORMED)

@@ -20,7 +20,7 @@ from relay.client import NodeClient, connect
 from relay.errors import LianqiaoError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lianqiao/bin"
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def binary() -> Path:
@@ -45,10 +45,22 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def lianqiao(*arguments: str | Path) -> str:
-    """Runs a command to its end; what it printed. Fails with all that it said."""
+def ran(*arguments: str | Path, database: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, whatever comes of it."""
     command = [sys.executable, "-m", "relay.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, env=environment(database)
+    )
+
+
+def environment(database: str) -> dict[str, str]:
+    """That of a command; with a database by URL, where there is one."""
+    return {**os.environ, **({"LIANQIAO_DATABASE": database} if database else {})}
+
+
+def lianqiao(*arguments: str | Path, database: str = "") -> str:
+    """Runs a command to its end; what it printed. Fails with all that it said."""
+    done = ran(*arguments, database=database)
     assert done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -74,6 +86,8 @@ class Served:
     directory: Path
     address: str
     process: subprocess.Popen[bytes] | None = None
+    database: str = ""
+    """By URL; empty for a file."""
 
     def start(self) -> None:
         """Starts it; does not wait."""
@@ -89,6 +103,7 @@ class Served:
                 ],
                 stdout=log,
                 stderr=log,
+                env=environment(self.database),
             )
 
     def kill(self) -> None:
@@ -161,6 +176,8 @@ class Network:
     chain: str = "hub"
     quorum: int = 1
     interval: int = 0
+    databases: dict[int, str] = field(default_factory=dict)
+    """By number: the URL of a replica's database, where it is no file."""
     validators: list[Validator] = field(default_factory=list)
     _joins: list[Path] = field(default_factory=list)
 
@@ -176,8 +193,14 @@ class Network:
                 "--set", f"abci=127.0.0.1:{abci}", "--set", f"rpc=127.0.0.1:{rpc}",
                 "--set", f"p2p=127.0.0.1:{p2p}", "--set", "binary=", "--set", "pace=100ms",
                 "--set", f"snapshot_interval={self.interval}",
+                database=self.databases.get(number, ""),
             )  # fmt: skip
-            made = Validator(directory, f"127.0.0.1:{listen}", rpc=f"127.0.0.1:{rpc}")
+            made = Validator(
+                directory,
+                f"127.0.0.1:{listen}",
+                rpc=f"127.0.0.1:{rpc}",
+                database=self.databases.get(number, ""),
+            )
             self.validators.append(made)
             self._joins.append(directory / "join.json")
 
@@ -186,7 +209,7 @@ class Network:
         said = {
             lianqiao(
                 "found", "--config", one.directory / "config.toml",
-                "--quorum", str(self.quorum), *self._joins,
+                "--quorum", str(self.quorum), *self._joins, database=one.database,
             ).split("\n")[0]
             for one in self.validators
         }  # fmt: skip

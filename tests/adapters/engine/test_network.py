@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +21,10 @@ from relay.ledger_views import RecognitionState
 from relay.powers import Power
 from relay.store import Store
 from relay.store.dump import dump
-from tests.adapters.engine.network import Network, Validator, eventually, lianqiao
+from tests.adapters.engine.network import Network, Validator, eventually, ledger, lianqiao, ran
+from tests.databases import postgresql_url
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 COUNT = 12
 
 
@@ -83,7 +86,7 @@ def at_rest(*nodes: NodeClient) -> bool:
 
 
 def rows(one: Validator) -> list[tuple[Any, ...]]:
-    store = Store.at(one.directory / "node.db")
+    store = Store(one.database) if one.database else Store.at(one.directory / "node.db")
     try:
         with store.read() as connection:
             return list(dump(connection))
@@ -173,3 +176,37 @@ def test_records_cross_a_replicated_relay_whatever_is_killed(stage: Replicated) 
     network.stop()
     for one in network.validators:
         lianqiao("fsck", "--config", one.directory / "config.toml")
+
+
+def test_three_of_four_institutions_join_a_ledger(tmp_path: Path) -> None:
+    """Each at his own replica, one of them on PostgreSQL: what the first was told is all that the
+    others need, though the ledger has newer heads meanwhile."""
+    network = Network(tmp_path, chain="shared", quorum=3)
+    network.databases = {1: postgresql_url(tmp_path / "replica")}
+    network.make(4)
+    network.found()
+    zj = ledger(tmp_path, "zj")
+    zj.start()
+    try:
+        network.start()
+        eventually(lambda: zj.client().status().head)
+        one, two, three, four = network.validators
+        command = ["connect", "--node", zj.address, "--relay", one.address, "--json"]
+        told = ran(*command)
+        assert told.returncode == 1, told.stdout
+        said = json.loads(told.stderr.splitlines()[-1])
+        assert (said["reason"], said["data"]["needed"]) == ("APPROVAL_PENDING", "3")
+        line = shlex.split(said["data"]["next"])[1:]
+        for replica, code in ((two, 1), (three, 0)):
+            typed = [replica.address if part == one.address else part for part in line]
+            assert ran(*typed, database=replica.database).returncode == code
+        (ours,) = eventually(lambda: list(four.client().clients()))
+        (theirs,) = zj.client().clients()
+        assert ours.counterparty_client_id == theirs.client_id
+        eventually(lambda: len(heights(network)) == 1)
+        eventually(lambda: len({tuple(rows(one)) for one in network.validators}) == 1)
+    finally:
+        zj.stop()
+        network.stop()
+    for one in network.validators:
+        lianqiao("fsck", "--config", one.directory / "config.toml", database=one.database)
