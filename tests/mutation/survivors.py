@@ -33,6 +33,9 @@ EXPLAINED: dict[str, str] = {
     "relay/contracts/recognition/item_checks.py::_issuers::drop::case.attestation is not None": (
         "an item is one of an attestation; the type checker wants to hear it"
     ),
+    "relay/contracts/escrow/locks.py::_cut_off::drop::b'' of shown": (
+        "the host has asked for the entry; the type checker wants to hear what stands without it"
+    ),
     "relay/contracts/escrow/audit.py::_pair::invert::pays #2": (
         "the two sides cancel each other, whichever of them counts as one more"
     ),
