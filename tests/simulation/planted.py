@@ -357,7 +357,7 @@ BUGS = (
     Bug(
         "a recovery is completed at once",
         ("recovery",),
-        80,
+        45,
         (
             Edit(relay.recovery, "complete", "if now < proposal.due:", "if False:"),
             Edit(relay.recovery, "any_due", "_proposal(tx, row).due <= now", "True"),

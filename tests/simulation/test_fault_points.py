@@ -12,7 +12,7 @@ from tests.simulation.points import SCENARIOS, points, run_point
 
 EVERYDAY_POINTS = 12
 """Points in one everyday run; each day begins at another one, so that all have their day."""
-LONGER_POINTS = 40
+LONGER_POINTS = 30
 """Of each scenario, in the longer tier: another set each day."""
 PARTS = 8
 NAMES = tuple(SCENARIOS)

@@ -20,7 +20,7 @@ from tests.simulation.test_planted import hold, longer
 EVERYDAY = 9
 EVERYDAY_TICKS = 7
 CHUNK = 10
-REACHING = 40
+REACHING = 20
 """Seeds in which all that can happen has happened, each at least once."""
 
 

@@ -121,7 +121,7 @@ MONEY_BUGS = (
     Bug(
         "a decision is carried out again: the journal's write-once path stops it",
         ("liveness", "ended"),
-        15,
+        25,
         (Edit(endings, "end", "if before is not None:", "if False:"),),
     ),
     Bug(

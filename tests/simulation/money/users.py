@@ -36,7 +36,13 @@ _MAY = {
     "deposit": set(),
     "window.open": {R.TIMEOUT_ELAPSED},
     "window.cut_off": _NO_WAY,
-    "retry": {*_NO_WAY, R.NOT_FOUND, R.SETTLEMENT_DECIDED, R.WINDOW_CLOSED},
+    "retry": {
+        *_NO_WAY,
+        R.NOT_FOUND,
+        R.SETTLEMENT_DECIDED,
+        R.WINDOW_CLOSED,
+        R.LIMIT_EXCEEDED,
+    },
     "resend": set(),
 }
 _MUST = {
