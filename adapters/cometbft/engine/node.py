@@ -18,7 +18,7 @@ from adapters.cometbft.engine.asked import Key, encode_asked
 from adapters.cometbft.engine.execution import Result, operators_of, quorum_path
 from adapters.cometbft.engine.headers import BlockEvidence
 from adapters.cometbft.engine.local_rpc import LocalRpc
-from relay.actions import Action, CreateBound, CreateClient
+from relay.actions import Action, CreateBound, CreateClient, Tick
 from relay.chain import Delivery, DeliveryResult
 from relay.channel import Channel
 from relay.clients import Clients
@@ -34,6 +34,8 @@ from relay.ways import Ways
 EXPIRY_SECONDS = 120
 """By this machine's clock, or the last block's; what is in no block by then never will be."""
 WAIT_SECONDS = 60.0
+WAKE_SECONDS = 2
+"""Of rest, after which a block is made first."""
 MAX_WAITING = 10_000
 NONCE_BYTES = 16
 
@@ -89,6 +91,9 @@ class ReplicatedNode(Ways):
         self._random = random
         self._changed = threading.Condition()
         self._waiting: dict[bytes, _Waiting] = {}
+        self._waking = threading.Lock()
+        self._heard = 0
+        """When the newest block was committed here, by this machine's clock."""
         store.check(chain_id)
         store.heads = self.shown
         self.application = Application(
@@ -106,7 +111,14 @@ class ReplicatedNode(Ways):
         if isinstance(action, CreateClient | CreateBound):
             # The nonce keeps it from being done twice; other operators must ask for the same.
             action = replace(action, request_id="")
-        raw = encode_asked(
+        self._wake()
+        result = self._ask(self._signed(action))
+        if result.error is not None:
+            raise result.error
+        return result.answer
+
+    def _signed(self, action: Action) -> bytes:
+        return encode_asked(
             self.origin,
             self._operator.name,
             self._operator.key,
@@ -114,10 +126,19 @@ class ReplicatedNode(Ways):
             self._random(NONCE_BYTES),
             action,
         )
-        result = self._ask(raw)
-        if result.error is not None:
-            raise result.error
-        return result.answer
+
+    def _wake(self) -> None:
+        """Has a chain that rested make a block before the one that holds what is asked.
+
+        A block's time is that of the votes for the block before: after a rest the first one is
+        late by all of it, and would take young headers for headers from the future, and an expired
+        quote for a good one. What wakes the chain is refused by it and leaves nothing.
+        """
+        if self._clock() - self._heard <= WAKE_SECONDS or self.application.last is None:
+            return
+        with self._waking:
+            if self._clock() - self._heard > WAKE_SECONDS:
+                self._ask(self._signed(Tick()))
 
     def register_counterparty(self, client_id: str, counterparty_client_id: str) -> None:
         """See relay.ways. What is named so already is answered without a transaction: nobody has
@@ -200,6 +221,7 @@ class ReplicatedNode(Ways):
         return waiting.result
 
     def _committed(self, block: BlockRow, results: Mapping[bytes, Result]) -> None:
+        self._heard = self._clock()
         with self._changed:
             for digest, result in results.items():
                 waiting = self._waiting.get(digest)

@@ -118,7 +118,10 @@ class Chain:
         contracts: Callable[[], Sequence[Contract]] = tuple,
         urls: Sequence[str] = (),
         lanes: Mapping[int, Any] | None = None,
+        late: bool = False,
     ) -> None:
+        """`late`: a block has the time of the block before, as on CometBFT after a rest."""
+        self._late, self._voted = late, clock()
         self.name, self.role, self.clock = name, role, clock
         self.contracts = contracts
         self.operators = keys_of(f"{name}-op", replicas)
@@ -159,7 +162,8 @@ class Chain:
             return block
 
     def _block(self, transactions: Sequence[bytes]) -> BlockRow:
-        height, now = len(self._headers) + 1, self.clock()
+        height, now = len(self._headers) + 1, self._voted if self._late else self.clock()
+        self._voted = self.clock()
         hashes, made = set(), None
         for one in self.institutions:
             one.node.application.finalize(height, now, transactions)

@@ -254,6 +254,26 @@ def test_the_books_are_proven_and_agree(money: Money) -> None:
     assert found == [(1, 1)] * 2
 
 
+def test_a_chain_that_rested_judges_by_the_present(tmp_path: Path) -> None:
+    """The first block after a rest has the time from before it; what is asked comes in the next."""
+    clock = Clock(NOW)
+    chain = Chain(tmp_path / HUB, clock, name=HUB, contracts=lambda: [SETTLEMENT], late=True)
+    try:
+        node = chain.nodes[0]
+        node.call(SETTLEMENT_PORT, "lane.pause", encode({"ledger": HK}))
+        clock.advance(3600)
+        with pytest.raises(LianqiaoError) as refused:
+            body = {"deadline": NOW + 1800, "window": "w-1"}
+            node.call(SETTLEMENT_PORT, "window.open", encode(body))
+        assert refused.value.reason is Reason.TIMEOUT_ELAPSED
+        height = node.shown_size
+        node.call(SETTLEMENT_PORT, "window.open", encode({**body, "deadline": NOW + 7200}))
+        assert node.shown_size <= height + 2, "a chain at work is not woken"
+        assert [one.fsck() for one in chain.institutions] == [[]] * 3
+    finally:
+        chain.stop()
+
+
 # --- who may do what, where several institutions run the ledger or the relay
 
 
