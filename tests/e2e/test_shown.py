@@ -46,6 +46,7 @@ def used() -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.deep  # it wants the machine for itself
 @pytest.mark.timeout(4 * MANY_SECONDS)
 def test_a_thousand_records_end_within_a_minute(tmp_path: Path) -> None:
     """On two free cores. Where others compute too, what the run itself took of them is judged."""
