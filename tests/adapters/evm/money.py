@@ -78,6 +78,7 @@ class MoneyLedger(EvmLedger):
         self.escrow = EscrowCalls(self.rpc, self.sender, self.deployed["Escrow"].address)
         self.token = self.deployed["Token"].address
         self.transact("Endpoint", "registerApp", "escrow", "0x" + self.escrow.address.hex())
+        self.opened: list[str] = []
         self.escrow.open_currency("CNY", self.token, DIGITS)
         self.transact("Token", "approve", "0x" + self.escrow.address.hex(), 2**255)
         self.transact("Token", "mint", "0x" + self.me.hex(), 10**30)
@@ -89,19 +90,21 @@ class MoneyLedger(EvmLedger):
     def open(self, body: dict[str, Any], holder: bytes = b"") -> None:
         """Opens an account, or its next version."""
         self.escrow.open_account(body, holder or self.me)
+        if body["account"] not in self.opened:
+            self.opened.append(body["account"])
 
     def balances(self) -> dict[str, tuple[int, int]]:
         """(balance, held) of each account."""
         found = {}
-        for account in ON_EVM:
+        for account in self.opened:
             standing = self.escrow.standing(account)
             found[account] = (standing.balance, standing.held)
         return found
 
     def check_books(self) -> None:
         """Balances are what the postings come to; the token holds all of it."""
-        names = {self.escrow.standing(a).number: a for a in ON_EVM}
-        due = {account: [0, 0] for account in ON_EVM}
+        names = {self.escrow.standing(a).number: a for a in self.opened}
+        due = {account: [0, 0] for account in self.opened}
         suspended = 0
         for one in self.escrow.postings():
             debtor, creditor = names.get(one.debtor, ""), names.get(one.creditor, "")
