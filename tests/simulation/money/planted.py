@@ -225,7 +225,7 @@ MONEY_BUGS = (
     Bug(
         "one quote through two relays: the journal's write-once path stops it",
         ("reasons",),
-        80,
+        40,
         (
             Edit(
                 locks,
@@ -238,14 +238,14 @@ MONEY_BUGS = (
     Bug(
         "one quote through two relays, and nothing stops it",
         ("quote",),
-        80,
+        40,
         (Swap(locks, "_use_quote", _nothing),),
     ),
     # --- what is free
     Bug(
         "an account is paid out below zero",
         ("below zero",),
-        40,
+        10,
         (
             Edit(
                 Books,
@@ -271,7 +271,7 @@ MONEY_BUGS = (
     Bug(
         "a lock forgets the fee",
         ("locks",),
-        40,
+        10,
         (
             Edit(
                 locks,
@@ -284,7 +284,7 @@ MONEY_BUGS = (
     Bug(
         "money comes on one side of a posting only",
         ("conservation",),
-        40,
+        10,
         (Edit(Books, "post", "self._write(debtor, entry, -amount, -held, creditor)", "pass"),),
     ),
     # --- what must arrive
