@@ -23,6 +23,7 @@ from relay.contracts.payloads import (
 )
 from relay.contracts.settlement import SettlementStatus, find_settlement, policy_at, settlement_of
 from relay.contracts.settlement.decide import read_done
+from relay.contracts.settlement.rates import check_rate
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.money import Rate, convert
 from relay.money.rate import ratio
@@ -721,3 +722,11 @@ def test_what_is_done_is_done_once(flow: Flow) -> None:
         there = flow.money[flow.hub.peers[packet.source_client].chain_id]
         flow.hub.end(packet, there.receive(packet, flow.hub.entries(packet)))
     assert flow.hub.written == before
+
+
+def test_a_rate_policy_is_for_one_pair_of_currencies(flow: Flow) -> None:
+    for changes in ({"bill": Money("USD", BILL)}, {"payable": Money("MOP", BILL)}):
+        with pytest.raises(LianqiaoError) as err:
+            check_rate(flow.hub, replace(quote(), **changes), NOW)
+        assert err.value.reason is Reason.CURRENCY_MISMATCH
+    check_rate(flow.hub, quote(), NOW)
