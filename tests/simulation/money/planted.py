@@ -127,7 +127,7 @@ MONEY_BUGS = (
     Bug(
         "released twice, and nothing stops it",
         ("ended", "conservation", "below zero", "reconcile"),
-        10,
+        20,
         (
             Edit(endings, "end", "if before is not None:", "if False:"),
             Edit(
@@ -141,13 +141,13 @@ MONEY_BUGS = (
     ),
     Bug(
         "a lock that ends by time, without a trace",
-        ("locks",),
+        ("locks", "liveness"),
         15,
         (Swap(Escrow, "receive", _give_back),),
     ),
     Bug(
         "a lock that ends by time, as if it were aborted",
-        ("decision", "legs"),
+        ("decision", "legs", "liveness"),
         15,
         (Swap(Escrow, "receive", _end_by_time),),
     ),
@@ -258,7 +258,7 @@ MONEY_BUGS = (
     Bug(
         "what is held can be withdrawn",
         ("below zero",),
-        80,
+        35,
         (
             Edit(
                 Books,
