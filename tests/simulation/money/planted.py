@@ -291,7 +291,7 @@ MONEY_BUGS = (
     Bug(
         "a decision that timed out is not sent again",
         ("liveness",),
-        80,
+        45,
         (
             Edit(
                 Settlement,
