@@ -648,6 +648,7 @@ def test_a_store_says_what_was_sent_and_what_is_closed() -> None:
         (statement(9, 3, 3), Reason.MALFORMED),
         ([*statement(9), *statement(9)], Reason.MALFORMED),
         ([*statement(9), Claim(b"07-tendermint-3\x01", None)], Reason.MALFORMED),
+        ([*statement(9), Claim(b"07-tendermint-3\x01" + b"\x02", None)], Reason.MALFORMED),
         (
             [*statement(9), Claim(b"07-tendermint-4\x01" + bytes(7) + b"\x02", None)],
             Reason.COUNTERPARTY_MISMATCH,
