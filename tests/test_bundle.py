@@ -135,6 +135,7 @@ def test_a_bundle_tells_what_happened(world: World) -> None:
     assert [c.kind for c in relay.claims] == ["receipt", "entry", "acknowledgement"]
 
 
+@pytest.mark.slow
 def test_no_byte_can_be_changed(world: World) -> None:
     raw = encode_bundle(world.bundle())
     trust = world.trust()

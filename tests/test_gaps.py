@@ -101,6 +101,7 @@ def test_a_fresh_packet_overtakes_a_backlog(world: World, monkeypatch: pytest.Mo
     assert turns == 20
 
 
+@pytest.mark.slow
 def test_a_backlog_alone_has_the_whole_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lane, "BACKLOG", 25)
     _many(world, 500)

@@ -209,6 +209,7 @@ def test_an_idle_node_states_with_its_ticks(world: World) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_busy_node_states_once_in_a_tick_whatever_it_does(world: World) -> None:
     before = world.nodes[ZJ].head.size
     for _ in range(2 * MINUTE + 1):

@@ -102,6 +102,7 @@ def test_a_step_is_waited_for(world: World) -> None:
     server.stop(0)
 
 
+@pytest.mark.slow
 def test_a_relayer_runs_over_grpc_and_rests(world: World) -> None:
     """As `serve` runs it: threads, a real clock for its pace, a remote node that tells of steps."""
     server, chain = _served(world, "zj")

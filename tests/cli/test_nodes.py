@@ -406,6 +406,7 @@ def test_the_lanes_of_connect_outlive_a_restart(network: Network, run: Run) -> N
     assert [lane["address"] for lane in lanes] == [network.zj.address, network.sh.address]
 
 
+@pytest.mark.slow
 def test_a_killed_node_starts_again(tmp_path: Path, run: Run) -> None:
     directory = make(tmp_path / "n", "zj", "ledger")
     node = Served(directory)

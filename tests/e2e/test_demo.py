@@ -182,14 +182,9 @@ def test_it_leaves_alone_what_is_not_its_own(tmp_path: Path) -> None:
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "number",
-    [
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
-        signal.SIGKILL,
-    ],
-    ids=lambda n: n.name,
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name
 )
 def test_however_it_is_stopped_no_node_stays_behind(tmp_path: Path, number: signal.Signals) -> None:
     directory = tmp_path / "out"

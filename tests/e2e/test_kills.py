@@ -36,6 +36,7 @@ def _judge(figures: dict[str, object], kills: int) -> None:
     assert figures["fsck"] == "clean"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_one_node_is_killed_between_calls(tmp_path: Path) -> None:
     """The day's small version: one ledger, twice; what was answered is there, once, and whole."""

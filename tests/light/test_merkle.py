@@ -68,8 +68,13 @@ def test_roots_equal_the_naive_tree(size: int) -> None:
     assert merkle.root_at(size, complete_nodes(size)) == naive.root(LEAVES[:size])
 
 
-def test_every_inclusion_proof_and_every_mutation_up_to_64_leaves() -> None:
-    for size in range(1, 65):
+UP_TO = [24, pytest.param(64, marks=pytest.mark.slow)]
+"""Leaves of the largest tree: each up to 64 in the longer tier."""
+
+
+@pytest.mark.parametrize("most", UP_TO)
+def test_every_inclusion_proof_and_every_mutation(most: int) -> None:
+    for size in range(1, most + 1):
         leaves = LEAVES[:size]
         root, get = naive.root(leaves), complete_nodes(size)
         for index in range(size):
@@ -90,9 +95,10 @@ def test_every_inclusion_proof_and_every_mutation_up_to_64_leaves() -> None:
                 refused(Reason.INVALID_PROOF, merkle.verify_inclusion, *case)
 
 
-def test_every_consistency_proof_and_every_mutation_up_to_64_leaves() -> None:
+@pytest.mark.parametrize("most", UP_TO)
+def test_every_consistency_proof_and_every_mutation(most: int) -> None:
     roots = [naive.root(LEAVES[:n]) for n in range(66)]
-    for new in range(1, 65):
+    for new in range(1, most + 1):
         get = complete_nodes(new)
         for old in range(1, new + 1):
             proof = merkle.consistency_proof(old, new, get)

@@ -43,6 +43,7 @@ def test_every_module_has_tests_near_it() -> None:
     assert [m.file for m in MUTANTS if near([m.file]) == ("tests",)] == []
 
 
+@pytest.mark.slow
 def test_shares_are_all_of_it_once() -> None:
     options = argparse.Namespace(edges=True, only=None, every=1, seed=0)
     whole: list[str] = []

@@ -34,6 +34,7 @@ def test_a_scenario_passes_undisturbed_and_has_effects_of_every_kind(name: str) 
     }
 
 
+@pytest.mark.slow
 def test_a_spread_of_points() -> None:
     _run("records", _spread("records", EVERYDAY_POINTS))
 

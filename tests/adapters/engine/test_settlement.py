@@ -164,6 +164,7 @@ def test_a_bill_is_settled_across_the_kinds(money: Money) -> None:
     assert NOW <= one.accepted <= one.decision.decided <= one.closed <= money.clock()
 
 
+@pytest.mark.slow
 def test_what_one_ledger_refuses_is_refunded_on_the_other(money: Money) -> None:
     big = instruction(bill=PLENTY + 1)
     money.call(HUB, "instruct", {"signed": signed(big).to_json()})
@@ -192,6 +193,7 @@ def test_a_lock_times_out_by_the_time_of_the_blocks(money: Money) -> None:
     assert refused.value.reason is Reason.QUOTE_EXPIRED
 
 
+@pytest.mark.slow
 def test_a_window_is_netted_by_the_blocks(money: Money) -> None:
     deadline = NOW + DAY // 2
     money.call(HUB, "window.open", {"deadline": deadline, "window": "w-1"})
@@ -207,6 +209,7 @@ def test_a_window_is_netted_by_the_blocks(money: Money) -> None:
     assert money.balance(SZ, "hospital") == PLENTY + 170_000
 
 
+@pytest.mark.slow
 def test_a_window_is_cut_off_by_a_block_and_by_nobody(money: Money) -> None:
     """Its time comes: the block does it, at every replica in the same way, whoever proposes it."""
     deadline, cut = NOW + DAY // 2, NOW + DAY // 4
@@ -224,6 +227,7 @@ def test_a_window_is_cut_off_by_a_block_and_by_nobody(money: Money) -> None:
     assert money.balance(SZ, "hospital") == PLENTY + 100_000
 
 
+@pytest.mark.slow
 def test_the_books_are_proven_and_agree(money: Money) -> None:
     """As `lianqiao reconcile` does it: each institution's own replica is asked, nobody believed."""
     trust = Trust(

@@ -235,6 +235,7 @@ def _other_value(row: list[Any], name: str, value: Any) -> list[Any]:
     return row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lie",
     [
