@@ -234,6 +234,7 @@ def test_gaps_are_looked_for_after_every_reconnect(world: World) -> None:
     assert world.relayer(HUB).lanes[0].stopped == ("", "")
 
 
+@pytest.mark.slow
 def test_a_long_partition_drains(world: World) -> None:
     world.settle(HUB)
     world.networks[ZJ].reachable = False

@@ -201,6 +201,7 @@ class _Many(Echo):
         return b"sent"
 
 
+@pytest.mark.slow
 def test_a_long_backlog_is_carried_in_batches(world: World) -> None:
     world.node(ZJ, "ledger", [_Many()])
     world.nodes[ZJ].call("echo", "many", world.clients[ZJ, HUB].encode() + b"\n1300\n")
@@ -233,6 +234,7 @@ def test_an_idle_turn_costs_one_call(world: World) -> None:
     assert world.networks[ZJ].calls == {"packets": 10}
 
 
+@pytest.mark.slow
 def test_ticking_heads_are_fetched_once_in_a_third_of_the_trusting_period(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.node(ZJ, "ledger", [ECHO])

@@ -543,6 +543,7 @@ def test_a_lane_brings_packets_then_the_statement(world: World) -> None:
     assert world.nodes[HUB].head.size == size
 
 
+@pytest.mark.slow
 def test_a_statement_is_brought_for_those_who_need_it_and_never_else(world: World) -> None:
     world.settle(HUB)
     for _ in range(30):

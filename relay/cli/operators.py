@@ -54,7 +54,7 @@ def change(
                 table[name] = operator
             elif table.pop(name, None) is None:
                 raise NotFound(Reason.NOT_FOUND, f"no operator is called {name[:64]}")
-        peer.propose_operators(validator_set(table.values()))
+        peer.propose_operators(validator_set(list(table.values())))
     output.say("decided: in force from the next transaction on. What waited for approvals begins")
     output.say("anew, and whoever has a new key puts it into his configuration.")
 

@@ -245,6 +245,7 @@ def test_hospitals_are_on_their_ledgers() -> None:
     assert {g.hospital.ledger for g in made()} == {"zj-medical"}
 
 
+@pytest.mark.slow
 def test_a_thousand_records_in_a_second() -> None:
     begin = time.perf_counter()
     assert len(generate(catalogue(), seed=1, now=NOW, count=1000)) == 1000

@@ -98,6 +98,7 @@ def refused(path: Path, trust: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return error.partition(":")[0] if code else ""
 
 
+@pytest.mark.slow
 def test_a_bundle_is_refused_after_any_one_byte_is_changed(
     demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

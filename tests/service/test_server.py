@@ -148,6 +148,7 @@ def scrambled(running: Running, rng: random.Random) -> None:
                 assert error.reason not in unwanted, (path, request, error)
 
 
+@pytest.mark.slow
 def test_no_request_is_a_fault(region: Region) -> None:
     region.granted()
     rng = random.Random(20260101)

@@ -24,6 +24,7 @@ REACHING = 20
 """Seeds in which all that can happen has happened, each at least once."""
 
 
+@pytest.mark.slow
 def test_a_fixed_seed() -> None:
     marks = run_seed(EVERYDAY, EVERYDAY_TICKS, money=True)
     assert marks["money: committed"] + marks["money: aborted"]

@@ -50,6 +50,7 @@ def test_a_bug_that_shows_at_once(bug: Bug) -> None:
     hold(bug)
 
 
+@pytest.mark.slow
 def test_every_bug_can_be_planted_still() -> None:
     """The lines that they spoil are there, and are there again afterwards."""
     for bug in BUGS:

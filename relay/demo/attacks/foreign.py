@@ -87,9 +87,9 @@ def false_accusation(attacker: Attacker) -> tuple[str, str]:
     """One genuine head and one that nobody sealed: a client must not be stopped by strangers."""
     header, client_type = next_header(attacker), attacker.foreign_type()
     body = header.body.replace(header.root, bytes(31) + b"\x01", 1)
-    raws = [client_type.encode_header(h) for h in (header, replace(header, body=body))]
+    true, other = (client_type.encode_header(h) for h in (header, replace(header, body=body)))
     try:
-        evidence = encode_evidence(Evidence(*raws))
+        evidence = encode_evidence(Evidence(true, other))
         attacker.relay.submit_misbehaviour(attacker.client_id, evidence)
     except LianqiaoError as error:
         return str(error.reason), error.detail
