@@ -45,9 +45,8 @@ class Leases:
             asked, had = self._known.get(client_id, (-RENEW_SECONDS, False))
             if not 0 <= now - asked < RENEW_SECONDS:
                 try:
-                    with self._store.transaction() as tx:
-                        had = self._take(tx, client_id, now)
-                except Conflict:  # another process has just taken it
+                    had = self._store.run(lambda tx: self._take(tx, client_id, now))
+                except Conflict:  # others are quicker, again and again
                     had = False
                 self._known[client_id] = now, had
             return had
