@@ -50,6 +50,9 @@ _log = structlog.get_logger()
 class Channel:
     """Packets between this node and its counterparties."""
 
+    ticks = True
+    """Whether contracts may send in a tick: not where packets are sent by another ledger."""
+
     def __init__(self, chain_id: str, clients: Clients, contracts: Mapping[str, Contract]) -> None:
         self.chain_id = chain_id
         self.clients = clients
