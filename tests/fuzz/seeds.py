@@ -6,7 +6,6 @@ import json
 from base64 import b64decode
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from adapters.cometbft.light.proofs import encode_store_proof
@@ -39,6 +38,7 @@ from tests.contracts import money_world
 from tests.contracts import world as recognition
 from tests.light.ledger import Ledger, witness
 from tests.test_bundle import ACKNOWLEDGEMENTS, PACKET, World
+from tests.vectors_dir import folder
 
 Raws = Sequence[bytes]
 
@@ -270,19 +270,10 @@ def payloads(name: str) -> Raws:
     return [examples()[name].encode()]
 
 
-def _vectors(*parts: str) -> Path:
-    """Published vectors; a decoder without them is fed with what the others have."""
-    import os
-
-    base = os.environ.get("LIANQIAO_VECTORS")
-    root = Path(base) if base else Path(__file__).resolve().parents[2] / "../shared/vectors"
-    return root.joinpath(*parts)
-
-
 @cache
 def ics23() -> Raws:
-    """Published proofs of ICS-23."""
-    files = sorted(_vectors("ibc", "ics23").glob("*/*.json"))
+    """Published proofs of ICS-23; without them a decoder is fed with what the others have."""
+    files = sorted(folder("ibc", "ics23").glob("*/*.json"))
     found = [json.loads(path.read_text()) for path in files]
     proofs_ = [bytes.fromhex(one["proof"]) for one in found if isinstance(one.get("proof"), str)]
     return [raw for raw in proofs_ if len(raw) < 4096] or [b"\x0a\x02\x0a\x00"]
@@ -301,8 +292,8 @@ def cometbft_headers() -> Raws:
     from adapters.cometbft.light.validators import make_set
 
     found = []
-    folder = _vectors("ibc", "lightclient-mbt-tendermint-rs")
-    for path in sorted(folder.rglob("*.json"))[:3]:
+    scenarios = folder("ibc", "lightclient-mbt-tendermint-rs")
+    for path in sorted(scenarios.rglob("*.json"))[:3]:
         for case in json.loads(path.read_text()).get("input", [])[:2]:
             block = case["block"]
             if not (block["signed_header"]["commit"] or {}).get("signatures"):
