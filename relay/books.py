@@ -50,15 +50,10 @@ class Books:
     """(how many of the records, in order; the proof of them)."""
 
 
-class Proven:
-    """Verified records of one contract; a Reader (relay.contracts.base)."""
+class Records:
+    """Keys and values in memory; a Reader (relay.contract)."""
 
-    def __init__(
-        self, chain_id: str, port: str, height: int, time: int, records: dict[bytes, bytes]
-    ) -> None:
-        self.chain_id = chain_id
-        """Without the epoch."""
-        self.port, self.height, self.time = port, height, time
+    def __init__(self, records: dict[bytes, bytes]) -> None:
         self._records = records
         self._keys = sorted(records)
 
@@ -89,6 +84,18 @@ class Proven:
         if place < 0 or not self._keys[place].startswith(prefix):
             return None
         return self._keys[place], self._records[self._keys[place]]
+
+
+class Proven(Records):
+    """Verified records of one contract."""
+
+    def __init__(
+        self, chain_id: str, port: str, height: int, time: int, records: dict[bytes, bytes]
+    ) -> None:
+        super().__init__(records)
+        self.chain_id = chain_id
+        """Without the epoch."""
+        self.port, self.height, self.time = port, height, time
 
 
 def verify_books(

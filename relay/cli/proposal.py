@@ -105,33 +105,31 @@ class Asking:
 
     def ask(self, call: Callable[[], T], *pinned: str) -> T:
         """The answer of a call, or Refused(APPROVAL_PENDING) with what the others run."""
-        try:
-            return call()
-        except Refused as error:
-            if error.reason is not Reason.APPROVAL_PENDING:
-                raise
-            line = shlex.join([*self.repeat, *pinned])
-            pending = Refused(
-                error.reason,
-                error.detail,
-                hint=f"the others, at their own nodes, and you again in the end: {line}",
-                **error.data,
-            )
-            pending.data["next"] = line  # whole, however long
-            raise pending from None
+        line = shlex.join([*self.repeat, *pinned])
+        hint = f"the others, at their own nodes, and you again in the end: {line}"
+        return _or_pending(call, hint, line)
 
 
 def ask_alike(call: Callable[[], T], *pinned: str) -> T:
     """The answer of a call, or Refused(APPROVAL_PENDING) that tells which options make the others'
     call the very same: what was drawn, or taken from the clock, for this one."""
+    said = shlex.join(pinned)
+    return _or_pending(
+        call, f"the others repeat the very same command at their own nodes, with {said}"
+    )
+
+
+def _or_pending(call: Callable[[], T], hint: str, line: str = "") -> T:
+    """The answer of a call; where it waits for others, `hint` says what they do."""
     try:
         return call()
     except Refused as error:
         if error.reason is not Reason.APPROVAL_PENDING:
             raise
-        said = shlex.join(pinned)
-        hint = f"the others repeat the very same command at their own nodes, with {said}"
-        raise Refused(error.reason, error.detail, hint=hint, **error.data) from None
+        pending = Refused(error.reason, error.detail, hint=hint, **error.data)
+        if line:
+            pending.data["next"] = line  # whole, however long
+        raise pending from None
 
 
 def asking(proposal: str, repeat: Sequence[str]) -> Asking:
