@@ -13,7 +13,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from relay.demo.stage import RELAY, ROLES, SOURCE, Process, Stage, free_ports, spawn
+from relay.demo.ports import free_ports
+from relay.demo.stage import RELAY, ROLES, SOURCE, Process, Stage, spawn
 from relay.errors import LianqiaoError, Reason, Refused, Unavailable
 
 CHAIN = "chain"
@@ -71,13 +72,7 @@ class EvmStage(Stage):
 
     def start(self) -> None:
         """See Stage; the contracts are deployed and every ledger serves when it returns."""
-        if not self._made:
-            self.begin()
-        for name, (where, address, init) in self._made.items():
-            self.end_command(f"init {name}", init)
-            self.processes[name] = self._serve(name, where, address)
-        for name in self._made:
-            self._wait_serving(name)
+        super().start()
         self._wait_for_chain()
         for name, address in zip(self.on_chain, self._listen[len(self.roles) :], strict=False):
             self._put_on_chain(name, address)

@@ -13,7 +13,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from relay.demo.stage import ROLES, Command, Stage, free_ports
+from relay.demo.ports import free_ports
+from relay.demo.stage import ROLES, Command, Stage
 from relay.errors import Reason, Refused
 
 REPLICAS = 4

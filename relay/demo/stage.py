@@ -18,7 +18,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from types import FrameType, MappingProxyType, TracebackType
 from typing import IO
 
 from relay.client import NodeClient, connect
+from relay.demo.ports import free_ports
 from relay.errors import Malformed, Reason, Refused, Unavailable
 from relay.keys import SigningKey
 from relay.trust import Trust, decode_trust
@@ -163,7 +163,7 @@ class Stage:
         for name, (where, address, init) in self._made.items():
             self.end_command(f"init {name}", init)
             self.processes[name] = self._serve(name, where, address)
-        for name in self.processes:
+        for name in self._made:
             self._wait_serving(name)
 
     def _serve(self, name: str, where: Path, address: str) -> Process:
@@ -351,18 +351,6 @@ def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         for one in processes:
             one.kill()
             one.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def spawn(

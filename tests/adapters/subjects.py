@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from adapters.memory.chain import MemoryChain, offer
 from relay.chain import Chain, Delivery, Item, Step
+from relay.demo.ports import free_ports
 from relay.keys import SigningKey
 from relay.light.checkpoint import CheckpointBody, encode_body, sign_body
 from relay.light.checkpoint_client import encode_header
@@ -53,9 +53,7 @@ class CheckpointSubject:
         return chain
 
     def _unused(self) -> Chain:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        (port,) = free_ports(1)
         return connect_chain("lianqiao", {"address": f"127.0.0.1:{port}"})
 
     def now(self) -> int:

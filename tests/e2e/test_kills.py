@@ -16,7 +16,7 @@ from relay.cli.opening import load_signers
 from relay.client import connect
 from relay.config import load
 from relay.contracts.policy.values import DatedKey
-from relay.demo.stage import free_ports
+from relay.demo.ports import free_ports
 from relay.errors import LianqiaoError
 from relay.fsck import fsck
 from relay.keys import SigningKey

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from relay.client import connect
-from relay.demo.stage import RELAY, SOURCE, free_ports
+from relay.demo.ports import free_ports
+from relay.demo.stage import RELAY, SOURCE
 from relay.errors import LianqiaoError
 from tests.e2e.conftest import ROOT, command, environment
 from tests.e2e.load import Load

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -22,6 +21,7 @@ from typing import Any, Protocol
 
 from adapters.evm.light.header import QBFT
 from adapters.evm.practice.seals import Sealer, hash_of, header, ring
+from relay.demo.ports import free_ports
 from relay.errors import Malformed, Reason, Refused, Unavailable
 
 ANVIL = "1.7.1"
@@ -89,7 +89,7 @@ class SealedAnvil:
         """Who seals: all, unless told."""
         self._sealed: dict[int, bytes] = {}
         self._lock = threading.RLock()
-        inner = _free_port()
+        (inner,) = free_ports(1)
         self._inner = f"http://127.0.0.1:{inner}"
         timed = (
             ["--timestamp", str(clock.now)]
@@ -220,10 +220,3 @@ def _serve(chain: SealedAnvil, port: int) -> ThreadingHTTPServer:
         raise Malformed(
             f"127.0.0.1:{port}: {err.strerror}", hint="another program has the port"
         ) from err
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        found: int = free.getsockname()[1]
-        return found

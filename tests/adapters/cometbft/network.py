@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from base64 import b64encode
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from adapters.cometbft.rpc import Endpoint
+from relay.demo.ports import free_ports
 
 INSTALL = "go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25"
 
@@ -36,13 +36,6 @@ def binary() -> str:
     pytest.skip(f"no cometbft: {INSTALL}", allow_module_level=True)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
-
-
 class Network:
     """Validators, each a process of its own, on loopback."""
 
@@ -54,8 +47,8 @@ class Network:
         subprocess.run(
             [*command, "--populate-persistent-peers=false"], check=True, capture_output=True
         )
-        self.rpc = [f"127.0.0.1:{free_port()}" for _ in self.homes]
-        p2p = [f"127.0.0.1:{free_port()}" for _ in self.homes]
+        ports = [f"127.0.0.1:{port}" for port in free_ports(2 * validators)]
+        self.rpc, p2p = ports[:validators], ports[validators:]
         ids = [
             subprocess.run(
                 [program, "show-node-id", "--home", str(home)],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from relay.client import NodeClient, connect
+from relay.demo.ports import free_ports
 from relay.errors import LianqiaoError
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lianqiao/bin"
@@ -34,15 +34,6 @@ def binary() -> Path:
             "github.com/cometbft/cometbft/cmd/cometbft@v0.38.25"
         )
     return Path(found)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def ran(*arguments: str | Path, database: str = "") -> subprocess.CompletedProcess[str]:

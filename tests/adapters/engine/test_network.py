@@ -15,6 +15,7 @@ from adapters.cometbft.engine.local_rpc import LocalRpc
 from relay.client import NodeClient
 from relay.contracts.catalogue import shipped
 from relay.demo.generator import generate
+from relay.demo.ports import free_ports
 from relay.demo.stage import ASKING, RELAY, SOURCE, Process, Stage
 from relay.demo.story import attest_all, build_request, cases_of_generated, introduce
 from relay.ledger_views import RecognitionState
@@ -47,10 +48,8 @@ class Replicated(Stage):
 
     def begin_ledgers(self) -> None:
         """The two of them, served."""
-        from relay.demo import stage
-
         for name in (SOURCE, ASKING):
-            (port,) = stage.free_ports(1)
+            (port,) = free_ports(1)
             where, address = self.directory / "nodes" / name, f"127.0.0.1:{port}"
             self.command(
                 "init", str(where), "--chain-id", name, "--role", "ledger", "--listen", address
