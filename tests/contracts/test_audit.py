@@ -103,6 +103,10 @@ def more_held_than_there_is(books: Ledger) -> None:
     add(books, "b", Entry.LOCK, hold=101)
 
 
+def less_held_than_nothing(books: Ledger) -> None:
+    add(books, "b", Entry.LOCK, hold=-1)
+
+
 def twin_of_a_hold(books: Ledger) -> None:
     add(books, "b", Entry.LOCK, twin="a")
 
@@ -194,6 +198,13 @@ MORE = f"lock {HUB}/{digest('more').hex()}"
     [
         (skip_a_number, ["a line 7: follows line 5"]),
         (more_held_than_there_is, ["b line 2: below zero", "b: 101 held, 0 locked"]),
+        (
+            less_held_than_nothing,
+            [
+                "a record of escrow cannot be read: MALFORMED: held: must be an integer between 0"
+                " and 9007199254740991"
+            ],
+        ),
         (twin_of_a_hold, ["b line 2: not a posting, or not a hold"]),
         (
             amount_of_a_hold,
