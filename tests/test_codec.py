@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -24,7 +25,7 @@ from relay.chain import (
 )
 from relay.codec import clients, packets, pages
 from relay.codec.errors import DOMAIN, error_from_status, error_to_status, internal_status
-from relay.errors import LianqiaoError, Malformed, Reason
+from relay.errors import Malformed, Reason
 from relay.light.types import (
     MAX_HEADER_BYTES,
     MAX_INT,
@@ -36,6 +37,7 @@ from relay.light.types import (
 )
 from relay.packet import MAX_PAYLOAD_BYTES, MAX_PAYLOADS, Packet, Payload
 from relay.views import ClientView, Direction, PacketState, PacketView, TraceStep
+from tests.refusals import refusal
 
 NAMES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
 SHORT = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=32)
@@ -156,10 +158,7 @@ def test_any_message_is_a_value_or_malformed(kind, from_pb) -> None:
     check()
 
 
-def refusal(call, *arguments) -> LianqiaoError:
-    with pytest.raises(Malformed) as err:
-        call(*arguments)
-    return err.value
+malformed = partial(refusal, kind=Malformed)
 
 
 PACKET = Packet(7, "checkpoint-0", "checkpoint-1", 99, (Payload("a", "b", "1", "json", b"x"),))
@@ -202,7 +201,7 @@ def with_packet(**fields) -> packet_pb2.Packet:
     ],
 )
 def test_packet_limits(message, field, reason) -> None:
-    error = refusal(packets.packet_from_pb, message)
+    error = malformed(packets.packet_from_pb, message)
     assert (error.data["field"], error.reason) == (field, reason)
 
 
@@ -240,23 +239,23 @@ ITEM = packet_pb2.Item(step=packet_pb2.STEP_RECEIVE, packet=packets.packet_to_pb
     ],
 )
 def test_delivery_limits(message, field, reason) -> None:
-    error = refusal(packets.delivery_from_pb, message)
+    error = malformed(packets.delivery_from_pb, message)
     assert (error.data["field"], error.reason) == (field, reason)
 
 
 def test_a_call_of_no_or_too_many_deliveries() -> None:
-    assert refusal(packets.deliveries_from_pb, []).reason == Reason.MALFORMED
+    assert malformed(packets.deliveries_from_pb, []).reason == Reason.MALFORMED
     many = [delivery()] * (packets.MAX_DELIVERIES + 1)
-    assert refusal(packets.deliveries_from_pb, many).reason == Reason.LIMIT_EXCEEDED
+    assert malformed(packets.deliveries_from_pb, many).reason == Reason.LIMIT_EXCEEDED
     halves = [delivery(items=[ITEM] * (MAX_BATCH // 2 + 1))] * 2
-    assert refusal(packets.deliveries_from_pb, halves).reason == Reason.LIMIT_EXCEEDED
+    assert malformed(packets.deliveries_from_pb, halves).reason == Reason.LIMIT_EXCEEDED
 
 
 def test_a_view_names_its_own_packet() -> None:
     view = PacketView(Direction.IN, PacketState.RECEIVED, PACKET, (), 1, 1)
     message = packets.view_to_pb(view)
     message.key.sequence = 8
-    assert refusal(packets.view_from_pb, message).data["field"] == "packet.key"
+    assert malformed(packets.view_from_pb, message).data["field"] == "packet.key"
 
 
 def state(**fields) -> client_pb2.ClientState:
@@ -285,14 +284,14 @@ def fraction(n: int, d: int, strict: bool) -> client_pb2.Threshold:
     ],
 )
 def test_client_state_limits(message, field) -> None:
-    assert refusal(clients.client_state_from_pb, message).data["field"] == field
+    assert malformed(clients.client_state_from_pb, message).data["field"] == field
 
 
 def test_nothing_pinned_comes_from_a_default() -> None:
     for field in ("threshold", "trust_level"):
         message = state()
         message.ClearField(field)
-        assert refusal(clients.client_state_from_pb, message).data["field"] == f"state.{field}"
+        assert malformed(clients.client_state_from_pb, message).data["field"] == f"state.{field}"
 
 
 @pytest.mark.parametrize(
@@ -300,7 +299,7 @@ def test_nothing_pinned_comes_from_a_default() -> None:
     [fraction(0, 3, True), fraction(1, 0, True), fraction(4, 3, False), fraction(3, 3, True)],
 )
 def test_a_threshold_that_none_or_nobody_reaches(message) -> None:
-    assert refusal(clients.threshold_from_pb, message).reason == Reason.MALFORMED
+    assert malformed(clients.threshold_from_pb, message).reason == Reason.MALFORMED
 
 
 def test_all_of_the_power_may_be_asked_for() -> None:
@@ -316,7 +315,7 @@ def test_tokens_round_trip_in_their_own_listing(cursor, which) -> None:
     token = pages.encode_token(listing, cursor)
     assert pages.decode_token(token, listing) == cursor
     other = pages.filter_hash("ListPackets", which, "sent")
-    assert refusal(pages.decode_token, token, other).data["field"] == "page_token"
+    assert malformed(pages.decode_token, token, other).data["field"] == "page_token"
 
 
 @given(st.text(min_size=1, max_size=60))
@@ -330,7 +329,7 @@ def test_any_token_is_a_cursor_or_malformed(token) -> None:
 
 @pytest.mark.parametrize("token", ["x" * 1025, "====", "AA==", "連橋", " ", "AQ"])
 def test_bad_tokens(token) -> None:
-    error = refusal(pages.decode_token, token, pages.filter_hash("ListClients"))
+    error = malformed(pages.decode_token, token, pages.filter_hash("ListClients"))
     assert error.reason == Reason.MALFORMED
 
 
@@ -339,13 +338,13 @@ def test_no_token_starts_the_listing() -> None:
     assert pages.decode_number(None, 5) == 5
     assert pages.decode_number(pages.encode_number(MAX_INT)) == MAX_INT
     for cursor in (b"short", (2**63).to_bytes(8, "big")):
-        assert refusal(pages.decode_number, cursor).reason == Reason.MALFORMED
-    assert refusal(pages.decode_text, b"\xff").reason == Reason.MALFORMED
+        assert malformed(pages.decode_number, cursor).reason == Reason.MALFORMED
+    assert malformed(pages.decode_text, b"\xff").reason == Reason.MALFORMED
 
 
 def test_page_sizes() -> None:
     assert [pages.page_size(n) for n in (0, 1, 1000, 1001)] == [100, 1, 1000, 1000]
-    assert refusal(pages.page_size, -1).data["field"] == "page_size"
+    assert malformed(pages.page_size, -1).data["field"] == "page_size"
 
 
 # --- errors
@@ -405,7 +404,7 @@ def test_every_reason_survives_the_wire(kind) -> None:
 
 
 def test_malformed_names_its_field() -> None:
-    error = refusal(pages.page_size, -1)
+    error = malformed(pages.page_size, -1)
     status = error_to_status(error)
     (bad,) = details(status, error_details_pb2.BadRequest)
     assert bad.field_violations[0].field == "page_size"

@@ -35,6 +35,7 @@ from relay.record.parts import Hidden, Opened, PatientOpening
 from relay.views import HeadView, LaneView, PolicyView, StatusView
 from tests.contracts import test_payloads as payloads
 from tests.contracts import world
+from tests.refusals import refusal
 
 HASHES = payloads.hashes
 IDS = payloads.ids
@@ -248,10 +249,9 @@ def test_any_message_is_a_value_or_malformed(kind: str, raw: bytes) -> None:
         from_pb(decoded)
 
 
-def refused(from_pb, message) -> tuple[str, Reason]:
-    with pytest.raises(Malformed) as err:
-        from_pb(message)
-    return err.value.data["field"], err.value.reason
+def not_read(from_pb, message) -> tuple[str, Reason]:
+    error = refusal(from_pb, message, kind=Malformed)
+    return error.data["field"], error.reason
 
 
 def test_the_limits_are_the_doors() -> None:
@@ -267,38 +267,38 @@ def test_a_record_is_no_larger_than_the_door_lets_in() -> None:
         )
     )
     message.parts.extend([half] * 4)
-    assert refused(records.deposit_from_pb, message) == ("record.parts", Reason.LIMIT_EXCEEDED)
+    assert not_read(records.deposit_from_pb, message) == ("record.parts", Reason.LIMIT_EXCEEDED)
     message.parts[0].content += bytes(records.MAX_PART_BYTES)
     where = "record.parts[0].content"
-    assert refused(records.deposit_from_pb, message) == (where, Reason.LIMIT_EXCEEDED)
+    assert not_read(records.deposit_from_pb, message) == (where, Reason.LIMIT_EXCEEDED)
     message.patient.value = "x" * 257
     del message.parts[:]
     message.parts.add(salt=bytes(32), content=b"{}")
-    assert refused(records.deposit_from_pb, message)[0] == "record.patient.value"
+    assert not_read(records.deposit_from_pb, message)[0] == "record.patient.value"
 
 
 def test_what_is_told_must_agree_with_itself() -> None:
     view = RecordView(world.attestation(), RecordState.CURRENT, b"", ())
     message = records.record_to_pb(view)
     message.commitment = bytes(32)
-    assert refused(records.record_from_pb, message)[0] == "record.commitment"
+    assert not_read(records.record_from_pb, message)[0] == "record.commitment"
     asked = RecognitionView(world.request(), RecognitionState.SENT, "c", 1, None)
     message = records.recognition_to_pb(asked)
     message.request_hash = bytes(32)
-    assert refused(records.recognition_from_pb, message)[0] == "recognition.request_hash"
+    assert not_read(records.recognition_from_pb, message)[0] == "recognition.request_hash"
     message = records.recognition_to_pb(replace(asked, state=RecognitionState.DECIDED))
-    assert refused(records.recognition_from_pb, message)[0] == "recognition.decision"
+    assert not_read(records.recognition_from_pb, message)[0] == "recognition.decision"
     entry = Entry(Access(Act.FIND, 1, "h", "w", "TREAT", "", "", (), "OK"), bytes(32))
     told = disclosure.entry_to_pb(entry)
     told.institution = "another"
-    assert refused(disclosure.entry_from_pb, told)[0] == "entry.commitment"
+    assert not_read(disclosure.entry_from_pb, told)[0] == "entry.commitment"
     told.act = "peek"
-    assert refused(disclosure.entry_from_pb, told)[0] == "entry.act"
+    assert not_read(disclosure.entry_from_pb, told)[0] == "entry.act"
     both = record_service_pb2.FetchRecordResponse(leaf=bytes(32))
     both.part.content = b"x"
-    assert refused(disclosure.fetched_part_from_pb, both)[0] == "part"
+    assert not_read(disclosure.fetched_part_from_pb, both)[0] == "part"
     neither = record_service_pb2.FetchRecordResponse()
-    assert refused(disclosure.fetched_part_from_pb, neither)[0] == "part"
+    assert not_read(disclosure.fetched_part_from_pb, neither)[0] == "part"
 
 
 def test_a_page_ends_before_it_outgrows_a_message() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from relay.config import MAX_FILE_BYTES, Config, load, split_address
 from relay.errors import LianqiaoError, Reason
+from tests.refusals import refused
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 EXAMPLES = sorted(DEPLOY.glob("*.example.toml"))
@@ -42,13 +43,11 @@ def read(tmp_path: Path, text: str | bytes) -> Config:
     return load(path)
 
 
-def refused(tmp_path: Path, text: str | bytes) -> LianqiaoError:
-    with pytest.raises(LianqiaoError) as err:
-        read(tmp_path, text)
-    assert err.value.reason is Reason.CONFIG_INVALID
-    assert str(tmp_path / "config.toml") in err.value.detail
-    assert err.value.hint
-    return err.value
+def not_read(tmp_path: Path, text: str | bytes) -> LianqiaoError:
+    where = str(tmp_path / "config.toml")
+    error = refused(Reason.CONFIG_INVALID, read, tmp_path, text, said=where)
+    assert error.hint
+    return error
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
@@ -123,7 +122,7 @@ def test_unreadable_environment_is_a_config_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIANQIAO_VALIDATORS", "[{")
-    assert "validators" in refused(tmp_path, LEDGER).detail
+    assert "validators" in not_read(tmp_path, LEDGER).detail
 
 
 def test_nothing_changes_after_loading(tmp_path: Path) -> None:
@@ -159,14 +158,14 @@ def test_nothing_changes_after_loading(tmp_path: Path) -> None:
 def test_unknown_key_names_key_file_and_nearest(
     tmp_path: Path, text: str, key: str, hint: str
 ) -> None:
-    error = refused(tmp_path, text)
+    error = not_read(tmp_path, text)
     assert f"unknown key {key}" in error.detail
     assert error.hint.startswith(hint)
     assert error.data["key"] == key
 
 
 def test_unknown_key_is_told_before_what_it_caused(tmp_path: Path) -> None:
-    assert "unknown key chainid" in refused(tmp_path, LEDGER.replace("chain_id", "chainid")).detail
+    assert "unknown key chainid" in not_read(tmp_path, LEDGER.replace("chain_id", "chainid")).detail
 
 
 # --- values
@@ -206,17 +205,17 @@ def test_unknown_key_is_told_before_what_it_caused(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_value_names_its_key(tmp_path: Path, text: str, needle: str) -> None:
-    assert needle in refused(tmp_path, text).detail
+    assert needle in not_read(tmp_path, text).detail
 
 
 def test_a_password_is_not_repeated(tmp_path: Path) -> None:
-    error = refused(tmp_path, 'database = "postgresql://u:s3cret@h/d"' + LEDGER)
+    error = not_read(tmp_path, 'database = "postgresql://u:s3cret@h/d"' + LEDGER)
     assert "s3cret" not in str(error) + error.hint + repr(error.data)
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:7101", "10.0.0.1:7101", "[::]:7101", "8.8.8.8:1"])
 def test_listens_on_loopback_only(tmp_path: Path, listen: str) -> None:
-    assert "is not a loopback address" in refused(tmp_path, f'listen = "{listen}"' + LEDGER).detail
+    assert "is not a loopback address" in not_read(tmp_path, f'listen = "{listen}"' + LEDGER).detail
 
 
 @pytest.mark.parametrize(
@@ -225,7 +224,7 @@ def test_listens_on_loopback_only(tmp_path: Path, listen: str) -> None:
 def test_listen_must_be_an_address(tmp_path: Path, listen: str) -> None:
     assert (
         "must be an IP address and a port"
-        in refused(tmp_path, f'listen = "{listen}"' + LEDGER).detail
+        in not_read(tmp_path, f'listen = "{listen}"' + LEDGER).detail
     )
 
 
@@ -253,7 +252,7 @@ def test_split_address() -> None:
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, raw: bytes, needle: str) -> None:
-    detail = refused(tmp_path, raw).detail
+    detail = not_read(tmp_path, raw).detail
     assert any(part in detail for part in needle.split("|"))
 
 

@@ -22,6 +22,7 @@ from tests.echo import ECHO
 from tests.record.samples import PATIENT_ID, Entropy
 from tests.record.test_audit import access
 from tests.record.test_vault import KEY, SCHEME, kept
+from tests.refusals import refused
 from tests.test_witness import _base
 from tests.witnessing import HUB, ZJ, ask, hub_world, put, witness_of
 from tests.world import TYPES, World
@@ -44,13 +45,10 @@ def _rename_fails(patch: pytest.MonkeyPatch) -> None:
 WAYS = pytest.mark.parametrize("spoil", [_fsync_fails, _rename_fails])
 
 
-def _refused(act: Callable[[], object]) -> None:
+def _no_space(act: Callable[[], object]) -> None:
     """The call is refused with what to do about it."""
-    with pytest.raises(LianqiaoError) as err:
-        act()
-    assert err.value.reason is Reason.LIMIT_EXCEEDED
-    assert "No space left" in err.value.detail
-    assert "free disk space" in err.value.hint
+    error = refused(Reason.LIMIT_EXCEEDED, act, said="No space left")
+    assert "free disk space" in error.hint
 
 
 @WAYS
@@ -60,7 +58,7 @@ def test_the_vault_keeps_a_batch_or_nothing(
     vault, records = Vault(tmp_path, KEY, "zj", Entropy(1)), [kept(n) for n in range(3)]
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch)
-        _refused(lambda: vault.put(records))
+        _no_space(lambda: vault.put(records))
     assert list(tmp_path.rglob("*.new")) == []
     assert vault.commitments() == vault.find(SCHEME, PATIENT_ID) == ()
     vault.put(records)
@@ -75,7 +73,7 @@ def test_an_erasure_that_failed_is_finished_later(
     vault.put([record])
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch)
-        _refused(lambda: vault.erase(record.commitment))
+        _no_space(lambda: vault.erase(record.commitment))
     vault.erase(record.commitment)
     with pytest.raises(LianqiaoError) as err:
         vault.get(record.commitment)
@@ -88,7 +86,7 @@ def test_an_access_that_cannot_be_logged_is_told(tmp_path: Path) -> None:
     first = store.append([access()])
     with pytest.MonkeyPatch.context() as patch:
         _fsync_fails(patch)
-        _refused(lambda: store.append([access()]))
+        _no_space(lambda: store.append([access()]))
     assert list(store.entries()) == first
     assert list(AuditStore(tmp_path, KEY, "zj", Entropy(2)).entries()) == first
 
@@ -102,7 +100,7 @@ def test_a_witness_that_cannot_keep_a_head_does_not_sign_it(
     put(world.nodes[HUB], "a")
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch)
-        _refused(lambda: ask(witness, world.nodes[HUB], world.clock.now, old=base))
+        _no_space(lambda: ask(witness, world.nodes[HUB], world.clock.now, old=base))
     assert witness_of(world, ZJ)._follow("hub/0", world.clock.now).base.height == base
     assert ask(witness, world.nodes[HUB], world.clock.now, old=base).lines
     world.close()

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.errors import Malformed, NotFound, Reason, Refused
 from relay.keys import SIGNING_ALGORITHMS, SigningKey
 from relay.light import keys
+from tests.refusals import refused
 
 
 @pytest.mark.parametrize("algorithm", SIGNING_ALGORITHMS)
@@ -48,23 +49,16 @@ def test_the_ed25519_seed_is_that_of_rfc_8032() -> None:
     assert SigningKey.from_seed(bytes.fromhex(seed)).public.hex() == public
 
 
-def refused(kind: type[LianqiaoError], reason: Reason, path: Path) -> LianqiaoError:
-    with pytest.raises(kind) as err:
-        SigningKey.load(path)
-    assert err.value.reason == reason
-    return err.value
-
-
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o644])
 def test_a_file_that_others_may_touch_is_refused(mode: int, tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     SigningKey.from_seed(bytes(32)).save(path)
     os.chmod(path, mode)
-    assert "chmod 600" in refused(Refused, Reason.CONFIG_INVALID, path).hint
+    assert "chmod 600" in refused(Reason.CONFIG_INVALID, SigningKey.load, path, kind=Refused).hint
 
 
 def test_files_that_hold_no_usable_key(tmp_path: Path) -> None:
-    assert refused(NotFound, Reason.NOT_FOUND, tmp_path / "none.pem").hint
+    assert refused(Reason.NOT_FOUND, SigningKey.load, tmp_path / "none.pem", kind=NotFound).hint
     path = tmp_path / "key.pem"
     path.touch(mode=0o600)
     big = rsa.generate_private_key(65537, 2048)
@@ -84,8 +78,8 @@ def test_files_that_hold_no_usable_key(tmp_path: Path) -> None:
         other_curve.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
     ):
         path.write_bytes(content)
-        refused(Malformed, Reason.MALFORMED, path)
-    refused(Malformed, Reason.MALFORMED, tmp_path)
+        refused(Reason.MALFORMED, SigningKey.load, path, kind=Malformed)
+    refused(Reason.MALFORMED, SigningKey.load, tmp_path, kind=Malformed)
 
 
 def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:

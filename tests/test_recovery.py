@@ -27,6 +27,7 @@ from relay.signing import CheckpointSigner, HighWaterMark
 from relay.store import Direction, PacketState, Store, tables
 from tests.databases import sqlite_url
 from tests.echo import ECHO
+from tests.refusals import refused
 from tests.world import TYPES, Clock, World, keys_of
 
 ZJ, HUB = "zj", "hub"
@@ -64,13 +65,6 @@ def _send(world: World, value: bytes, on: str = ZJ, to: str = HUB, ahead: int = 
 def _state(world: World, sequence: int, on: str = ZJ, of: str = HUB) -> PacketState:
     store, client_id = world.nodes[on].store, world.clients[on, of]
     return get_packet(store, client_id, sequence, Direction.OUT).state
-
-
-def _refused(act: object) -> Reason:
-    assert callable(act)
-    with pytest.raises(LianqiaoError) as err:
-        act()
-    return err.value.reason
 
 
 def _fold(node: Node) -> Fold:
@@ -135,7 +129,7 @@ def _evidence(world: World, name: str = ZJ) -> bytes:
 def test_an_expired_client_is_recovered_after_the_delay(world: World) -> None:
     node, client_id = world.nodes[HUB], world.clients[HUB, ZJ]
     _expire(world)
-    assert _refused(lambda: _send(world, b"x", on=HUB, to=ZJ)) is Reason.CLIENT_EXPIRED
+    refused(Reason.CLIENT_EXPIRED, lambda: _send(world, b"x", on=HUB, to=ZJ))
     before = _kept(node, client_id)
     due = _propose(world)
     assert due == world.clock() + DAY
@@ -143,7 +137,7 @@ def test_an_expired_client_is_recovered_after_the_delay(world: World) -> None:
     assert view is not None
     assert (view.proposed, view.due) == (world.clock(), due)
     world.clock.advance(DAY - 1)
-    assert _refused(lambda: node.complete_recovery(client_id)) is Reason.RECOVERY_NOT_DUE
+    refused(Reason.RECOVERY_NOT_DUE, lambda: node.complete_recovery(client_id))
     world.clock.advance(1)
     node.complete_recovery(client_id)
     assert _kept(node, client_id) == before
@@ -180,8 +174,7 @@ def test_a_frozen_client_is_recovered_and_old_evidence_freezes_it_no_more(world:
     world.clock.advance(DAY)
     node.complete_recovery(client_id)
     assert _kept(node, client_id) == before
-    refused = _refused(lambda: node.submit_misbehaviour(client_id, evidence))
-    assert refused is Reason.NOT_MISBEHAVIOUR
+    refused(Reason.NOT_MISBEHAVIOUR, lambda: node.submit_misbehaviour(client_id, evidence))
     assert not get_client(node.store, client_id).frozen
     world.settle(HUB)
     assert _state(world, _settled(world, b"after")) is PacketState.ACKNOWLEDGED
@@ -219,7 +212,7 @@ def test_headers_of_the_old_lineage_prove_nothing_new(world: World) -> None:
 
 
 def test_an_active_client_is_not_recovered(world: World) -> None:
-    assert _refused(lambda: _propose(world)) is Reason.RECOVERY_NOT_NEEDED
+    refused(Reason.RECOVERY_NOT_NEEDED, lambda: _propose(world))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +231,7 @@ def test_a_client_is_not_recovered_to_another_ledger(
     world: World, changed: dict[str, object]
 ) -> None:
     _expire(world)
-    assert _refused(lambda: _propose(world, **changed)) is Reason.CHAIN_ID_MISMATCH
+    refused(Reason.CHAIN_ID_MISMATCH, lambda: _propose(world, **changed))
 
 
 def test_an_earlier_epoch_is_refused(world: World) -> None:
@@ -248,15 +241,14 @@ def test_an_earlier_epoch_is_refused(world: World) -> None:
     state, header = _anchor(world, ZJ)
     old = replace(state, chain_id="zj/0")
     node, client_id = world.nodes[HUB], world.clients[HUB, ZJ]
-    refused = _refused(lambda: node.propose_recovery(client_id, old, header))
-    assert refused is Reason.CHAIN_ID_MISMATCH
+    refused(Reason.CHAIN_ID_MISMATCH, lambda: node.propose_recovery(client_id, old, header))
     _forget_zj(world)
 
 
 @pytest.mark.parametrize("delay", [0, recovery.MIN_DELAY - 1, recovery.MAX_DELAY + 1])
 def test_the_delay_is_bounded(world: World, delay: int) -> None:
     _expire(world)
-    assert _refused(lambda: _propose(world, delay=delay)) is Reason.LIMIT_EXCEEDED
+    refused(Reason.LIMIT_EXCEEDED, lambda: _propose(world, delay=delay))
 
 
 def test_an_anchor_must_be_signed_and_young(world: World) -> None:
@@ -266,8 +258,7 @@ def test_an_anchor_must_be_signed_and_young(world: World) -> None:
     old = world.chain(ZJ).headers(0, 1)[-1]
     forged = header[:-1] + bytes([header[-1] ^ 1])
     for raw, reason in ((old, Reason.CLIENT_EXPIRED), (header[:-9], Reason.MALFORMED)):
-        refused = _refused(lambda raw=raw: node.propose_recovery(client_id, state, raw))
-        assert refused is reason
+        refused(reason, lambda raw=raw: node.propose_recovery(client_id, state, raw))
     with pytest.raises(LianqiaoError):
         node.propose_recovery(client_id, state, forged)
     assert get_client(node.store, client_id).recovery is None
@@ -278,7 +269,7 @@ def test_an_anchor_that_grew_old_meanwhile_completes_nothing(world: World) -> No
     _propose(world, trusting_period=2 * DAY)
     world.clock.advance(3 * DAY)
     node, client_id = world.nodes[HUB], world.clients[HUB, ZJ]
-    assert _refused(lambda: node.complete_recovery(client_id)) is Reason.CLIENT_EXPIRED
+    refused(Reason.CLIENT_EXPIRED, lambda: node.complete_recovery(client_id))
     node.tick()
     assert get_client(node.store, client_id).recovery is not None
 
@@ -286,16 +277,16 @@ def test_an_anchor_that_grew_old_meanwhile_completes_nothing(world: World) -> No
 def test_one_recovery_is_proposed_at_a_time_and_may_be_cancelled(world: World) -> None:
     node, client_id = world.nodes[HUB], world.clients[HUB, ZJ]
     _expire(world)
-    assert _refused(lambda: node.complete_recovery(client_id)) is Reason.NOT_FOUND
+    refused(Reason.NOT_FOUND, lambda: node.complete_recovery(client_id))
     _propose(world)
-    assert _refused(lambda: _propose(world)) is Reason.RECOVERY_PENDING
+    refused(Reason.RECOVERY_PENDING, lambda: _propose(world))
     node.cancel_recovery(client_id)
     size = node.head.size
     node.cancel_recovery(client_id)
     assert node.head.size == size
     world.clock.advance(2 * DAY)
     node.tick()
-    assert _refused(lambda: node.complete_recovery(client_id)) is Reason.NOT_FOUND
+    refused(Reason.NOT_FOUND, lambda: node.complete_recovery(client_id))
     assert get_client(node.store, client_id).expires < world.clock()
     _recover(world)
 
@@ -303,7 +294,7 @@ def test_one_recovery_is_proposed_at_a_time_and_may_be_cancelled(world: World) -
 def test_an_unknown_client_is_not_recovered(world: World) -> None:
     node = world.nodes[HUB]
     for act in (node.cancel_recovery, node.complete_recovery):
-        assert _refused(lambda act=act: act("checkpoint-9")) is Reason.CLIENT_NOT_FOUND
+        refused(Reason.CLIENT_NOT_FOUND, lambda act=act: act("checkpoint-9"))
 
 
 # --- a later epoch
@@ -357,7 +348,7 @@ def test_a_client_follows_its_ledger_into_a_later_epoch(world: World) -> None:
     assert _kept(node, client_id) != before, "one more packet was received before the loss"
     before = _kept(node, client_id)
     # Closed until it is completed: nothing of either epoch is received, nothing is sent.
-    assert _refused(lambda: _send(world, b"x", on=HUB, to=ZJ)) is Reason.RECOVERY_PENDING
+    refused(Reason.RECOVERY_PENDING, lambda: _send(world, b"x", on=HUB, to=ZJ))
     delivery = world.delivery(ZJ, HUB, [])
     headers = world.chain(ZJ).headers(0, world.nodes[ZJ].head.size)
     result = node.deliver([replace(delivery, headers=tuple(headers))])[0]
@@ -398,9 +389,8 @@ def test_a_ledger_that_skips_what_it_forgot_goes_on(world: World) -> None:
     size = zj.head.size
     zj.skip_sequences(client_id, 100)
     assert zj.head.size == size
-    assert _refused(lambda: zj.skip_sequences(client_id, 99)) is Reason.SEQUENCE_USED
-    refused = _refused(lambda: zj.skip_sequences(client_id, 102 + recovery.MAX_SKIP))
-    assert refused is Reason.LIMIT_EXCEEDED
+    refused(Reason.SEQUENCE_USED, lambda: zj.skip_sequences(client_id, 99))
+    refused(Reason.LIMIT_EXCEEDED, lambda: zj.skip_sequences(client_id, 102 + recovery.MAX_SKIP))
     world.clock.advance(DAY)
     world.nodes[HUB].tick()
     world.restart(HUB)
@@ -416,7 +406,7 @@ def test_a_client_that_is_frozen_while_it_waits_is_not_recovered(world: World) -
     _restored(world)
     node.submit_misbehaviour(client_id, evidence)
     world.clock.advance(DAY)
-    assert _refused(lambda: node.complete_recovery(client_id)) is Reason.CLIENT_FROZEN
+    refused(Reason.CLIENT_FROZEN, lambda: node.complete_recovery(client_id))
     node.tick()
     assert get_client(node.store, client_id).frozen
     node.cancel_recovery(client_id)

@@ -26,6 +26,7 @@ from relay.contracts.policy.loaded import MAX_DOCUMENTS
 from relay.contracts.policy.values import DatedKey, key_holds
 from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
 from tests.contracts.world import DOCTOR, GLUCOSE, LOINC, NOW, World, catalogue, policy
+from tests.refusals import refusal
 from tests.vectors_dir import vectors
 
 
@@ -34,12 +35,11 @@ def empty(world: World) -> World:
     return world
 
 
-def refused(world: World, document: dict[str, Any]) -> LianqiaoError:
+def not_loaded(world: World, document: dict[str, Any]) -> LianqiaoError:
     before = dict(world.relay.written)
-    with pytest.raises(LianqiaoError) as err:
-        world.load(document)
+    error = refusal(world.load, document)
     assert world.relay.written == before
-    return err.value
+    return error
 
 
 # --- versions and time
@@ -64,7 +64,7 @@ def test_loading_is_idempotent_and_a_version_is_never_changed() -> None:
     assert isinstance(line, dict)
     assert (line["kind"], line["name"], line["version"]) == ("catalogue", "lab", 1)
     changed = {**catalogue(), "provenance": "another"}
-    error = refused(world, changed)
+    error = not_loaded(world, changed)
     assert (type(error), error.reason) == (Refused, Reason.PATH_WRITTEN)
     assert "raise `version`" in error.hint
 
@@ -74,7 +74,7 @@ def test_the_next_version_of_a_document_speaks_of_the_same() -> None:
     for kind in ("accreditations", "clinicians", "rules", "conceptmap"):
         world.load({**policy()[kind], "version": 2})
         again = {**policy()[kind], "name": "another"}
-        assert refused(world, again).reason is Reason.CONFLICT, kind
+        assert not_loaded(world, again).reason is Reason.CONFLICT, kind
 
 
 def test_catalogues_and_assessments_may_speak_of_the_same() -> None:
@@ -142,7 +142,7 @@ def test_versions_and_their_dates_ascend(version: int, start: int) -> None:
     world.load(catalogue(2, 200))
     document = catalogue(version, start)
     reason = Reason.PATH_WRITTEN if version == 2 else Reason.CONFLICT
-    assert refused(world, document).reason is reason
+    assert not_loaded(world, document).reason is reason
 
 
 def test_a_loaded_document_can_be_read_for_ever() -> None:
@@ -159,7 +159,7 @@ def test_a_loaded_document_can_be_read_for_ever() -> None:
 @pytest.mark.parametrize("kind", ["accreditations", "clinicians", "rules", "conceptmap"])
 def test_two_documents_do_not_speak_of_the_same(kind: str) -> None:
     world = World()
-    error = refused(world, {**policy()[kind], "name": "again"})
+    error = not_loaded(world, {**policy()[kind], "name": "again"})
     assert (type(error), error.reason) == (Refused, Reason.CONFLICT)
 
 
@@ -173,7 +173,7 @@ def test_catalogues_and_assessments_add_up(kind: str) -> None:
 def test_a_relay_holds_a_limited_number_of_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_DOCUMENTS == 2000
     monkeypatch.setattr("relay.contracts.policy.loaded.MAX_DOCUMENTS", 6)
-    error = refused(World(), catalogue(2, NOW))
+    error = not_loaded(World(), catalogue(2, NOW))
     assert (type(error), error.reason) == (Refused, Reason.LIMIT_EXCEEDED)
 
 
@@ -260,7 +260,7 @@ def changed(kind: str, path: list[str | int], value: object) -> dict[str, Any]:
     ],
 )
 def test_refused_document(kind: str, path: list[str | int], value: object) -> None:
-    error = refused(empty(World()), changed(kind, path, value))
+    error = not_loaded(empty(World()), changed(kind, path, value))
     assert isinstance(error, Malformed), error
 
 
@@ -274,7 +274,7 @@ def test_a_document_that_is_too_long() -> None:
 def test_weak_keys_are_refused(kind: str) -> None:
     rows = "institutions" if kind == "accreditations" else "clinicians"
     weak = {**DOCTOR.dated(), "key": "00" * 32}
-    error = refused(empty(World()), changed(kind, [rows, 0, "keys"], [weak]))
+    error = not_loaded(empty(World()), changed(kind, [rows, 0, "keys"], [weak]))
     assert (type(error), error.reason) == (Invalid, Reason.WEAK_KEY)
 
 

@@ -11,11 +11,12 @@ from relay.canonical import decode, encode
 from relay.contracts.payloads import Instruction, Ruling
 from relay.contracts.settlement import SettlementStatus, find_settlement
 from relay.contracts.settlement.retry import RETRY_SECONDS
-from relay.errors import LianqiaoError, Reason
+from relay.errors import Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT
 from tests.contracts.money_flow import DONE, Flow, check_end
 from tests.contracts.money_world import EXPIRES, HK, SZ, instruction, signed
 from tests.contracts.world import DAY, NOW, digest
+from tests.refusals import refused
 
 GIVEN = instruction(fee=500)
 
@@ -133,7 +134,7 @@ def test_a_window_is_asked_again_as_a_whole() -> None:
     ]
     for one in given:
         flow.instruct(signed(one))
-    refuses(flow, given[0].settlement, Reason.WINDOW_CLOSED)
+    not_retried(flow, given[0].settlement, Reason.WINDOW_CLOSED)
     flow.hub.call("window.cut_off", encode({"window": "w-1"}))
     lose(flow, 0, received=True)
     assert [p["ledger"] for p in retry(flow, given[1])["packets"]] == [HK, SZ]
@@ -142,11 +143,9 @@ def test_a_window_is_asked_again_as_a_whole() -> None:
     assert view(flow, given[0]).status is SettlementStatus.SETTLED
 
 
-def refuses(flow: Flow, settlement: bytes, reason: Reason) -> None:
+def not_retried(flow: Flow, settlement: bytes, reason: Reason) -> None:
     before = flow.key()
-    with pytest.raises(LianqiaoError) as err:
-        flow.hub.call("retry", encode({"settlement": settlement.hex()}))
-    assert err.value.reason is reason
+    refused(reason, flow.hub.call, "retry", encode({"settlement": settlement.hex()}))
     assert flow.key() == before
 
 
@@ -155,7 +154,7 @@ def test_it_is_asked_again_only_so_often() -> None:
     flow = begun()
     retry(flow)
     flow.at(NOW + RETRY_SECONDS - 1)
-    refuses(flow, GIVEN.settlement, Reason.LIMIT_EXCEEDED)
+    not_retried(flow, GIVEN.settlement, Reason.LIMIT_EXCEEDED)
     flow.at(NOW + RETRY_SECONDS)
     assert len(retry(flow)["packets"]) == 2
     flow.settle()
@@ -165,12 +164,12 @@ def test_it_is_asked_again_only_so_often() -> None:
 def test_what_is_closed_or_unknown_is_not_asked_again() -> None:
     flow = begun()
     flow.settle()
-    refuses(flow, GIVEN.settlement, Reason.SETTLEMENT_DECIDED)
-    refuses(flow, digest("unknown"), Reason.NOT_FOUND)
+    not_retried(flow, GIVEN.settlement, Reason.SETTLEMENT_DECIDED)
+    not_retried(flow, digest("unknown"), Reason.NOT_FOUND)
     flow = begun()
     for peer in flow.hub.peers.values():
         peer.frozen = True
-    refuses(flow, GIVEN.settlement, Reason.CLIENT_NOT_FOUND)
+    not_retried(flow, GIVEN.settlement, Reason.CLIENT_NOT_FOUND)
 
 
 def test_once_decided_nobody_is_asked_to_lock_any_more() -> None:

@@ -48,6 +48,7 @@ from tests.contracts.money_world import (
     uetr,
 )
 from tests.contracts.world import DAY, NOW, digest
+from tests.refusals import refused
 
 ONE = instruction().settlement
 
@@ -62,15 +63,13 @@ def flow() -> Flow:
     return Flow()
 
 
-def refused(flow: Flow, given: SignedInstruction, reason: Reason) -> LianqiaoError:
+def not_taken(flow: Flow, given: SignedInstruction, reason: Reason) -> LianqiaoError:
     """It is refused for that reason, and nothing is left of it."""
     before = flow.key()
-    with pytest.raises(LianqiaoError) as err:
-        flow.instruct(given)
-    assert err.value.reason is reason, err.value
+    error = refused(reason, flow.instruct, given)
     assert flow.key() == before
     check(flow)
-    return err.value
+    return error
 
 
 def test_both_sides_are_paid_or_neither(flow: Flow) -> None:
@@ -127,8 +126,8 @@ def test_the_same_instruction_again_is_one_settlement(flow: Flow) -> None:
 def test_another_instruction_under_its_id_or_uetr_is_refused(flow: Flow) -> None:
     flow.instruct(signed())
     other = instruction("two")
-    refused(flow, signed(replace(other, settlement=ONE)), Reason.REQUEST_ID_REUSED)
-    refused(flow, signed(replace(other, uetr=uetr("one"))), Reason.REQUEST_ID_REUSED)
+    not_taken(flow, signed(replace(other, settlement=ONE)), Reason.REQUEST_ID_REUSED)
+    not_taken(flow, signed(replace(other, uetr=uetr("one"))), Reason.REQUEST_ID_REUSED)
 
 
 def _leg(number: int, **changes: Any) -> Callable[[Instruction], Instruction]:
@@ -200,7 +199,7 @@ def test_bad_instructions(
         (SZ, "hospital"): STRANGER,
         ("elsewhere", "insurer"): INSURER,
     }
-    refused(flow, signed(change(instruction()), owners=owners), reason)
+    not_taken(flow, signed(change(instruction()), owners=owners), reason)
 
 
 @pytest.mark.parametrize("rate", [hkd(90406), hkd(88616)], ids=["upper", "lower"])
@@ -222,7 +221,7 @@ def test_amounts_that_cannot_be_paid(flow: Flow, amount: Any) -> None:
 
 def test_the_quote_ends_at_its_second(flow: Flow) -> None:
     flow.at(EXPIRES)
-    refused(flow, signed(), Reason.QUOTE_EXPIRED)
+    not_taken(flow, signed(), Reason.QUOTE_EXPIRED)
     flow.at(EXPIRES - 1)
     flow.instruct(signed())
 
@@ -232,37 +231,37 @@ def test_a_quote_is_used_once_whatever_became_of_it(flow: Flow) -> None:
     poor.instruct(signed())
     poor.settle()
     again = instruction("two", quote=quote(id="q-one"))
-    refused(poor, signed(again), Reason.QUOTE_USED)
+    not_taken(poor, signed(again), Reason.QUOTE_USED)
     poor.instruct(signed(instruction("three", quote=quote(id="q-three"))))
 
 
 @pytest.mark.parametrize("account", [(HK, "insurer"), (SZ, "maker-cny")])
 def test_every_debtor_signs(flow: Flow, account: tuple[str, str]) -> None:
-    refused(flow, signed(owners={account: STRANGER}), Reason.UNKNOWN_SIGNER)
+    not_taken(flow, signed(owners={account: STRANGER}), Reason.UNKNOWN_SIGNER)
     good = signed()
     other = signed(instruction("two"))
     swapped = replace(good, signatures=other.signatures)
-    refused(flow, swapped, Reason.INVALID_SIGNATURE)
+    not_taken(flow, swapped, Reason.INVALID_SIGNATURE)
     missing = replace(good, signatures=good.signatures[:1])
-    refused(flow, missing, Reason.MALFORMED)
+    not_taken(flow, missing, Reason.MALFORMED)
 
 
 def test_a_key_that_ended_signs_no_more(flow: Flow) -> None:
     ended = terms("insurer", "HKD", "hk-insurer", INSURER, 2, keys=[INSURER.dated(end=NOW)])
     flow.open(HK, ended)
-    refused(flow, signed(), Reason.UNKNOWN_SIGNER)
+    not_taken(flow, signed(), Reason.UNKNOWN_SIGNER)
 
 
 def test_a_closed_account_neither_pays_nor_is_paid(flow: Flow) -> None:
     closed = terms("hospital", "CNY", "sz-hospital", STRANGER, 2, closed=True)
     flow.hub.call("account.register", encode({**closed, "ledger": SZ}))
-    refused(flow, signed(), Reason.ACCOUNT_CLOSED)
+    not_taken(flow, signed(), Reason.ACCOUNT_CLOSED)
 
 
 def test_all_locks_are_sent_or_none(flow: Flow) -> None:
     peer = next(p for p in flow.hub.peers.values() if p.chain_id == SZ)
     peer.frozen = True
-    refused(flow, signed(), Reason.CLIENT_NOT_FOUND)
+    not_taken(flow, signed(), Reason.CLIENT_NOT_FOUND)
     assert flow.hub.sent == []
 
 
@@ -361,7 +360,7 @@ def test_an_unknown_call(flow: Flow) -> None:
 def test_a_paused_lane_takes_nothing_new_and_stops_no_decision(flow: Flow) -> None:
     flow.instruct(signed())
     flow.hub.call("lane.pause", encode({"ledger": SZ}))
-    refused(flow, signed(instruction("two")), Reason.LANE_PAUSED)
+    not_taken(flow, signed(instruction("two")), Reason.LANE_PAUSED)
     flow.settle()
     assert find_settlement(flow.hub, ONE).status is SettlementStatus.SETTLED
     flow.hub.call("lane.resume", encode({"ledger": SZ}))
@@ -464,7 +463,7 @@ def test_a_cosignature_counts_if_it_is_somebody_elses_and_right(where: str) -> N
     ):
         given = signed(instruction(f"by {wrong}", quote=quote(id="q")), cosigners=(wrong,))
         if where == "relay":
-            refused(flow, given, Reason.COSIGNATURE_MISSING)
+            not_taken(flow, given, Reason.COSIGNATURE_MISSING)
         else:
             fresh = signed(
                 instruction(str(wrong), quote=quote(id=digest(str(wrong)).hex())),
@@ -485,7 +484,7 @@ def test_an_owner_does_not_co_sign_for_himself() -> None:
     asked = terms("insurer", "HKD", "hk-insurer", INSURER, 2, cosigners=own, limits={"officer": 1})
     flow.open(HK, asked)
     mine = ((OfficerRole.OFFICER, "hk-officer", INSURER),)
-    refused(flow, signed(cosigners=mine), Reason.COSIGNATURE_MISSING)
+    not_taken(flow, signed(cosigners=mine), Reason.COSIGNATURE_MISSING)
 
 
 # --- rates
@@ -503,7 +502,7 @@ def load(flow: Flow, day: str, rate: Rate = RATE, name: str = "cny-hkd") -> byte
 def test_a_firm_quote_is_held_against_the_last_rate(flow: Flow) -> None:
     load(flow, "2026-02-02", hkd(90000))
     flow.instruct(signed(_rate(hkd(90800))(instruction())))
-    refused(flow, signed(_rate(hkd(89000))(instruction("two"))), Reason.RATE_COLLAR)
+    not_taken(flow, signed(_rate(hkd(89000))(instruction("two"))), Reason.RATE_COLLAR)
 
 
 def test_a_firm_quote_needs_a_last_rate_that_is_not_old(flow: Flow) -> None:
@@ -511,7 +510,7 @@ def test_a_firm_quote_needs_a_last_rate_that_is_not_old(flow: Flow) -> None:
     flow.instruct(signed())
     flow.at(NOW + DAY)
     fresh = quote(id="q-two", expires=NOW + DAY + 60)
-    refused(flow, signed(instruction("two", quote=fresh)), Reason.RATE_STALE)
+    not_taken(flow, signed(instruction("two", quote=fresh)), Reason.RATE_STALE)
 
 
 def test_loaded_rates_ascend_within_the_collar(flow: Flow) -> None:
@@ -547,12 +546,12 @@ def test_a_fixing_is_the_rate_of_its_day(flow: Flow) -> None:
     fixing(flow)
     load(flow, "2026-01-28", hkd(89000), "fix")
     load(flow, "2026-01-30", RATE, "fix")
-    refused(flow, at_fixing("2026-01-28"), Reason.RATE_INVALID)
-    refused(flow, at_fixing("2026-01-29"), Reason.RATE_NOT_FOUND)
-    refused(flow, at_fixing("2026-01"), Reason.MALFORMED)
+    not_taken(flow, at_fixing("2026-01-28"), Reason.RATE_INVALID)
+    not_taken(flow, at_fixing("2026-01-29"), Reason.RATE_NOT_FOUND)
+    not_taken(flow, at_fixing("2026-01"), Reason.MALFORMED)
     flow.instruct(at_fixing("2026-01-30"))
     flow.at(NOW + 3 * DAY)
-    refused(flow, at_fixing("2026-01-30", "two", expires=NOW + 4 * DAY), Reason.RATE_STALE)
+    not_taken(flow, at_fixing("2026-01-30", "two", expires=NOW + 4 * DAY), Reason.RATE_STALE)
 
 
 def test_a_factor_is_of_its_month(flow: Flow) -> None:
@@ -560,12 +559,12 @@ def test_a_factor_is_of_its_month(flow: Flow) -> None:
     load(flow, "2026-01", hkd(89000), "fix")
     load(flow, "2026-02", RATE, "fix")
     assert (len(flow.hub.keys("factor/")), flow.hub.keys("rate/")) == (2, [])
-    refused(flow, at_fixing("2026-01", mode=Mode.FACTOR), Reason.RATE_INVALID)
-    refused(flow, at_fixing("2026-02-01", mode=Mode.FACTOR), Reason.MALFORMED)
+    not_taken(flow, at_fixing("2026-01", mode=Mode.FACTOR), Reason.RATE_INVALID)
+    not_taken(flow, at_fixing("2026-02-01", mode=Mode.FACTOR), Reason.MALFORMED)
     flow.instruct(at_fixing("2026-02", mode=Mode.FACTOR))
     flow.at(NOW + 31 * DAY)
     late = at_fixing("2026-02", "two", mode=Mode.FACTOR, expires=NOW + 32 * DAY)
-    refused(flow, late, Reason.RATE_STALE)
+    not_taken(flow, late, Reason.RATE_STALE)
 
 
 def test_rate_policies_are_versions_in_force_by_date(flow: Flow) -> None:
@@ -591,7 +590,7 @@ def test_rate_policies_are_versions_in_force_by_date(flow: Flow) -> None:
         assert err.value.reason is reason, changes
     flow.instruct(signed())
     flow.at(NOW + 60)
-    refused(flow, signed(instruction("two")), Reason.UNSUPPORTED_VERSION)
+    not_taken(flow, signed(instruction("two")), Reason.UNSUPPORTED_VERSION)
 
 
 def test_currencies_without_or_with_three_digits() -> None:
@@ -640,23 +639,23 @@ def returned(name: str = "back", bill: int = BILL, **changes: Any) -> SignedInst
 
 def test_a_settlement_is_given_back_once_at_the_rate_of_then(flow: Flow) -> None:
     before = flow.balances()
-    refused(flow, returned(), Reason.NOT_FOUND)
+    not_taken(flow, returned(), Reason.NOT_FOUND)
     flow.instruct(signed())
-    refused(flow, returned(), Reason.SETTLEMENT_DECIDED)
+    not_taken(flow, returned(), Reason.SETTLEMENT_DECIDED)
     flow.settle()
-    refused(flow, returned(bill=BILL + 1), Reason.AMOUNT_INVALID)
+    not_taken(flow, returned(bill=BILL + 1), Reason.AMOUNT_INVALID)
     back = returned().instruction
     for changed, reason in (
         (_rate(hkd(89600))(back), Reason.RATE_INVALID),
         (_leg(1, creditor="another")(back), Reason.PARTY_INVALID),
     ):
-        refused(flow, signed(changed), reason)
+        not_taken(flow, signed(changed), reason)
     flow.instruct(returned())
-    refused(flow, returned("again"), Reason.SETTLEMENT_DECIDED)
+    not_taken(flow, returned("again"), Reason.SETTLEMENT_DECIDED)
     flow.settle()
     check_end(flow)
     assert flow.balances() == before
-    refused(flow, returned("again"), Reason.SETTLEMENT_DECIDED)
+    not_taken(flow, returned("again"), Reason.SETTLEMENT_DECIDED)
 
 
 def test_a_return_that_came_to_nothing_may_be_tried_again(flow: Flow) -> None:

@@ -26,11 +26,12 @@ from relay.light.types import (
 from relay.light.validators import set_hash
 from tests.light import skipping
 from tests.light.ledger import START, Ledger, key, make_set, witness
+from tests.refusals import refused
 
 NOW = START + 60
 
 
-def refused(
+def not_followed(
     kind: type[LianqiaoError],
     reason: Reason,
     state: ClientState,
@@ -38,11 +39,9 @@ def refused(
     header: Header,
     now: int = NOW,
 ) -> LianqiaoError:
-    with pytest.raises(kind) as err:
-        light.verify_header(CLIENT, state, trusted, header, now)
-    assert err.value.reason == reason, err.value
-    assert type(err.value) is kind
-    return err.value
+    error = refused(reason, light.verify_header, CLIENT, state, trusted, header, now)
+    assert type(error) is kind
+    return error
 
 
 @pytest.fixture
@@ -82,23 +81,23 @@ def test_each_rule_of_a_header_that_follows(ledger: Ledger) -> None:
     lower.fill(4)
     other = Ledger("sh-medical/0")
     other.fill(8)
-    refused(Invalid, Reason.CHAIN_ID_MISMATCH, ledger.state, trusted, other.header())
-    refused(Invalid, Reason.HEIGHT_NOT_MONOTONIC, ledger.state, trusted, lower.header())
+    not_followed(Invalid, Reason.CHAIN_ID_MISMATCH, ledger.state, trusted, other.header())
+    not_followed(Invalid, Reason.HEIGHT_NOT_MONOTONIC, ledger.state, trusted, lower.header())
     ledger.fill(3)
     good = ledger.header(5)
     light.verify_header(CLIENT, ledger.state, trusted, good, NOW)
     wrong_set = ledger.header(5, validators=make_set("abcd"))
-    refused(Invalid, Reason.VALIDATOR_SET_MISMATCH, ledger.state, trusted, wrong_set)
+    not_followed(Invalid, Reason.VALIDATOR_SET_MISMATCH, ledger.state, trusted, wrong_set)
     early = ledger.header(5, body=ledger.body(time=trusted.time - 1))
-    refused(Invalid, Reason.TIME_NOT_MONOTONIC, ledger.state, trusted, early)
+    not_followed(Invalid, Reason.TIME_NOT_MONOTONIC, ledger.state, trusted, early)
     late = ledger.header(5, body=ledger.body(time=NOW + 11))
-    refused(Invalid, Reason.HEADER_FROM_FUTURE, ledger.state, trusted, late)
+    not_followed(Invalid, Reason.HEADER_FROM_FUTURE, ledger.state, trusted, late)
     unlinked = ledger.header(0)
-    refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, unlinked)
+    not_followed(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, unlinked)
     from_elsewhere = ledger.header(4)
-    refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, from_elsewhere)
+    not_followed(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, from_elsewhere)
     mislabelled = replace(good, link_height=4)
-    refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, mislabelled)
+    not_followed(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, mislabelled)
 
 
 def test_equal_time_is_legal_and_the_drift_is_exact(ledger: Ledger) -> None:
@@ -114,21 +113,23 @@ def test_another_history_of_the_same_ledger_is_refused(ledger: Ledger) -> None:
     fork = Ledger()
     fork.write(b"another past", b"")
     fork.fill(7)
-    refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, fork.header(5))
+    not_followed(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, fork.header(5))
     short = replace(ledger.header(), link_height=5, height=6)
-    refused(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, short)
+    not_followed(Invalid, Reason.INVALID_CONSISTENCY, ledger.state, trusted, short)
 
 
 def test_two_heads_of_one_height(ledger: Ledger) -> None:
     trusted = trusted_of(ledger)
     other = ledger.body(time=START + 6)
-    err = refused(Invalid, Reason.HEAD_CONFLICT, ledger.state, trusted, ledger.header(body=other))
+    err = not_followed(
+        Invalid, Reason.HEAD_CONFLICT, ledger.state, trusted, ledger.header(body=other)
+    )
     assert "misbehaviour" in err.hint
     few = ledger.header(body=other, lines=ledger.lines(other, ["zj-a", "zj-b"]))
-    refused(Invalid, Reason.QUORUM_NOT_REACHED, ledger.state, trusted, few)
+    not_followed(Invalid, Reason.QUORUM_NOT_REACHED, ledger.state, trusted, few)
     ledger.set = make_set("abcd")
     strange = ledger.header()
-    refused(Invalid, Reason.VALIDATOR_SET_MISMATCH, ledger.state, trusted, strange)
+    not_followed(Invalid, Reason.VALIDATOR_SET_MISMATCH, ledger.state, trusted, strange)
     with pytest.raises(Invalid) as conflict:
         light.check_same(strange, trusted)
     assert conflict.value.reason == Reason.HEAD_CONFLICT
@@ -141,7 +142,7 @@ def test_the_trusting_period_is_exact(ledger: Ledger) -> None:
     assert light.expires(ledger.state, trusted) == end
     header = ledger.header(5, body=ledger.body(time=end - 5))
     light.verify_header(CLIENT, ledger.state, trusted, header, end - 1)
-    refused(Refused, Reason.CLIENT_EXPIRED, ledger.state, trusted, header, end)
+    not_followed(Refused, Reason.CLIENT_EXPIRED, ledger.state, trusted, header, end)
 
 
 # --- lineage of validator sets
@@ -155,13 +156,13 @@ def test_a_set_is_followed_through_each_change(ledger: Ledger) -> None:
     ledger.fill(4)
     announced = light.verify_header(CLIENT, state, trusted, announcing, NOW)
     by_old = ledger.header(6)
-    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, state, announced, by_old)
+    not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, state, announced, by_old)
     ledger.set = new
     by_new = ledger.header(6)
     after = light.verify_header(CLIENT, state, announced, by_new, NOW)
     assert after.set_hash == set_hash(new)
     skipped = ledger.header(5)
-    err = refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, state, trusted, skipped)
+    err = not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, state, trusted, skipped)
     assert "announce" in err.hint
     # This type never skips, not even where all of the trusted set signed again.
     ledger.set = make_set(["zj-a", "zj-b", "zj-c", "zj-d", "zj-e"])
@@ -170,7 +171,7 @@ def test_a_set_is_followed_through_each_change(ledger: Ledger) -> None:
     assert skipping_err.value.reason == Reason.NOT_ENOUGH_TRUST
     ledger.set = old
     ledger.fill(1)
-    refused(Invalid, Reason.VALIDATOR_SET_MISMATCH, state, after, ledger.header(10))
+    not_followed(Invalid, Reason.VALIDATOR_SET_MISMATCH, state, after, ledger.header(10))
 
 
 def test_a_swapped_next_set_needs_the_old_sets_signatures(ledger: Ledger) -> None:
@@ -178,7 +179,7 @@ def test_a_swapped_next_set_needs_the_old_sets_signatures(ledger: Ledger) -> Non
     ledger.fill(1)
     honest, swapped = ledger.body(), ledger.body(next_set_hash=set_hash(make_set("xyz")))
     header = ledger.header(5, body=swapped, lines=ledger.lines(honest))
-    refused(Invalid, Reason.INVALID_SIGNATURE, ledger.state, trusted, header)
+    not_followed(Invalid, Reason.INVALID_SIGNATURE, ledger.state, trusted, header)
 
 
 def test_a_new_set_with_a_weak_key_is_refused(ledger: Ledger) -> None:
@@ -194,7 +195,7 @@ def test_a_new_set_with_a_weak_key_is_refused(ledger: Ledger) -> None:
     ledger.set = weak
     body = ledger.body()
     header = ledger.header(6, body=body, lines=ledger.lines(body, names))
-    refused(Invalid, Reason.WEAK_KEY, ledger.state, announced, header)
+    not_followed(Invalid, Reason.WEAK_KEY, ledger.state, announced, header)
 
 
 # --- anchor, activity
@@ -411,7 +412,7 @@ def test_a_cosignature_from_the_future(ledger: Ledger) -> None:
         if fine:
             light.verify_header(CLIENT, state, trusted, header, NOW)
         else:
-            refused(Invalid, Reason.HEADER_FROM_FUTURE, state, trusted, header)
+            not_followed(Invalid, Reason.HEADER_FROM_FUTURE, state, trusted, header)
 
 
 # --- costs, counted

@@ -13,6 +13,7 @@ from relay.errors import Invalid, Reason
 from relay.keys import SIGNING_ALGORITHMS, SigningKey
 from relay.light import keys
 from relay.light.keys import ED25519_L, P256_N, SECP256K1_N
+from tests.refusals import refused
 from tests.vectors_dir import vectors
 
 ORDERS = {"p256": P256_N, "secp256k1": SECP256K1_N}
@@ -37,10 +38,7 @@ RFC_8032 = [
 ]
 
 
-def refused(reason: Reason, algorithm: str, key: bytes, message: bytes, signature: bytes) -> None:
-    with pytest.raises(Invalid) as err:
-        keys.verify(algorithm, key, message, signature)
-    assert err.value.reason == reason
+invalid = partial(refused, kind=Invalid)
 
 
 def reason_of(call: Callable[[], None]) -> Reason | None:
@@ -55,7 +53,7 @@ def weak(algorithm: str, key: bytes) -> None:
     with pytest.raises(Invalid) as err:
         keys.check_public_key(algorithm, key)
     assert err.value.reason == Reason.WEAK_KEY
-    refused(Reason.WEAK_KEY, algorithm, key, b"message", bytes(64))
+    invalid(Reason.WEAK_KEY, keys.verify, algorithm, key, b"message", bytes(64))
 
 
 @pytest.mark.parametrize(("public", "message", "signature"), RFC_8032)
@@ -63,7 +61,9 @@ def test_published_values_of_rfc_8032(public: str, message: str, signature: str)
     values = [bytes.fromhex(v) for v in (public, message, signature)]
     keys.check_public_key("ed25519", values[0])
     keys.verify("ed25519", *values)
-    refused(Reason.INVALID_SIGNATURE, "ed25519", values[0], values[1] + b"x", values[2])
+    invalid(
+        Reason.INVALID_SIGNATURE, keys.verify, "ed25519", values[0], values[1] + b"x", values[2]
+    )
 
 
 @pytest.mark.parametrize("algorithm", SIGNING_ALGORITHMS)
@@ -75,22 +75,25 @@ def test_a_signature_verifies_and_no_changed_one_does(algorithm: str) -> None:
     keys.check_public_key(algorithm, key.public)
     keys.verify(algorithm, key.public, message, signature)
     other = SigningKey.from_seed(bytes(32), algorithm)
-    refused(Reason.INVALID_SIGNATURE, algorithm, other.public, message, signature)
-    refused(Reason.INVALID_SIGNATURE, algorithm, key.public, b"a body", signature)
+    invalid(Reason.INVALID_SIGNATURE, keys.verify, algorithm, other.public, message, signature)
+    invalid(Reason.INVALID_SIGNATURE, keys.verify, algorithm, key.public, b"a body", signature)
     for at in range(64):
         changed = bytearray(signature)
         changed[at] ^= 1 << at % 8
-        refused(Reason.INVALID_SIGNATURE, algorithm, key.public, message, bytes(changed))
+        invalid(
+            Reason.INVALID_SIGNATURE, keys.verify, algorithm, key.public, message, bytes(changed)
+        )
     for length in (signature[:63], signature + b"\0", b""):
-        refused(Reason.INVALID_SIGNATURE, algorithm, key.public, message, length)
+        invalid(Reason.INVALID_SIGNATURE, keys.verify, algorithm, key.public, message, length)
 
 
 def test_ed25519_s_must_be_below_the_group_order() -> None:
     key = SigningKey.from_seed(bytes(32))
     signature = key.sign(b"m")
     s = int.from_bytes(signature[32:], "little") + ED25519_L
-    refused(
+    invalid(
         Reason.INVALID_SIGNATURE,
+        keys.verify,
         "ed25519",
         key.public,
         b"m",
@@ -113,7 +116,7 @@ def small_order_points() -> list[bytes]:
 def test_points_of_small_order_are_neither_keys_nor_r(point: bytes) -> None:
     weak("ed25519", point)
     key = SigningKey.from_seed(bytes(32))
-    refused(Reason.INVALID_SIGNATURE, "ed25519", key.public, b"m", point + bytes(32))
+    invalid(Reason.INVALID_SIGNATURE, keys.verify, "ed25519", key.public, b"m", point + bytes(32))
 
 
 def test_ed25519_keys_that_are_not_canonical_or_too_short() -> None:
@@ -127,7 +130,7 @@ def test_a_key_that_is_no_point_verifies_nothing() -> None:
         no_point = bytes([first]) + bytes(31)
         keys.check_public_key("ed25519", no_point)
         signature = SigningKey.from_seed(bytes(32)).sign(b"m")
-        refused(Reason.INVALID_SIGNATURE, "ed25519", no_point, b"m", signature)
+        invalid(Reason.INVALID_SIGNATURE, keys.verify, "ed25519", no_point, b"m", signature)
 
 
 @pytest.mark.parametrize("curve", ORDERS)
@@ -139,9 +142,11 @@ def test_ecdsa_high_s_and_numbers_out_of_range(curve: str) -> None:
     assert s <= order // 2
     number = [n.to_bytes(32, "big") for n in (0, order, order - s, order - 1, 2**256 - 1)]
     for bad in number:
-        refused(Reason.INVALID_SIGNATURE, curve, key.public, b"m", r + bad)
+        invalid(Reason.INVALID_SIGNATURE, keys.verify, curve, key.public, b"m", r + bad)
     for bad in (number[0], number[1], number[4]):
-        refused(Reason.INVALID_SIGNATURE, curve, key.public, b"m", bad + signature[32:])
+        invalid(
+            Reason.INVALID_SIGNATURE, keys.verify, curve, key.public, b"m", bad + signature[32:]
+        )
 
 
 @pytest.mark.parametrize("curve", ORDERS)
@@ -159,7 +164,7 @@ def test_the_bounds_of_s_are_exact(curve: str) -> None:
         if legal:
             keys.verify(curve, key, message, signature)
         else:
-            refused(Reason.INVALID_SIGNATURE, curve, key, message, signature)
+            invalid(Reason.INVALID_SIGNATURE, keys.verify, curve, key, message, signature)
 
 
 @pytest.mark.parametrize("curve", ORDERS)
@@ -169,7 +174,7 @@ def test_an_ecdsa_signature_has_one_encoding(curve: str) -> None:
     signature = key.sign(b"m")
     keys.verify(curve, key.public, b"m", signature)
     longer = signature[:32] + b"\0" + signature[32:]
-    refused(Reason.INVALID_SIGNATURE, curve, key.public, b"m", longer)
+    invalid(Reason.INVALID_SIGNATURE, keys.verify, curve, key.public, b"m", longer)
 
 
 @pytest.mark.parametrize("curve", ORDERS)
@@ -199,7 +204,7 @@ def test_an_algorithm_that_is_not_installed() -> None:
         with pytest.raises(Invalid) as err:
             keys.check_public_key("sm2-of-tomorrow", key)
         assert err.value.reason == Reason.WEAK_KEY
-    refused(Reason.ALGORITHM_NOT_PINNED, "sm2-of-tomorrow", b"opaque", b"m", b"s")
+    invalid(Reason.ALGORITHM_NOT_PINNED, keys.verify, "sm2-of-tomorrow", b"opaque", b"m", b"s")
 
 
 def test_a_name_keeps_its_meaning() -> None:

@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from relay.errors import Invalid, Reason
 from relay.light import merkle
 from tests.light import naive_tree as naive
+from tests.refusals import refused
 from tests.vectors_dir import vectors
 
 LEAVES = [naive.leaf(b"leaf %d" % i) for i in range(300)]
@@ -38,10 +40,7 @@ def complete_nodes(size: int) -> Callable[[int, int], bytes]:
     return get
 
 
-def refused(reason: Reason, verify: Callable[..., None], *args: object) -> None:
-    with pytest.raises(Invalid) as err:
-        verify(*args)
-    assert err.value.reason == reason
+invalid = partial(refused, kind=Invalid)
 
 
 def flip(data: bytes, bit: int) -> bytes:
@@ -92,7 +91,7 @@ def test_every_inclusion_proof_and_every_mutation(most: int) -> None:
             wrong.append((flip(root, 255), size, index, leaves[index], proof))
             wrong.append((root, 0, index, leaves[index], proof))
             for case in wrong:
-                refused(Reason.INVALID_PROOF, merkle.verify_inclusion, *case)
+                invalid(Reason.INVALID_PROOF, merkle.verify_inclusion, *case)
 
 
 @pytest.mark.parametrize("most", UP_TO)
@@ -115,7 +114,7 @@ def test_every_consistency_proof_and_every_mutation(most: int) -> None:
                 wrong.append((old, new, roots[new], roots[old], proof))
                 wrong.append((old, old, roots[old], roots[new], []))
             for case in wrong:
-                refused(Reason.INVALID_CONSISTENCY, merkle.verify_consistency, *case)
+                invalid(Reason.INVALID_CONSISTENCY, merkle.verify_consistency, *case)
 
 
 def test_multi_proofs_of_every_subset_of_small_trees() -> None:
@@ -168,7 +167,7 @@ def check_multi(
         wrong.append((root, size, indexed[::-1], proof))
     wrong.append((flip(root, 1), size, indexed, proof))
     for case in wrong:
-        refused(Reason.INVALID_PROOF, merkle.verify_multi, *case)
+        invalid(Reason.INVALID_PROOF, merkle.verify_multi, *case)
 
 
 def test_a_proof_does_not_bind_the_size_which_is_why_heads_carry_it() -> None:
@@ -177,11 +176,11 @@ def test_a_proof_does_not_bind_the_size_which_is_why_heads_carry_it() -> None:
 
 
 def test_empty_and_oversized_multi_proofs_are_refused_before_hashing() -> None:
-    refused(Reason.INVALID_PROOF, merkle.verify_multi, OTHER, 8, [], [])
+    invalid(Reason.INVALID_PROOF, merkle.verify_multi, OTHER, 8, [], [])
     many = [(i, OTHER) for i in range(merkle.MAX_MULTI_LEAVES + 1)]
-    refused(Reason.INVALID_PROOF, merkle.verify_multi, OTHER, 2**40, many, [])
-    refused(Reason.INVALID_PROOF, merkle.verify_inclusion, OTHER, 2**63, 0, OTHER, [OTHER] * 63)
-    refused(
+    invalid(Reason.INVALID_PROOF, merkle.verify_multi, OTHER, 2**40, many, [])
+    invalid(Reason.INVALID_PROOF, merkle.verify_inclusion, OTHER, 2**63, 0, OTHER, [OTHER] * 63)
+    invalid(
         Reason.INVALID_CONSISTENCY, merkle.verify_consistency, 1, 2**63, OTHER, OTHER, [OTHER] * 63
     )
 
@@ -192,32 +191,32 @@ def test_hashes_of_other_lengths_that_join_to_the_same_bytes() -> None:
     root = naive.root(leaves)
     proof = merkle.inclusion_proof(5, 8, get)  # leaf 5 is on the right: H(proof[0] ‖ leaf)
     leaf, moved = proof[0][31:] + leaves[5], [proof[0][:31], *proof[1:]]
-    refused(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 8, 5, leaf, moved)
+    invalid(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 8, 5, leaf, moved)
     proof = merkle.multi_proof([5, 7], 8, get)
     pair = [(5, proof[0][31:] + leaves[5]), (7, leaves[7])]
-    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, pair, [proof[0][:31], *proof[1:]])
+    invalid(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, pair, [proof[0][:31], *proof[1:]])
     pair = [(5, leaves[5]), (7, proof[1][31:] + leaves[7])]
     moved = [proof[0], proof[1][:31], *proof[2:]]
-    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, pair, moved)
+    invalid(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, pair, moved)
     proof = merkle.multi_proof([5, 6, 7], 8, get)
     three = [(5, leaves[5]), (6, leaves[6] + leaves[7][:1]), (7, leaves[7][1:])]
-    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, three, proof)
+    invalid(Reason.INVALID_PROOF, merkle.verify_multi, root, 8, three, proof)
 
 
 def test_sizes_and_numbers_of_leaves_have_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     proof = [OTHER] * 63
     assert merkle.root_from_inclusion(0, 2**63 - 1, OTHER, proof)
     assert merkle.root_from_multi(2**63 - 1, [(0, OTHER)], proof)
-    refused(Reason.INVALID_PROOF, merkle.root_from_inclusion, 0, 2**63, OTHER, proof)
-    refused(Reason.INVALID_PROOF, merkle.root_from_multi, 2**63, [(0, OTHER)], proof)
-    refused(Reason.INVALID_PROOF, merkle.root_from_multi, 0, [(0, OTHER)], [])
+    invalid(Reason.INVALID_PROOF, merkle.root_from_inclusion, 0, 2**63, OTHER, proof)
+    invalid(Reason.INVALID_PROOF, merkle.root_from_multi, 2**63, [(0, OTHER)], proof)
+    invalid(Reason.INVALID_PROOF, merkle.root_from_multi, 0, [(0, OTHER)], [])
     last = 2**63 - 1
     merkle.verify_consistency(last, last, OTHER, OTHER, [])
     monkeypatch.setattr(merkle, "MAX_MULTI_LEAVES", 4)
     four = [(i, LEAVES[i]) for i in range(4)]
     merkle.verify_multi(naive.root(LEAVES[:4]), 4, four, [])
     five = [(i, LEAVES[i]) for i in range(5)]
-    refused(Reason.INVALID_PROOF, merkle.verify_multi, naive.root(LEAVES[:5]), 5, five, [])
+    invalid(Reason.INVALID_PROOF, merkle.verify_multi, naive.root(LEAVES[:5]), 5, five, [])
 
 
 @pytest.mark.parametrize(
@@ -267,15 +266,15 @@ def test_hashes_per_leaf(hashes: list[int]) -> None:
     merkle.verify_multi(root, 256, run, proof)
     assert hashes[0] == 105, "one run of 100 leaves costs little more than one hash a leaf"
     hashes[0] = 0
-    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 256, run, [*proof, OTHER])
-    refused(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 256, 77, leaves[77], [OTHER] * 9)
+    invalid(Reason.INVALID_PROOF, merkle.verify_multi, root, 256, run, [*proof, OTHER])
+    invalid(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 256, 77, leaves[77], [OTHER] * 9)
     path = naive.path(77, leaves)
     for long in ([b"x" * 10_000, *path[1:]], [*path[:-1], b"x" * 10_000]):
-        refused(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 256, 77, leaves[77], long)
+        invalid(Reason.INVALID_PROOF, merkle.verify_inclusion, root, 256, 77, leaves[77], long)
     long = [*proof[:-1], b"x" * 10_000]
-    refused(Reason.INVALID_PROOF, merkle.verify_multi, root, 256, run, long)
+    invalid(Reason.INVALID_PROOF, merkle.verify_multi, root, 256, run, long)
     long = [b"x" * 10_000] * 8
-    refused(Reason.INVALID_CONSISTENCY, merkle.verify_consistency, 127, 128, OTHER, root, long)
+    invalid(Reason.INVALID_CONSISTENCY, merkle.verify_consistency, 127, 128, OTHER, root, long)
     assert hashes[0] == 0, "lengths are checked before anything is hashed"
 
 
@@ -323,7 +322,7 @@ def test_published_inclusion_cases() -> None:
             proof_of(case),
         )
         if case["wantErr"]:
-            refused(Reason.INVALID_PROOF, merkle.verify_inclusion, *args)
+            invalid(Reason.INVALID_PROOF, merkle.verify_inclusion, *args)
         else:
             merkle.verify_inclusion(*args)  # type: ignore[arg-type]
         count += 1
@@ -341,7 +340,7 @@ def test_published_consistency_cases() -> None:
             proof_of(case),
         )
         if case["wantErr"]:
-            refused(Reason.INVALID_CONSISTENCY, merkle.verify_consistency, *args)
+            invalid(Reason.INVALID_CONSISTENCY, merkle.verify_consistency, *args)
         else:
             merkle.verify_consistency(*args)  # type: ignore[arg-type]
         count += 1

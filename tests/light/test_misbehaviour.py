@@ -25,6 +25,7 @@ from relay.light.validators import set_hash
 from tests.light.ledger import START, Ledger, make_set
 from tests.light.skipping import ALGORITHM, SKIPPING, raw_header
 from tests.light.skipping import make_set as skipping_set
+from tests.refusals import refused
 
 NOW = START + 60
 
@@ -47,12 +48,10 @@ def prove(
     return verify_misbehaviour(client_type, ledger.state, sets, encode_evidence(evidence), now)
 
 
-def refused(
+def no_misbehaviour(
     ledger: Ledger, evidence: Evidence, known: Collection[bytes] | None = None, now: int = NOW
 ) -> None:
-    with pytest.raises(Invalid) as err:
-        prove(ledger, evidence, known, now)
-    assert err.value.reason == Reason.NOT_MISBEHAVIOUR
+    refused(Reason.NOT_MISBEHAVIOUR, prove, ledger, evidence, known, now, kind=Invalid)
 
 
 def leaf(ledger: Ledger, index: int) -> ProvenLeaf:
@@ -99,7 +98,7 @@ def test_a_conflict_across_algorithms(ledger: Ledger) -> None:
     hidden = ledger.raw(body=other, lines=ledger.lines(other, "bcd", "secp256k1"))
     assert prove(ledger, Evidence(ledger.raw(), hidden)).culprits == ("b", "c", "d")
     mixed = ledger.lines(other, "ab") + ledger.lines(other, "cd", "secp256k1")
-    refused(ledger, Evidence(ledger.raw(), ledger.raw(body=other, lines=mixed)))
+    no_misbehaviour(ledger, Evidence(ledger.raw(), ledger.raw(body=other, lines=mixed)))
 
 
 def test_a_greater_size_with_an_earlier_time(ledger: Ledger) -> None:
@@ -108,8 +107,8 @@ def test_a_greater_size_with_an_earlier_time(ledger: Ledger) -> None:
     back = ledger.raw(body=ledger.body(time=START + 4))
     for evidence in (Evidence(first, back), Evidence(back, first)):
         assert "earlier time" in prove(ledger, evidence).description
-    refused(ledger, Evidence(first, ledger.raw(body=ledger.body(time=START + 5))))
-    refused(ledger, Evidence(first, ledger.raw()))
+    no_misbehaviour(ledger, Evidence(first, ledger.raw(body=ledger.body(time=START + 5))))
+    no_misbehaviour(ledger, Evidence(first, ledger.raw()))
 
 
 def test_two_entries_of_one_index(ledger: Ledger) -> None:
@@ -126,15 +125,15 @@ def test_one_path_with_two_values(ledger: Ledger) -> None:
     raw = ledger.raw()
     evidence = Evidence(raw, raw, (leaf(ledger, 5), leaf(ledger, 7)))
     assert "one path" in prove(ledger, evidence).description
-    refused(ledger, Evidence(raw, raw, (leaf(ledger, 4), leaf(ledger, 7))))
-    refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), leaf(ledger, 5))))
+    no_misbehaviour(ledger, Evidence(raw, raw, (leaf(ledger, 4), leaf(ledger, 7))))
+    no_misbehaviour(ledger, Evidence(raw, raw, (leaf(ledger, 5), leaf(ledger, 5))))
     wrong = replace(leaf(ledger, 7), index=6)
-    refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), wrong)))
+    no_misbehaviour(ledger, Evidence(raw, raw, (leaf(ledger, 5), wrong)))
     invented = replace(leaf(ledger, 7), data=leaf_data(b"decision", b"neither"))
-    refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), invented)))
+    no_misbehaviour(ledger, Evidence(raw, raw, (leaf(ledger, 5), invented)))
     for pinned in ({"tree_hash": "sm3"}, {"proof_kind": "ics23"}):
         ledger.state = replace(Ledger().state, **pinned)
-        refused(ledger, evidence)
+        no_misbehaviour(ledger, evidence)
 
 
 def test_entries_of_a_journal_that_another_engine_replicates() -> None:
@@ -165,29 +164,29 @@ def test_the_same_value_twice_deceives_nobody(ledger: Ledger) -> None:
     ledger.write(b"decision", b"commit")
     ledger.write(b"decision", b"commit")
     raw = ledger.raw()
-    refused(ledger, Evidence(raw, raw, (leaf(ledger, 5), leaf(ledger, 6))))
+    no_misbehaviour(ledger, Evidence(raw, raw, (leaf(ledger, 5), leaf(ledger, 6))))
 
 
 def test_what_is_no_evidence(ledger: Ledger) -> None:
     good, body = ledger.raw(), ledger.body(time=START + 6)
     other = ledger.raw(body=body)
     prove(ledger, Evidence(good, other))
-    refused(ledger, Evidence(good, good))
-    refused(ledger, Evidence(good, other), known=set())
-    refused(ledger, Evidence(good, other), now=START + 5 + 90 * DAY)
-    refused(ledger, Evidence(other, good), now=START + 5 + 90 * DAY)
+    no_misbehaviour(ledger, Evidence(good, good))
+    no_misbehaviour(ledger, Evidence(good, other), known=set())
+    no_misbehaviour(ledger, Evidence(good, other), now=START + 5 + 90 * DAY)
+    no_misbehaviour(ledger, Evidence(other, good), now=START + 5 + 90 * DAY)
     few = ledger.lines(body)[:2]
-    refused(ledger, Evidence(good, ledger.raw(body=body, lines=few)))
+    no_misbehaviour(ledger, Evidence(good, ledger.raw(body=body, lines=few)))
     forged = [*ledger.lines(body)[:3], replace(ledger.lines(body)[3], value=bytes(64))]
-    refused(ledger, Evidence(good, ledger.raw(body=body, lines=forged)))
+    no_misbehaviour(ledger, Evidence(good, ledger.raw(body=body, lines=forged)))
     stranger = ledger.cosign(body, "w", NOW)
     only_strangers = ledger.raw(body=body, lines=[], others=[stranger])
-    refused(ledger, Evidence(good, only_strangers))
+    no_misbehaviour(ledger, Evidence(good, only_strangers))
     elsewhere = Ledger("sh-medical/0")
     elsewhere.set, elsewhere.entries = ledger.set, ledger.entries
-    refused(ledger, Evidence(good, elsewhere.raw()))
+    no_misbehaviour(ledger, Evidence(good, elsewhere.raw()))
     presented = make_set("abcd")
-    refused(
+    no_misbehaviour(
         ledger,
         Evidence(
             good,
@@ -196,7 +195,7 @@ def test_what_is_no_evidence(ledger: Ledger) -> None:
         known={set_hash(ledger.set), set_hash(presented)},
     )
     unknown = replace(body, set_hash=set_hash(presented))
-    refused(ledger, Evidence(good, ledger.raw(body=unknown, validators=presented)))
+    no_misbehaviour(ledger, Evidence(good, ledger.raw(body=unknown, validators=presented)))
 
 
 def test_the_witnesses_of_a_client_are_not_asked(ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ from tests.light.skipping import (
     sign,
     verifications,
 )
+from tests.refusals import refused
 
 STATE = ClientState("test-skipping", "test-1", algorithm=ALGORITHM, trusting_period=10_000)
 NOW = 2000
@@ -31,7 +32,7 @@ def follow(
     return light.verify_header(SKIPPING, state, trusted, header, NOW, trusted_set)
 
 
-def refused(
+def not_followed(
     kind: type[LianqiaoError],
     reason: Reason,
     trusted: ConsensusState,
@@ -39,9 +40,7 @@ def refused(
     raw: bytes,
     state: ClientState = STATE,
 ) -> None:
-    with pytest.raises(kind) as err:
-        follow(trusted, names, raw, state)
-    assert err.value.reason == reason
+    refused(reason, follow, trusted, names, raw, state, kind=kind)
 
 
 def anchored(names: str = "abcd") -> ConsensusState:
@@ -60,15 +59,15 @@ def test_a_header_far_ahead_by_the_same_set() -> None:
 def test_more_than_a_third_of_the_trusted_set_carries_over() -> None:
     trusted = anchored()
     assert follow(trusted, "abcd", raw_header(90, "abxy")).height == 90
-    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw_header(90, "axyz"))
+    not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw_header(90, "axyz"))
 
 
 def test_exactly_the_trust_level_is_not_more() -> None:
     trusted = anchored("abc")
     raw = raw_header(90, "axy")
-    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abc", raw)
+    not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abc", raw)
     half = replace(STATE, trust_level=Threshold(1, 2))
-    refused(
+    not_followed(
         NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, anchored(), "abcd", raw_header(90, "abxy"), half
     )
 
@@ -76,7 +75,7 @@ def test_exactly_the_trust_level_is_not_more() -> None:
 def test_being_listed_is_not_signing() -> None:
     trusted = anchored()
     raw = raw_header(90, "abcdvwxyz", signers="avwxyz")
-    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw)
+    not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw)
 
 
 def test_a_name_with_another_key_carries_no_trust() -> None:
@@ -119,24 +118,24 @@ def test_the_overlap_counts_nobody_twice() -> None:
 
 def test_the_new_sets_own_quorum_is_asked_as_well() -> None:
     raw = raw_header(90, "abcdefghi", signers="abcd")
-    refused(Invalid, Reason.QUORUM_NOT_REACHED, anchored(), "abcd", raw)
+    not_followed(Invalid, Reason.QUORUM_NOT_REACHED, anchored(), "abcd", raw)
 
 
 def test_the_next_height_must_be_signed_by_the_announced_set() -> None:
     raw = raw_header(2, "abcx")
-    refused(Invalid, Reason.VALIDATOR_SET_MISMATCH, anchored(), "abcd", raw)
+    not_followed(Invalid, Reason.VALIDATOR_SET_MISMATCH, anchored(), "abcd", raw)
 
 
 def test_an_intermediate_header_bridges_what_was_not_enough() -> None:
     trusted = anchored()
     far = raw_header(90, "wxyz")
-    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", far)
+    not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", far)
     middle = follow(trusted, "abcd", raw_header(50, "abxy"))
     assert follow(middle, "abxy", far).height == 90
 
 
 def test_without_the_trusted_set_nothing_is_skipped() -> None:
-    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, anchored(), None, raw_header(90, "abcx"))
+    not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, anchored(), None, raw_header(90, "abcx"))
     with pytest.raises(RuntimeError):
         follow(anchored(), "abc", raw_header(90, "abcx"))
 
@@ -147,10 +146,10 @@ def test_the_set_that_a_header_brings_must_be_one_that_the_trusted_header_names(
     # What the header brings is judged, and not what the caller has at hand.
     assert follow(trusted, "wxyz", raw_header(90, "abxy", shown="abcd")).height == 90
     few = raw_header(90, "axyz", shown="abcd")
-    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, None, few)
+    not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, None, few)
     for names in ("abxy", "abcd"):  # of a set that signed it itself, and where none is needed
         other = raw_header(90, names, shown="abxy")
-        refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", other)
+        not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", other)
 
 
 def test_the_set_in_force_at_the_trusted_header_serves_as_well() -> None:
@@ -208,7 +207,7 @@ def test_time_must_rise_where_the_type_says_so() -> None:
     trusted = anchored()
     for time in (trusted.time, trusted.time - 1):
         raw = raw_header(9, "abcd", time=time)
-        refused(Invalid, Reason.TIME_NOT_MONOTONIC, trusted, None, raw)
+        not_followed(Invalid, Reason.TIME_NOT_MONOTONIC, trusted, None, raw)
 
 
 def test_the_overlap_costs_no_second_verification() -> None:
@@ -217,5 +216,5 @@ def test_the_overlap_costs_no_second_verification() -> None:
     follow(trusted, "abcd", raw_header(90, "abxy"))
     assert len(verifications) == 4
     verifications.clear()
-    refused(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw_header(90, "axyz"))
+    not_followed(NotEnoughTrust, Reason.NOT_ENOUGH_TRUST, trusted, "abcd", raw_header(90, "axyz"))
     assert not verifications

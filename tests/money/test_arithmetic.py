@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import LianqiaoError, Malformed, Reason
+from relay.errors import Malformed, Reason
 from relay.money import (
     MAX_AMOUNT,
     MAX_RATE,
@@ -32,17 +32,11 @@ from relay.money import (
     within_collar,
 )
 from relay.money.rate import ratio
+from tests.refusals import refused
 
 CODES = ("CNY", "HKD", "JPY", "KWD", "MOP", "USD")
 amounts = st.integers(1, 10**13)
 rates = st.builds(ratio, st.integers(1, 10**6), st.integers(1, 10**6))
-
-
-def refused(reason: Reason, call: object, *arguments: object) -> None:
-    assert callable(call)
-    with pytest.raises(LianqiaoError) as err:
-        call(*arguments)
-    assert err.value.reason is reason
 
 
 def test_the_table_is_that_of_iso_4217() -> None:

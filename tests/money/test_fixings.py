@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
-from relay.errors import LianqiaoError, Reason
+from relay.errors import Reason
 from relay.fixings import fixing, fixings, last_day
 from relay.money import Rate, cross, format_rate
-
-
-def refused(reason: Reason, *arguments: object) -> None:
-    with pytest.raises(LianqiaoError) as err:
-        fixing(*arguments)  # type: ignore[arg-type]
-    assert err.value.reason is reason
+from tests.refusals import refused
 
 
 def test_the_cross_is_the_exact_ratio_of_the_published_texts() -> None:
@@ -33,10 +26,10 @@ def test_the_euro_is_one() -> None:
 
 def test_what_is_too_old_unknown_or_no_day_is_refused() -> None:
     assert last_day() == "2026-10-30"
-    refused(Reason.RATE_STALE, "CNY", "HKD", "2026-11-27")
-    refused(Reason.RATE_STALE, "CNY", "HKD", "2026-10-25", 1)
-    refused(Reason.RATE_NOT_FOUND, "CNY", "HKD", "2005-03-31")
-    refused(Reason.RATE_NOT_FOUND, "CNY", "MOP", "2026-10-30")
-    refused(Reason.CURRENCY_UNKNOWN, "CNH", "HKD", "2026-10-30")
+    refused(Reason.RATE_STALE, fixing, "CNY", "HKD", "2026-11-27")
+    refused(Reason.RATE_STALE, fixing, "CNY", "HKD", "2026-10-25", 1)
+    refused(Reason.RATE_NOT_FOUND, fixing, "CNY", "HKD", "2005-03-31")
+    refused(Reason.RATE_NOT_FOUND, fixing, "CNY", "MOP", "2026-10-30")
+    refused(Reason.CURRENCY_UNKNOWN, fixing, "CNH", "HKD", "2026-10-30")
     for day in ("2026-02-30", "20261030", "", "2026-10-3x"):
-        refused(Reason.MALFORMED, "CNY", "HKD", day)
+        refused(Reason.MALFORMED, fixing, "CNY", "HKD", day)

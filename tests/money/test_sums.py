@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import LianqiaoError, Reason
+from relay.errors import Reason
 from relay.money import (
     MAX_AMOUNT,
     Obligation,
@@ -20,6 +20,7 @@ from relay.money import (
     parse_rate,
     positions,
 )
+from tests.refusals import refused
 
 PARTIES = [f"party-{n}" for n in range(7)]
 obligations = st.lists(
@@ -32,13 +33,6 @@ obligations = st.lists(
     ).filter(lambda o: o.debtor != o.creditor),
     max_size=40,
 )
-
-
-def refused(reason: Reason, call: object, *arguments: object) -> None:
-    assert callable(call)
-    with pytest.raises(LianqiaoError) as err:
-        call(*arguments)
-    assert err.value.reason is reason
 
 
 @given(st.integers(0, 10**12), st.lists(st.integers(0, 10**6), min_size=1, max_size=12))

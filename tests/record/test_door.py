@@ -26,14 +26,13 @@ from tests.record.samples import (
     report,
     url,
 )
+from tests.refusals import refused
 
 RESIDENT = Identifier("urn:oid:2.16.156.10011.1.3", PATIENT_ID)
 
 
-def refusal(*resources: dict[str, Any]) -> LianqiaoError:
-    with pytest.raises(LianqiaoError) as err:
-        records([Source("in.json", bundle(*resources))])
-    return err.value
+def not_taken(*resources: dict[str, Any]) -> LianqiaoError:
+    return refused(Reason.RECORD_INVALID, records, [Source("in.json", bundle(*resources))])
 
 
 def line(resource: dict[str, Any]) -> bytes:
@@ -181,7 +180,7 @@ def test_versions_of_references() -> None:
     named = report(1, result=[{"reference": "Observation/o1/_history/2"}])
     assert len(records([Source("f", bundle(patient(), named, versioned))])) == 1
     named = report(1, result=[{"reference": "Observation/o1/_history/3"}])
-    assert refusal(patient(), named, versioned).reason == Reason.RECORD_INVALID
+    not_taken(patient(), named, versioned)
 
 
 def test_contained_resources_resolve_in_their_part() -> None:
@@ -281,8 +280,7 @@ def test_official_identifiers_come_first_and_old_ones_not_at_all() -> None:
 
 
 def test_dangling_content_is_refused() -> None:
-    error = refusal(patient(), report(2), observation(1))
-    assert error.reason == Reason.RECORD_INVALID
+    error = not_taken(patient(), report(2), observation(1))
     assert error.data["field"] == "DiagnosticReport.result"
     assert "in.json: entry[1]" in error.hint
 
@@ -302,8 +300,7 @@ def test_dangling_content_is_refused() -> None:
     ],
 )
 def test_references_that_must_resolve(field: str, value: list[Any]) -> None:
-    error = refusal(patient(), report(1, **{field: value}), observation(1))
-    assert error.reason == Reason.RECORD_INVALID
+    error = not_taken(patient(), report(1, **{field: value}), observation(1))
     assert error.data["field"] == f"DiagnosticReport.{field}"
 
 
@@ -318,14 +315,12 @@ def test_references_that_may_lead_out() -> None:
 
 
 def test_a_reference_to_another_type_is_refused() -> None:
-    error = refusal(patient(), report(0, result=[{"reference": PATIENT_URL}]))
-    assert error.reason == Reason.RECORD_INVALID
+    error = not_taken(patient(), report(0, result=[{"reference": PATIENT_URL}]))
     assert "another type" in error.detail
 
 
 def test_two_resources_of_one_name_are_refused() -> None:
-    error = refusal(patient(), report(1), observation(1), observation(1, status="amended"))
-    assert error.reason == Reason.RECORD_INVALID
+    error = not_taken(patient(), report(1), observation(1), observation(1, status="amended"))
     assert "several" in error.detail
 
 
@@ -335,8 +330,7 @@ def test_a_status_outside_its_value_set_is_refused(kind: str) -> None:
     for resource in resources:
         if resource["resourceType"] == kind:
             resource["status"] = "bogus"
-    error = refusal(*resources)
-    assert error.reason == Reason.RECORD_INVALID
+    error = not_taken(*resources)
     assert error.data["field"] == f"{kind}.status"
 
 
@@ -352,11 +346,11 @@ def test_every_status_of_the_value_set_is_taken(status: str) -> None:
 def test_bindings_inside_arrays_and_contained_resources() -> None:
     odd = observation(1, valueQuantity={"value": 1, "comparator": "~"})
     assert (
-        refusal(patient(), report(1), odd).data["field"] == "Observation.valueQuantity.comparator"
+        not_taken(patient(), report(1), odd).data["field"] == "Observation.valueQuantity.comparator"
     )
     specimen = {"resourceType": "Specimen", "id": "s", "status": "bogus"}
     holder = observation(1, contained=[specimen], specimen={"reference": "#s"})
-    assert refusal(patient(), report(1), holder).data["field"] == "Specimen.status"
+    assert not_taken(patient(), report(1), holder).data["field"] == "Specimen.status"
 
 
 def test_bundle_type_must_be_one() -> None:
@@ -382,8 +376,7 @@ def test_bundle_type_must_be_one() -> None:
     ],
 )
 def test_structure_is_checked(changes: dict[str, Any]) -> None:
-    error = refusal(patient(), report(1), observation(1, **changes))
-    assert error.reason == Reason.RECORD_INVALID
+    error = not_taken(patient(), report(1), observation(1, **changes))
     assert "entry[2]" in error.hint
 
 
@@ -395,20 +388,18 @@ def test_a_patient_without_identifier_is_refused() -> None:
         (patient(), {"subject": None}),
         (patient(), {"subject": {"reference": "Patient/elsewhere"}}),
     ):
-        error = refusal(first, report(0, result=None, **changes))
-        assert error.reason == Reason.RECORD_INVALID
+        error = not_taken(first, report(0, result=None, **changes))
         assert error.data["field"] == "DiagnosticReport.subject"
 
 
 def test_parts_about_two_people_are_refused() -> None:
     other = {**patient(), "id": "p2", "identifier": [{"system": "urn:mrn", "value": "2"}]}
     stray = observation(1, subject={"reference": url("p2")})
-    error = refusal(patient(), other, report(1), stray)
-    assert error.reason == Reason.RECORD_INVALID
+    error = not_taken(patient(), other, report(1), stray)
     assert "another patient" in error.detail
     stray = observation(1, subject={"identifier": {"system": "urn:mrn", "value": "2"}})
     mine = report(1, subject={"identifier": {"system": "urn:mrn", "value": "1"}})
-    assert "another patient" in refusal(mine, stray).detail
+    assert "another patient" in not_taken(mine, stray).detail
 
 
 @pytest.mark.parametrize(
@@ -438,8 +429,7 @@ def test_half_a_mark_is_refused(changes: dict[str, Any]) -> None:
         ] * 2
     else:
         marks = [{"url": HR_MARK, **changes}]
-    error = refusal(patient(), report(1), observation(1, extension=marks))
-    assert error.reason == Reason.RECORD_INVALID
+    error = not_taken(patient(), report(1), observation(1, extension=marks))
     assert "HR mark" in error.detail
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
 
 from relay.chain import Delivery, DeliveryResult, Item, Step
 from relay.client import NodeClient, connect
 from relay.contract import Contract, Deferred, HeadNeed, State
-from relay.errors import Invalid, Reason
+from relay.errors import Invalid, LianqiaoError, Reason
 from relay.keys import SigningKey
 from relay.light.checkpoint import encode_body, parse_body, sign_body
 from relay.light.checkpoint_client import CHECKPOINT, encode_header
@@ -86,6 +90,13 @@ class Running:
         self.client.close()
         self.server.stop(0)
         self.node.close()
+
+
+def rpc_refusal(running: Running, method: Any, request: Any) -> LianqiaoError:
+    """The typed error that a client reads from this node's answer to a request."""
+    with pytest.raises(grpc.RpcError) as err:
+        method(request, timeout=5)
+    return running.client._connection.error(err.value)
 
 
 def make_node(

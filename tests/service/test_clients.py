@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import grpc
 import pytest
 
 from lianqiao.relay.v1 import client_service_pb2 as pb
 from lianqiao.relay.v1 import client_service_pb2_grpc
 from relay.codec.clients import client_state_to_pb
-from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.errors import Invalid, Malformed, NotFound, Reason, Refused
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.types import ClientState
-from tests.service.nodes import Running, fork, pin, send
+from tests.service.nodes import Running, fork, pin, rpc_refusal, send
 
 
 def stub(running: Running) -> client_service_pb2_grpc.ClientServiceStub:
     return client_service_pb2_grpc.ClientServiceStub(running.client._connection.channel)
-
-
-def refusal(running: Running, method, request) -> LianqiaoError:
-    with pytest.raises(grpc.RpcError) as err:
-        method(request, timeout=5)
-    return running.client._connection.error(err.value)
 
 
 def test_what_was_pinned_is_shown(pair) -> None:
@@ -83,7 +76,7 @@ def test_clients_page_in_order(pair) -> None:
             break
     assert seen == [f"checkpoint-{n}" for n in range(5)]
     for fields in ({"page_size": -1}, {"page_token": "x"}):
-        error = refusal(ledger, stub(ledger).ListClients, pb.ListClientsRequest(**fields))
+        error = rpc_refusal(ledger, stub(ledger).ListClients, pb.ListClientsRequest(**fields))
         assert error.data["field"] in fields
 
 
@@ -142,13 +135,13 @@ def test_malformed_requests_name_their_field(one) -> None:
         (calls.GetClient, pb.GetClientRequest(client_id="two words"), "client_id"),
         (calls.SubmitMisbehaviour, pb.SubmitMisbehaviourRequest(client_id="c"), "evidence"),
     ):
-        error = refusal(one, method, request)
+        error = rpc_refusal(one, method, request)
         assert isinstance(error, Malformed)
         assert (error.reason, error.data["field"]) == (Reason.MALFORMED, field)
     long = pb.CreateClientRequest(request_id="r" * 65, state=state)
-    assert refusal(one, calls.CreateClient, long).reason == Reason.LIMIT_EXCEEDED
+    assert rpc_refusal(one, calls.CreateClient, long).reason == Reason.LIMIT_EXCEEDED
     big = pb.SubmitMisbehaviourRequest(client_id="c", evidence=bytes(1024 * 1024 + 1))
-    assert refusal(one, calls.SubmitMisbehaviour, big).reason == Reason.LIMIT_EXCEEDED
+    assert rpc_refusal(one, calls.SubmitMisbehaviour, big).reason == Reason.LIMIT_EXCEEDED
 
 
 def test_what_is_no_misbehaviour_freezes_nothing(pair) -> None:
@@ -216,7 +209,7 @@ def test_a_recovery_names_what_is_wrong(pair) -> None:
         (calls.CancelRecovery, pb.CancelRecoveryRequest(), "client_id"),
         (calls.SkipSequences, pb.SkipSequencesRequest(client_id=here), "next_sequence"),
     ):
-        error = refusal(ledger, method, request)
+        error = rpc_refusal(ledger, method, request)
         assert (type(error), error.data["field"]) == (Malformed, field)
     with pytest.raises(NotFound) as err:
         ledger.client.cancel_recovery("checkpoint-9")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import grpc
 import pytest
 
 from lianqiao.ledger.v1 import record_pb2 as mpb
@@ -19,7 +18,6 @@ from relay.errors import (
     Denied,
     Exhausted,
     Invalid,
-    LianqiaoError,
     Malformed,
     NotFound,
     Reason,
@@ -31,14 +29,8 @@ from relay.record.parts import Opened
 from relay.service import operator, recognition, registry
 from tests.contracts import world
 from tests.contracts.world import ASKING, HOSPITAL, NOW, STRANGER
-from tests.service.nodes import Running, fork
+from tests.service.nodes import Running, fork, rpc_refusal
 from tests.service.region import Region, amended, deposit, request, retraction
-
-
-def refusal(running: Running, method, message) -> LianqiaoError:
-    with pytest.raises(grpc.RpcError) as err:
-        method(message, timeout=5)
-    return running.client._connection.error(err.value)
 
 
 def stub(running: Running) -> registry_service_pb2_grpc.RegistryServiceStub:
@@ -112,7 +104,9 @@ def test_batches_and_pages(region: Region) -> None:
     assert seen == wanted
     first = stub(region.zj).ListRecords(pb.ListRecordsRequest(page_size=2), timeout=5)
     crossed = pb.ListRecordsRequest(institution="zj-h1", page_token=first.next_page_token)
-    assert refusal(region.zj, stub(region.zj).ListRecords, crossed).data["field"] == "page_token"
+    assert (
+        rpc_refusal(region.zj, stub(region.zj).ListRecords, crossed).data["field"] == "page_token"
+    )
 
 
 def test_the_same_again_changes_nothing(region: Region) -> None:
@@ -364,11 +358,11 @@ def test_malformed(region: Region) -> None:
             "keys[0].value",
         ),
     ):
-        error = refusal(region.zj, method, asked)
+        error = rpc_refusal(region.zj, method, asked)
         assert isinstance(error, Malformed), (method._method, error)
         assert (error.reason, error.data["field"]) == (Reason.MALFORMED, field)
     many = pb.RetractRequest(retractions=[b"{}"] * 1001)
-    assert refusal(region.zj, calls.Retract, many).reason == Reason.LIMIT_EXCEEDED
+    assert rpc_refusal(region.zj, calls.Retract, many).reason == Reason.LIMIT_EXCEEDED
     assert ASKING
 
 

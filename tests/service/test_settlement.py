@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from relay.canonical import encode
 from relay.contracts.escrow import Entry
 from relay.contracts.payloads import Ended, Ruling, SignedInstruction
 from relay.contracts.settlement import SettlementStatus
-from relay.errors import LianqiaoError, NotFound, Reason
+from relay.errors import NotFound, Reason
 from relay.money import Rate
 from tests.bench.count import counting
 from tests.contracts.money_flow import PLENTY, policy
@@ -27,6 +27,7 @@ from tests.contracts.money_world import (
     withdrawal,
 )
 from tests.contracts.world import DAY, NOW, digest
+from tests.refusals import refused
 from tests.service.clearing import Clearing, account_terms
 
 
@@ -36,12 +37,6 @@ def clearing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clearing]:
     found = Clearing(folder)
     yield found
     found.stop()
-
-
-def refused(reason: Reason, call: Callable[[], object]) -> None:
-    with pytest.raises(LianqiaoError) as err:
-        call()
-    assert err.value.reason is reason
 
 
 def settle(clearing: Clearing, given: SignedInstruction) -> bytes:

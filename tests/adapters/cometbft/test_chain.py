@@ -17,11 +17,12 @@ from adapters.cometbft.light.client import CometHeader
 from adapters.cometbft.light.zip215 import ED25519
 from adapters.cometbft.push import Blocks
 from adapters.cometbft.rpc import Endpoint, Endpoints
-from relay.errors import LianqiaoError, Malformed, Reason
+from relay.errors import Malformed, Reason
 from relay.light.misbehaviour import verify_misbehaviour
 from relay.registry import connect_chain
 from tests.adapters.cometbft.maker import CHAIN, START, STATE, decoded, raw_header, set_of
 from tests.adapters.cometbft.rpc_server import RpcServer, Served
+from tests.refusals import refused
 
 Serve = Callable[[Any], RpcServer]
 
@@ -54,13 +55,6 @@ def reach(*servers: RpcServer | str, **settings: str) -> CometChain:
     return made
 
 
-def refused(call: Callable[[], object], *reasons: Reason) -> LianqiaoError:
-    with pytest.raises(LianqiaoError) as err:
-        call()
-    assert err.value.reason in reasons, err.value
-    return err.value
-
-
 DEAD = "127.0.0.1:1"
 
 
@@ -70,17 +64,17 @@ def test_the_next_endpoint_is_asked_where_one_does_not_answer(serve: Serve) -> N
     assert (chain.chain_id, chain.latest_height()) == (CHAIN, 20)
     assert len(chain.headers(3, 20, ED25519)) == 1
     assert chain.source.endpoints.first.address == server.address
-    refused(reach(DEAD).latest_height, Reason.CHAIN_UNREACHABLE)
+    refused(Reason.CHAIN_UNREACHABLE, reach(DEAD).latest_height)
 
 
 def test_pruned_heights_are_noticed_and_asked_of_the_others(serve: Serve) -> None:
     pruned, archive = serve(honest(lowest=15)), serve(honest())
-    error = refused(lambda: reach(pruned).headers(0, 3, ED25519), Reason.HEIGHT_NOT_FOUND)
+    error = refused(Reason.HEIGHT_NOT_FOUND, lambda: reach(pruned).headers(0, 3, ED25519))
     assert "keeps 15 and above" in error.detail
     assert error.data["lowest"] == "15"
     assert len(reach(pruned, archive).headers(0, 3, ED25519)) == 1
-    error = refused(lambda: reach(pruned, archive).headers(0, 21, ED25519), Reason.HEIGHT_NOT_FOUND)
-    refused(lambda: reach(archive).headers(9, 3, ED25519), Reason.HEIGHT_NOT_FOUND)
+    error = refused(Reason.HEIGHT_NOT_FOUND, lambda: reach(pruned, archive).headers(0, 21, ED25519))
+    refused(Reason.HEIGHT_NOT_FOUND, lambda: reach(archive).headers(9, 3, ED25519))
 
 
 def test_sets_are_read_page_by_page(serve: Serve) -> None:
@@ -103,7 +97,7 @@ def test_a_second_history_is_evidence(serve: Serve) -> None:
 
     one, two = serve(honest()), serve(Served(CHAIN, forked, lambda: 20))
     chain = reach(one, two)
-    refused(lambda: chain.headers(3, 20, ED25519), Reason.HEAD_CONFLICT)
+    refused(Reason.HEAD_CONFLICT, lambda: chain.headers(3, 20, ED25519))
     (evidence,) = chain.source.evidence
     known = {header_at(20).set_hash}
     found = verify_misbehaviour(_client(), STATE, known, evidence, START + 60)
@@ -156,7 +150,7 @@ def test_answers_that_are_none(serve: Serve, name: str, answer: Any, reasons: se
         lambda: node.block_results(2),
         lambda: node.query("/x", b"k", 2),
     ):
-        refused(call, *reasons)
+        refused(reasons, call)
 
 
 def test_answers_without_end_and_without_haste(serve: Serve, monkeypatch: Any) -> None:
@@ -164,10 +158,10 @@ def test_answers_without_end_and_without_haste(serve: Serve, monkeypatch: Any) -
 
     monkeypatch.setattr(rpc, "MAX_ANSWER_BYTES", 1000)
     node = Endpoint(serve(lambda m, p: b"x" * 2000).address)
-    refused(node.status, Reason.LIMIT_EXCEEDED)
+    refused(Reason.LIMIT_EXCEEDED, node.status)
     times = iter(range(0, 10_000, 6))
     slow = Endpoint(serve(honest()).address, seconds=5, clock=lambda: float(next(times)))
-    refused(slow.status, Reason.CHAIN_UNREACHABLE)
+    refused(Reason.CHAIN_UNREACHABLE, slow.status)
 
 
 def changed_answer(method: str, change: Callable[[Any], Any]) -> Any:
@@ -207,9 +201,9 @@ def test_nodes_that_contradict_themselves(
 ) -> None:
     chain = reach(serve(changed_answer(method, change)))
     if method == "status":
-        refused(lambda: chain.chain_id, Reason.MALFORMED)
+        refused(Reason.MALFORMED, lambda: chain.chain_id)
     else:
-        refused(lambda: chain.headers(0, 20, ED25519), Reason.MALFORMED, Reason.LIMIT_EXCEEDED)
+        refused((Reason.MALFORMED, Reason.LIMIT_EXCEEDED), lambda: chain.headers(0, 20, ED25519))
         good = reach(serve(changed_answer(method, change)), serve(honest()))
         assert len(good.headers(0, 20, ED25519)) == 1
 
@@ -218,10 +212,10 @@ def test_where_there_is_no_node_nothing_is_delivered(serve: Serve) -> None:
     from relay.chain import Delivery
 
     chain = reach(serve(honest()))
-    refused(lambda: chain.packets("a", 0, 1), Reason.CLIENT_NOT_FOUND)
-    refused(lambda: chain.client("a"), Reason.CLIENT_NOT_FOUND)
-    refused(lambda: chain.submit([Delivery("a")]), Reason.CLIENT_NOT_FOUND)
-    refused(lambda: chain.prove([b"x"], 3), Reason.PATH_NOT_FOUND)
+    refused(Reason.CLIENT_NOT_FOUND, lambda: chain.packets("a", 0, 1))
+    refused(Reason.CLIENT_NOT_FOUND, lambda: chain.client("a"))
+    refused(Reason.CLIENT_NOT_FOUND, lambda: chain.submit([Delivery("a")]))
+    refused(Reason.PATH_NOT_FOUND, lambda: chain.prove([b"x"], 3))
     assert not chain.sent("a", 3, 9)
 
 
@@ -243,7 +237,7 @@ def test_where_there_is_no_node_nothing_is_delivered(serve: Serve) -> None:
     ],
 )
 def test_settings_that_do_not_fit(settings: dict[str, str]) -> None:
-    refused(lambda: connect(settings), Reason.CONFIG_INVALID)
+    refused(Reason.CONFIG_INVALID, lambda: connect(settings))
 
 
 def test_waiting_polls_where_no_websocket_answers(serve: Serve) -> None:
@@ -272,7 +266,7 @@ def test_endpoints_prefer_a_known_absence_to_silence() -> None:
 
     for order in (("a:1", "b:1"), ("b:1", "a:1")):
         endpoints = Endpoints([Endpoint(address) for address in order])
-        refused(lambda e=endpoints: e.ask(answer), Reason.HEIGHT_NOT_FOUND)
+        refused(Reason.HEIGHT_NOT_FOUND, lambda e=endpoints: e.ask(answer))
 
 
 # --- any JSON
@@ -341,7 +335,7 @@ def test_true_answers_with_one_member_changed(data: st.DataObject) -> None:
     ],
 )
 def test_times_that_are_none(text: str) -> None:
-    refused(lambda: answers.time_of(text), Reason.MALFORMED)
+    refused(Reason.MALFORMED, lambda: answers.time_of(text))
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"result": {', b"x" * 99])
@@ -364,8 +358,8 @@ def test_an_answer_that_ends_early_may_be_asked_for_again(sent: bytes) -> None:
     thread = threading.Thread(target=break_off)
     thread.start()
     address = f"127.0.0.1:{listener.getsockname()[1]}"
-    refused(Endpoint(address).status, Reason.CHAIN_UNREACHABLE)
-    refused(LocalRpc(address).status, Reason.CHAIN_UNREACHABLE)
+    refused(Reason.CHAIN_UNREACHABLE, Endpoint(address).status)
+    refused(Reason.CHAIN_UNREACHABLE, LocalRpc(address).status)
     thread.join()
     listener.close()
 
@@ -392,5 +386,5 @@ def test_a_store_is_asked_for_what_was_sent(serve: Serve) -> None:
     assert chain.sent("07-tendermint-3", 20, 8) == ()
     assert reach(serve(_store_answer(None)), proof="ics23").sent("07-tendermint-3", 20, 9) == ()
     lying = reach(serve(_store_answer(nine, "18")), proof="ics23")
-    refused(lambda: lying.sent("07-tendermint-3", 20, 9), Reason.MALFORMED)
+    refused(Reason.MALFORMED, lambda: lying.sent("07-tendermint-3", 20, 9))
     assert reach(serve(honest()), proof="tx").sent("07-tendermint-3", 20, 9) == ()

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,12 +16,13 @@ from adapters.evm.practice.seals import Sealer, header, ring
 from adapters.evm.rpc import Rpc
 from adapters.evm.sdk import Web3
 from adapters.evm.sender import Sender
-from relay.errors import LianqiaoError, Reason
+from relay.errors import Reason
 from relay.light.client import anchor, verify_header
 from relay.light.types import ConsensusState
 from relay.registry import connect_chain
 from tests.adapters.evm.ledger import SealedAnvil
 from tests.adapters.evm.sealing import QBFT, state_of
+from tests.refusals import refused
 from tests.world import Clock
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -94,12 +94,6 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
     made = Kept(tmp_path)
     yield made
     made.anvil.close()
-
-
-def refused(reason: Reason, call: Any) -> None:
-    with pytest.raises(LianqiaoError) as err:
-        call()
-    assert err.value.reason is reason, err.value
 
 
 def test_a_set_is_read_from_the_state_and_followed(kept: Kept) -> None:

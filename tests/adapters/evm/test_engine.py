@@ -36,6 +36,7 @@ from tests.adapters.evm.test_endpoint import relayer_of, rest
 from tests.contracts.world import HOSPITAL, RECORD, attestation, digest, request
 from tests.databases import everyday_url, new_store, open_store
 from tests.echo import ECHO
+from tests.refusals import refused
 from tests.world import keys_of, set_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -127,12 +128,6 @@ def before(ledger: EvmLedger, tmp_path: Path) -> Iterator[Before]:
     made.admit()
     yield made
     made.node.close()
-
-
-def refused(reason: Reason, call: Any) -> None:
-    with pytest.raises(LianqiaoError) as err:
-        call()
-    assert err.value.reason is reason, err.value
 
 
 def test_what_is_attested_crosses_and_the_answer_is_kept(before: Before) -> None:

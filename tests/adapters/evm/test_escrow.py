@@ -45,6 +45,7 @@ from tests.adapters.evm.money import (
 from tests.contracts.money_flow import Flow, terms
 from tests.contracts.money_world import HK, HUB, MAKER, SZ, decision, examples, instruction, quote
 from tests.contracts.world import DAY, NOW, digest
+from tests.refusals import refused
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LATER = NOW + 20 * DAY
@@ -534,12 +535,6 @@ def test_the_published_vector_is_read_alike(world: MoneyLedger) -> None:
 
 
 # --- the token
-
-
-def refused(reason: Reason, call: Callable[..., Any], *arguments: Any) -> None:
-    with pytest.raises(LianqiaoError) as err:
-        call(*arguments)
-    assert err.value.reason is reason
 
 
 def test_tokens_that_take_a_fee_or_change_balances(twins: Twins) -> None:

@@ -36,15 +36,10 @@ from tests.adapters.evm.sealing import (
     ring,
     state_of,
 )
+from tests.refusals import refused
 
 NOW = START + 1000
 ALL = pytest.mark.parametrize("variant", [QBFT, IBFT2, IBFT1])
-
-
-def refused(reason: Reason, call: Callable[[], object]) -> None:
-    with pytest.raises(LianqiaoError) as err:
-        call()
-    assert err.value.reason is reason, err.value
 
 
 def first(variant: str, sealers: list[Sealer], **more: object) -> tuple[bytes, ConsensusState]:

@@ -25,7 +25,7 @@ from adapters.evm.light.header import (
     split_header,
 )
 from adapters.evm.light.validators import contract_source, header_source
-from relay.errors import LianqiaoError, Reason
+from relay.errors import Reason
 from relay.light import keys
 from relay.light.keys import SECP256K1_N
 from relay.light.types import MAX_HEADER_BYTES, MAX_VALIDATORS, Header, Validator, ValidatorSet
@@ -40,21 +40,15 @@ from tests.adapters.evm.sealing import (
     ring,
 )
 from tests.adapters.evm.test_state import Chain, kept
+from tests.refusals import refused
 
 ALL = pytest.mark.parametrize("variant", VARIANTS)
 DIGEST = keccak(b"digest")
 EXTRA = 12
 
 
-def refused(reason: Reason, said: str, call: Callable[[], object]) -> None:
-    with pytest.raises(LianqiaoError) as err:
-        call()
-    assert err.value.reason is reason, err.value
-    assert said in err.value.detail, err.value
-
-
 def malformed(said: str, call: Callable[[], object]) -> None:
-    refused(Reason.MALFORMED, said, call)
+    refused(Reason.MALFORMED, call, said=said)
 
 
 def changed(raw: bytes, at: int, item: rlp.Item) -> bytes:
@@ -168,13 +162,13 @@ def test_what_is_no_seal() -> None:
     assert recover(DIGEST, seal) == sealer.address
     bad = Reason.INVALID_SIGNATURE
     for odd in (seal[:-1], seal + b"\0", b""):
-        refused(bad, "not 65 bytes", lambda s=odd: recover(DIGEST, s))
+        refused(bad, lambda s=odd: recover(DIGEST, s), said="not 65 bytes")
     for digest in (DIGEST[:-1], DIGEST + b"\0"):
-        refused(bad, "digest of 32", lambda d=digest: recover(d, seal))
-    refused(bad, "out of range", lambda: recover(DIGEST, bytes(32) + seal[32:]))
+        refused(bad, lambda d=digest: recover(d, seal), said="digest of 32")
+    refused(bad, lambda: recover(DIGEST, bytes(32) + seal[32:]), said="out of range")
     order = SECP256K1_N.to_bytes(32, "big")
-    refused(bad, "out of range", lambda: recover(DIGEST, order + seal[32:]))
-    refused(bad, "out of range", lambda: recover(DIGEST, seal[:32] + bytes(32) + seal[64:]))
+    refused(bad, lambda: recover(DIGEST, order + seal[32:]), said="out of range")
+    refused(bad, lambda: recover(DIGEST, seal[:32] + bytes(32) + seal[64:]), said="out of range")
 
 
 def test_a_seal_whose_point_lies_beyond_the_order_is_none() -> None:
@@ -186,7 +180,7 @@ def test_a_seal_whose_point_lies_beyond_the_order_is_none() -> None:
             coincurve.PublicKey.from_signature_and_message(seal, DIGEST, hasher=None)
         except Exception:
             continue
-        refused(Reason.INVALID_SIGNATURE, "out of range", lambda s=seal: recover(DIGEST, s))
+        refused(Reason.INVALID_SIGNATURE, lambda s=seal: recover(DIGEST, s), said="out of range")
         return
     pytest.fail("no such seal was found")
 
@@ -207,8 +201,10 @@ def test_the_key_of_a_validator_is_an_address(variant: str) -> None:
     seal = Sealer("v0").seal(DIGEST)
     keys.check_public_key(variant, b"\x01" * 20)
     for odd in (bytes(20), b"\x01" * 19, b"\x01" * 21, b""):
-        refused(Reason.WEAK_KEY, "address", lambda k=odd: keys.check_public_key(variant, k))
-        refused(Reason.WEAK_KEY, "address", lambda k=odd: keys.verify(variant, k, DIGEST, seal))
+        refused(Reason.WEAK_KEY, lambda k=odd: keys.check_public_key(variant, k), said="address")
+        refused(
+            Reason.WEAK_KEY, lambda k=odd: keys.verify(variant, k, DIGEST, seal), said="address"
+        )
 
 
 # --- headers

@@ -39,15 +39,16 @@ from adapters.evm.light.validators import (
 from relay.errors import LianqiaoError, Reason
 from relay.light.types import MAX_INT, MAX_PROOF_BYTES, MAX_VALIDATORS, Claim, ValidatorSet, Witness
 from tests.adapters.evm.sealing import header, ring, state_of
-from tests.adapters.evm.test_light_forms import EXTRA, changed, parts_of, refused
+from tests.adapters.evm.test_light_forms import EXTRA, changed, parts_of
 from tests.adapters.evm.tries import Account, WorldState
+from tests.refusals import refused
 
 MALFORMED, PROOF = Reason.MALFORMED, Reason.INVALID_PROOF
 ADDRESS, CODE, OTHER = b"\x0e" * 20, b"\xcd" * 32, b"\x0f" * 20
 
 
 def malformed(said: str, call: Callable[[], object]) -> None:
-    refused(MALFORMED, said, call)
+    refused(MALFORMED, call, said=said)
 
 
 # --- votes and validators
@@ -228,10 +229,10 @@ def test_a_receipt_is_proven_at_its_index() -> None:
         return [n for at, n in enumerate(found) if at == 0 or len(n) >= 32]
 
     assert [verify_receipt(root, i, nodes(i)).gas for i in range(3)] == [1, 2, 3]
-    refused(PROOF, "more nodes", lambda: verify_receipt(root, 1, [*nodes(1), nodes(1)[-1]]))
-    refused(PROOF, "no receipt of that index", lambda: verify_receipt(root, 9, nodes(9)))
+    refused(PROOF, lambda: verify_receipt(root, 1, [*nodes(1), nodes(1)[-1]]), said="more nodes")
+    refused(PROOF, lambda: verify_receipt(root, 9, nodes(9)), said="no receipt of that index")
     for index in (-1, MAX_RECEIPTS):
-        refused(PROOF, "that many", lambda i=index: verify_receipt(root, i, nodes(1)))
+        refused(PROOF, lambda i=index: verify_receipt(root, i, nodes(1)), said="that many")
 
 
 # --- accounts and storage
@@ -262,11 +263,11 @@ def test_accounts_have_one_form() -> None:
         ([*good[:3], CODE + b"\0"], "code hash"),
         ([[], *good[1:]], "nonce"),
     ):
-        refused(PROOF, said, read(*parts))
+        refused(PROOF, read(*parts), said=said)
     root, nodes = world(rlp.encode(good))
     with pytest.raises(LianqiaoError):
         account(root, OTHER, nodes)
-    refused(PROOF, "no account", lambda: account(EMPTY_ROOT, ADDRESS, Nodes([])))
+    refused(PROOF, lambda: account(EMPTY_ROOT, ADDRESS, Nodes([])), said="no account")
 
 
 def test_words_have_one_form() -> None:
@@ -288,7 +289,7 @@ def test_words_have_one_form() -> None:
         (rlp.encode([b"\x09"]), "storage word"),
         (b"\x81\x09", "prefix"),
     ):
-        refused(PROOF, said, read(value))
+        refused(PROOF, read(value), said=said)
 
 
 def test_proofs_of_the_endpoint_have_one_form() -> None:
@@ -297,12 +298,14 @@ def test_proofs_of_the_endpoint_have_one_form() -> None:
     malformed("after the end", lambda: decode_proof(proof + b"\0"))
     malformed("unknown version", lambda: decode_proof(b"\x02" + proof[1:]))
     malformed("at most", lambda: decode_proof(proof + bytes(MAX_PROOF_BYTES)))
-    refused(PROOF, "32 bytes", lambda: word_of(b"a path", bytes(31)))
+    refused(PROOF, lambda: word_of(b"a path", bytes(31)), said="32 bytes")
     claim = Claim(b"a path", bytes(32))
     refused(
-        PROOF, "another contract", lambda: verify_claims(EMPTY_ROOT, OTHER, CODE, proof, [claim])
+        PROOF,
+        lambda: verify_claims(EMPTY_ROOT, OTHER, CODE, proof, [claim]),
+        said="another contract",
     )
-    refused(PROOF, "nothing", lambda: verify_claims(EMPTY_ROOT, ADDRESS, CODE, proof, []))
+    refused(PROOF, lambda: verify_claims(EMPTY_ROOT, ADDRESS, CODE, proof, []), said="nothing")
 
 
 # --- sets in a contract's storage
@@ -377,7 +380,7 @@ def test_nodes_have_one_form() -> None:
         ([[], b"value"], "path"),
         ([b"\x20\x12", []], "value"),
     ):
-        refused(PROOF, said, walk(node, b"\x12"))
+        refused(PROOF, walk(node, b"\x12"), said=said)
 
 
 def test_children_stand_where_they_belong() -> None:
@@ -391,14 +394,16 @@ def test_children_stand_where_they_belong() -> None:
     long: rlp.Encodable = [b"\x32", LEAF]
     apart = branch(x1=keccak(rlp.encode(long)), x3=small)
     assert walk(apart, b"\x12", long)() == LEAF
-    refused(PROOF, "must stand alone", walk(branch(x1=long, x3=small), b"\x12"))
-    refused(PROOF, "too short to stand alone",
-            walk(branch(x1=keccak(rlp.encode(small)), x3=small), b"\x12", small))  # fmt: skip
-    refused(PROOF, "node hash", walk(branch(x1=b"\x01" * 31, x3=small), b"\x12"))
-    refused(PROOF, "lacks a node", walk(apart, b"\x12"))
-    refused(PROOF, "another hash", walk(apart, b"\x12", [b"\x32", LEAF[::-1]]))
+    refused(PROOF, walk(branch(x1=long, x3=small), b"\x12"), said="must stand alone")
+    alone = walk(branch(x1=keccak(rlp.encode(small)), x3=small), b"\x12", small)
+    refused(PROOF, alone, said="too short to stand alone")
+    refused(PROOF, walk(branch(x1=b"\x01" * 31, x3=small), b"\x12"), said="node hash")
+    refused(PROOF, walk(apart, b"\x12"), said="lacks a node")
+    refused(PROOF, walk(apart, b"\x12", [b"\x32", LEAF[::-1]]), said="another hash")
     big: rlp.Encodable = [b"\x32", bytes(MAX_NODE_BYTES)]
-    refused(PROOF, "too long", walk(branch(x1=keccak(rlp.encode(big)), x3=small), b"\x12", big))
+    refused(
+        PROOF, walk(branch(x1=keccak(rlp.encode(big)), x3=small), b"\x12", big), said="too long"
+    )
 
 
 def test_an_extension_leads_to_a_branch() -> None:
@@ -407,7 +412,7 @@ def test_an_extension_leads_to_a_branch() -> None:
     hashed = keccak(rlp.encode(below))
     assert walk([b"\x11", hashed], b"\x12\x30", below)() is None
     assert walk([b"\x11", hashed], b"\x22\x30")() is None  # another way: nothing is needed
-    refused(PROOF, "leads to no branch", walk([b"\x11", small], b"\x13"))
+    refused(PROOF, walk([b"\x11", small], b"\x13"), said="leads to no branch")
 
 
 def test_what_is_wrong_with_a_proof_is_told_once() -> None:
@@ -430,7 +435,7 @@ def test_no_node_is_left_over() -> None:
     leaf = rlp.encode([b"\x20\x12", b"value"])
     nodes = Nodes([leaf, leaf])
     assert lookup(keccak(leaf), b"\x12", nodes) == b"value"
-    refused(PROOF, "more nodes", nodes.end)
+    refused(PROOF, nodes.end, said="more nodes")
 
 
 # --- RLP

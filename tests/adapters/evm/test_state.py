@@ -29,6 +29,7 @@ from tests.adapters.evm.sealing import (
     state_of,
 )
 from tests.adapters.evm.tries import Account, WorldState, endpoint
+from tests.refusals import refused
 
 NOW = START + 1000
 ADDRESS, OTHER, CODE = b"\x0e" * 20, b"\x0f" * 20, b"\xcd" * 32
@@ -37,12 +38,6 @@ CLAIMS = [
     Claim(b"\0\x01\x08registrykey", b"a value of any length"),
     Claim(commitment_path("checkpoint-0", 99), b"\0\0\x07" + bytes(28) + b"\x01"),
 ]
-
-
-def refused(reason: Reason, call: Callable[[], object]) -> None:
-    with pytest.raises(LianqiaoError) as err:
-        call()
-    assert err.value.reason is reason, err.value
 
 
 def pinned_state(code: bytes = CODE, address: bytes = ADDRESS) -> ClientState:
