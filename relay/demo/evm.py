@@ -55,7 +55,7 @@ class EvmStage(Stage):
         with log.open("ab") as file:
             practise = ["evm", "practise", "--port", self._rpc.rpartition(":")[2]]
             keys = [part for name in self._accounts for part in ("--key", str(self._key(name)))]
-            running = spawn([*practise, *keys], file, file, ends_with_us=True)
+            running = spawn([*practise, *keys], file, file)
         self.processes[CHAIN] = Process(self.directory / "nodes", self._rpc, running, log)
 
     @property

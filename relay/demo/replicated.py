@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from relay.demo.ports import free_ports
 from relay.demo.stage import ROLES, Command, Stage
-from relay.errors import Reason, Refused
+from relay.errors import Reason, Refused, Unavailable
 
 REPLICAS = 4
 BINARY = "cometbft"
+BLOCK_SECONDS = 120.0
+"""A bound for what hangs; no measure of speed."""
 
 
 class ReplicatedStage(Stage):
@@ -40,6 +42,11 @@ class ReplicatedStage(Stage):
             )
         self._binary = found
         self._replicas: dict[str, tuple[Path, str, Command]] = {}
+
+    @property
+    def others(self) -> Sequence[str]:
+        """See Stage."""
+        return [name for name in self._replicas if name != self._relay]
 
     def begin(self) -> None:
         """See Stage: two ledgers and four replicas."""
@@ -84,7 +91,16 @@ class ReplicatedStage(Stage):
         self._wait_for_blocks()
 
     def _wait_for_blocks(self) -> None:
-        end = time.monotonic() + 60
-        while self.node(self._relay).status().head is None and time.monotonic() < end:
-            self.check()
-            time.sleep(0.1)
+        """Until every replica has a block. Raises Unavailable(CHAIN_UNREACHABLE)."""
+        end = time.monotonic() + BLOCK_SECONDS
+        for name in self._replicas:
+            self._wait_serving(name)
+            while self.node(name).status().head is None:
+                self.check()
+                if time.monotonic() > end:
+                    raise Unavailable(
+                        Reason.CHAIN_UNREACHABLE,
+                        f"{name} has no block after {BLOCK_SECONDS:.0f} seconds",
+                        hint=f"CometBFT says why: {self._replicas[name][0]}/cometbft/cometbft.log",
+                    )
+                time.sleep(0.1)

@@ -36,7 +36,8 @@ from relay.trust import Trust, decode_trust
 
 SOURCE, RELAY, ASKING = "zj-medical", "relay", "sh-medical"
 ROLES = {SOURCE: "ledger", ASKING: "ledger", RELAY: "relay"}
-START_SECONDS, STOP_SECONDS = 60, 15
+START_SECONDS, STOP_SECONDS = 180, 15
+"""Bounds for what hangs; no measures of speed."""
 CALL_SECONDS = 120.0
 MAX_TOLD = 600
 """Characters of a failed command's output that are repeated."""
@@ -86,6 +87,11 @@ class Stage:
         self._abandoned = False
         self._nothing_happened = False
         self._lock: IO[str] | None = None
+
+    @property
+    def others(self) -> Sequence[str]:
+        """Replicas of the relay beside the one that is called; none where one process is it."""
+        return ()
 
     @property
     def foreign(self) -> Mapping[str, str] | None:
@@ -170,7 +176,7 @@ class Stage:
         log = self.directory / "nodes" / f"{name}.log"
         with log.open("ab") as file:
             serve = ["serve", "--config", str(where / "config.toml")]
-            running = spawn(serve, file, file, ends_with_us=True)
+            running = spawn(serve, file, file)
         return Process(where, address, running, log)
 
     def _wait_serving(self, name: str) -> None:
@@ -353,19 +359,16 @@ def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             one.wait()
 
 
-def spawn(
-    arguments: Sequence[str], told: IO[bytes], errors: IO[bytes], *, ends_with_us: bool = False
-) -> subprocess.Popen[bytes]:
+def spawn(arguments: Sequence[str], told: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
     """Starts a `lianqiao` command with what this process can import, and no setting of the user's.
 
-    `told` and `errors` take what it prints; with `ends_with_us` it ends when this process does.
+    `told` and `errors` take what it prints. It ends when this process does (relay.demo.child).
     """
     settings = {k: v for k, v in os.environ.items() if not k.startswith("LIANQIAO_")}
     settings["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    module = "relay.demo.child" if ends_with_us else "relay.cli"
     return subprocess.Popen(  # noqa: S603 (our own interpreter and our own module)
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.PIPE if ends_with_us else subprocess.DEVNULL,
+        [sys.executable, "-m", "relay.demo.child", *arguments],
+        stdin=subprocess.PIPE,
         stdout=told,
         stderr=errors,
         env=settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,7 @@ from adapters.cometbft.engine.snapshots import DEFAULT_INTERVAL, Snapshots
 from relay.config import Config
 from relay.errors import Malformed, NotFound, Reason, Refused
 from relay.fsck import Finding, check
+from relay.keeper import end, keep, kill
 from relay.keys import SigningKey
 from relay.node import Node
 from relay.registry import client_types, contracts_on
@@ -40,7 +42,7 @@ from relay.store import Store
 from relay.store.migrate import migrate
 
 SETTINGS = {"abci", "rpc", "p2p", "binary", "snapshot_interval", "pace"}
-RESTART_SECONDS = 2.0
+RESTART_SECONDS = 1.0
 STOP_SECONDS = 10.0
 _log = structlog.get_logger("lianqiao.cometbft")
 
@@ -148,8 +150,12 @@ class CometEngine:
             raise
 
     def serve(self, config: Config, node: ReplicatedNode, **how: Any) -> RunningReplica:
-        """Serves ABCI and the node's own API, and runs CometBFT where `binary` names it."""
+        """Serves ABCI and the node's own API, and runs CometBFT where `binary` names it.
+
+        Raises Refused(CONFIG_INVALID) where there is no such program, or a port is taken.
+        """
         settings = _settings(config)
+        binary = _program(settings.get("binary", ""))
 
         def findings(connection: Any) -> list[Finding]:
             return check(connection, node.client_types, node.origin, contracts=node.contracts)[1]
@@ -168,7 +174,7 @@ class CometEngine:
         except BaseException:
             abci.stop(0)
             raise
-        child = _Child(settings["binary"], _home(config)) if settings.get("binary") else None
+        child = _Child(binary, _home(config)) if binary else None
         return RunningReplica(server, abci, child)
 
 
@@ -190,41 +196,51 @@ class RunningReplica:
 
 
 class _Child:
-    """CometBFT as a child: started again when it ends, as it does when it lost its application."""
+    """CometBFT beside this process: started again when it ends, as it does when it lost its
+    application, and never left behind (relay.keeper)."""
 
     def __init__(self, binary: str, home: Path) -> None:
         self._command = [binary, "start", "--home", str(home)]
         self._log_path = home / "cometbft.log"
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="cometbft", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                with self._log_path.open("ab") as log:
-                    self._process = subprocess.Popen(  # noqa: S603 - the operator names it
-                        self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-                    )
-                code = self._process.wait()
-            except OSError as err:
-                _log.error("cometbft_not_started", command=self._command[0], detail=str(err))
-                code = -1
-            if not self._stopping.wait(RESTART_SECONDS):
-                _log.warning("cometbft_ended", code=code, log=str(self._log_path))
+        while True:
+            with self._lock, self._log_path.open("ab") as log:
+                if self._stopping.is_set():
+                    return
+                self._process = keep(self._command, told=log)
+            code = self._process.wait()
+            if code < 0:
+                kill(self._process)  # somebody killed the keeper: what it kept goes with it
+            if self._stopping.wait(RESTART_SECONDS):
+                return
+            _log.warning("cometbft_ended", code=code, log=str(self._log_path))
 
     def stop(self) -> None:
         """Ends it; waits until it is gone."""
-        self._stopping.set()
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        with self._lock:
+            self._stopping.set()
+        if self._process is not None:
+            end(self._process, STOP_SECONDS)
         self._thread.join(STOP_SECONDS)
+
+
+def _program(binary: str) -> str:
+    """The path of CometBFT; empty where somebody else runs it. Raises Refused(CONFIG_INVALID)."""
+    found = shutil.which(binary) if binary else ""
+    if found is None:
+        raise Refused(
+            Reason.CONFIG_INVALID,
+            f"[engine_settings] binary: there is no program {binary!r}",
+            hint="GOBIN=~/.cache/lianqiao/bin go install github.com/cometbft/cometbft/cmd/"
+            "cometbft@v0.38.25, and its path there; or empty, where a service manager runs it",
+        )
+    return found
 
 
 def _home(config: Config) -> Path:

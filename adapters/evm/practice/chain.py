@@ -23,6 +23,7 @@ from adapters.evm.light.header import QBFT
 from adapters.evm.practice.seals import Sealer, hash_of, header, ring
 from relay.demo.ports import free_ports
 from relay.errors import Malformed, Reason, Refused, Unavailable
+from relay.keeper import end, keep, kill
 
 ANVIL = "1.7.1"
 KEYS = (
@@ -98,24 +99,24 @@ class SealedAnvil:
         )
         self._server = _serve(self, port)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
-        self._process = subprocess.Popen(  # noqa: S603 - the operator names it
+        self._process = keep(
             [binary, "--port", str(inner), "--silent", "--gas-limit", "60000000",
              "--chain-id", str(NUMBER), *timed],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
+            told=subprocess.DEVNULL,
         )  # fmt: skip
         self._wait()
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def _wait(self) -> None:
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and self._process.poll() is None:
+        limit = time.monotonic() + START_SECONDS
+        while time.monotonic() < limit and self._process.poll() is None:
             try:
                 self.ask("eth_chainId")
                 return
             except OSError:
                 time.sleep(0.05)
         self._server.server_close()
-        self._process.kill()
+        kill(self._process)
         raise Unavailable(Reason.CHAIN_UNREACHABLE, "anvil does not start")
 
     def ask(self, method: str, *params: Any) -> Any:
@@ -187,11 +188,7 @@ class SealedAnvil:
         """Ends the server and anvil."""
         self._server.shutdown()
         self._server.server_close()
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        end(self._process, 10.0)
 
 
 def _serve(chain: SealedAnvil, port: int) -> ThreadingHTTPServer:

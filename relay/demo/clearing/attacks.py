@@ -182,8 +182,12 @@ def _released_again(cast: Cast, good: Shown) -> str:
 
 
 def faults(cast: Cast, say: Say, tell: Tell) -> list[Tried]:
-    """One node killed (-9) at each step of a settlement; each settlement must still end."""
-    plans = [(node, step) for node in ROLES for step in ("before", "locked", "decided")]
+    """One node killed (-9) at each step of a settlement; each settlement must still end.
+
+    Of a replicated relay that is the replica whose lanes run, with its CometBFT, and another one.
+    """
+    nodes = [*ROLES, *cast.stage.others[:1]]
+    plans = [(node, step) for node in nodes for step in ("before", "locked", "decided")]
     found = []
     for number, (node, step) in enumerate(plans, 1):
         began = time.monotonic()

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from base64 import b64encode
@@ -21,6 +20,7 @@ import pytest
 
 from adapters.cometbft.rpc import Endpoint
 from relay.demo.ports import free_ports
+from relay.keeper import end, keep
 
 INSTALL = "go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25"
 
@@ -73,22 +73,15 @@ class Network:
         """Starts a validator."""
         home = self.homes[number]
         with (home / "log").open("ab") as log:
-            self._processes[number] = subprocess.Popen(
-                [binary(), "start", "--home", str(home), "--proxy_app", "kvstore"],
-                stdout=log,
-                stderr=log,
+            self._processes[number] = keep(
+                [binary(), "start", "--home", str(home), "--proxy_app", "kvstore"], told=log
             )
 
     def stop(self, number: int) -> None:
         """Ends a validator."""
         process = self._processes[number]
         if process is not None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+            end(process, 10.0)
         self._processes[number] = None
 
     def close(self) -> None:

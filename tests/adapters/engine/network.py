@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 from relay.client import NodeClient, connect
 from relay.demo.ports import free_ports
 from relay.errors import LianqiaoError
+from relay.keeper import end, keep, kill
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lianqiao/bin"
 PATIENCE = 300.0
@@ -58,8 +58,8 @@ def lianqiao(*arguments: str | Path, database: str = "") -> str:
 
 def eventually(holds: Callable[[], Any], patience: float = PATIENCE) -> Any:
     """The first true answer. An error of a node that is not there yet counts as no."""
-    end, last = time.monotonic() + patience, None
-    while time.monotonic() < end:
+    limit, last = time.monotonic() + patience, None
+    while time.monotonic() < limit:
         try:
             found = holds()
             if found:
@@ -83,34 +83,22 @@ class Served:
     def start(self) -> None:
         """Starts it; does not wait."""
         with (self.directory.parent / f"{self.directory.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "relay.cli",
-                    "serve",
-                    "--config",
-                    str(self.directory / "config.toml"),
-                ],
-                stdout=log,
-                stderr=log,
+            config = str(self.directory / "config.toml")
+            self.process = keep(
+                [sys.executable, "-m", "relay.cli", "serve", "--config", config],
+                told=log,
                 env=environment(self.database),
             )
 
     def kill(self) -> None:
         """kill -9 of this process alone."""
         assert self.process is not None
-        self.process.kill()
-        self.process.wait()
+        kill(self.process)
 
     def stop(self) -> None:
         """As an operator stops it."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            end(self.process, 30)
 
     def client(self) -> NodeClient:
         """A connection to it."""
@@ -132,9 +120,7 @@ class Validator(Served):
     def start_comet(self) -> None:
         """Starts CometBFT alone."""
         with (self.directory.parent / f"{self.directory.name}.comet.log").open("ab") as log:
-            self.comet = subprocess.Popen(
-                [str(binary()), "start", "--home", str(self.home)], stdout=log, stderr=log
-            )
+            self.comet = keep([str(binary()), "start", "--home", str(self.home)], told=log)
 
     def revive(self) -> None:
         """Starts CometBFT again where it has ended, as a service manager would."""
@@ -144,17 +130,12 @@ class Validator(Served):
     def kill_comet(self) -> None:
         """kill -9 of CometBFT alone."""
         assert self.comet is not None
-        self.comet.kill()
-        self.comet.wait()
+        kill(self.comet)
 
     def stop(self) -> None:
         """Both."""
         if self.comet is not None and self.comet.poll() is None:
-            self.comet.terminate()
-            try:
-                self.comet.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill_comet()
+            end(self.comet, 20)
         super().stop()
 
 
