@@ -31,6 +31,7 @@ from relay.actions import (
     Tick,
 )
 from relay.chain import MAX_BATCH, Delivery, Item, Step
+from relay.deciding import ChangeOperators
 from relay.errors import Malformed
 from relay.light.misbehaviour import MAX_EVIDENCE_BYTES
 from relay.light.states import decode_client_state, encode_client_state
@@ -248,5 +249,10 @@ _FORMS: dict[int, _Form] = {
         ),
     ),
     16: _Form(RunDue, lambda w, a: w, lambda r: RunDue()),
+    17: _Form(
+        ChangeOperators,
+        lambda w, a: w.data(encode_set(a.operators), MAX_SET_BYTES).u64(a.quorum),
+        lambda r: ChangeOperators(decode_set(r.data(MAX_SET_BYTES)), r.u64()),
+    ),
 }
 _KINDS = {form.type: kind for kind, form in _FORMS.items()}

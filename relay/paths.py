@@ -64,6 +64,9 @@ class Kind(IntEnum):
     POWERS = 23
     """owner: chain id; key: BE64(index); value: all who make blocks, with their powers
     (relay.powers)."""
+    QUORUM = 24
+    """owner: chain id; key: BE64(index); value: BE64(how many operators must agree from then on)
+    (relay.deciding)."""
 
 
 def host_path(kind: Kind, owner: str, key: bytes = b"") -> bytes:

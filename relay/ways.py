@@ -137,8 +137,9 @@ class Ways(ABC):
         institution does."""
         raise self._own()
 
-    def change_operators(self, operators: ValidatorSet) -> None:
-        """Changes who decides; all of them are given. Raises as `operators` does."""
+    def change_operators(self, operators: ValidatorSet, quorum: int = 0) -> None:
+        """Changes who decides, all of them are given, and how many must agree (0: as many as now).
+        Raises as `operators` does."""
         raise self._own()
 
     def _own(self) -> Denied:

@@ -27,6 +27,7 @@ from relay.actions import (
     Tick,
 )
 from relay.chain import Delivery, Item, Step
+from relay.deciding import ChangeOperators
 from relay.errors import Malformed, Reason, Refused
 from relay.light.types import Claim, ClientState
 from relay.packet import Packet, Payload
@@ -64,6 +65,7 @@ EVERY: list[Action] = [
     SkipSequences("a-0", 12),
     AnnounceSet(set_of(keys_of("zj"), "zj")),
     Tick(),
+    ChangeOperators(set_of(keys_of("zj"), "zj"), 3),
     ChangePowers((Power("ed25519", b"k" * 32, 3), Power("secp256k1", b"k" * 33, 0))),
 ]
 

@@ -36,17 +36,25 @@ def list_operators(node: Node, as_json: Json = False) -> None:
 def change(
     node: Node,
     changes: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="NAME=KEY...", help="Adds or replaces; NAME= alone removes."),
-    ],
+    ] = None,
+    quorum: Annotated[
+        int,
+        typer.Option("--quorum", min=0, max=100, help="How many must agree from then on."),
+    ] = 0,
 ) -> None:
-    """Asks to change the operators of a replicated chain; enough of them must ask for the same.
+    """Asks to change the operators of a replicated chain, or how many of them must agree.
 
-    Example: lianqiao operators change js=ed25519:8f0c… ah= --node 127.0.0.1:7100
+    It is done once enough of those in force have asked for the very same.
+
+    Example: lianqiao operators change js=ed25519:8f0c… ah= --quorum 3 --node 127.0.0.1:7100
     """
     from relay.light.validators import validator_set
 
-    asked = [_change(text) for text in changes]
+    if not changes and not quorum:
+        raise Malformed("nothing is to change", hint="name an operator, or give --quorum NUMBER")
+    asked = [_change(text) for text in changes or ()]
     with node_at(node) as peer, output.working(f"asking {node}"):
         table = {one.name: one for one in peer.operators()[0].validators}
         for name, operator in asked:
@@ -54,7 +62,7 @@ def change(
                 table[name] = operator
             elif table.pop(name, None) is None:
                 raise NotFound(Reason.NOT_FOUND, f"no operator is called {name[:64]}")
-        peer.propose_operators(validator_set(list(table.values())))
+        peer.propose_operators(validator_set(list(table.values())), quorum)
     output.say("decided: in force from the next transaction on. What waited for approvals begins")
     output.say("anew, and whoever has a new key puts it into his configuration.")
 

@@ -60,10 +60,11 @@ class OperatorCalls(Calls):
         found = each(response.operators, "operators", MAX_VALIDATORS, operator_from_pb, least=1)
         return validator_set(found), response.quorum
 
-    def propose_operators(self, operators: ValidatorSet) -> None:
-        """Changes who decides for a replicated chain. Raises Refused(APPROVAL_PENDING)."""
+    def propose_operators(self, operators: ValidatorSet, quorum: int = 0) -> None:
+        """Changes who decides for a replicated chain, and how many must agree (0: as many as now).
+        Raises Refused(APPROVAL_PENDING)."""
         found = [operator_to_pb(one) for one in operators.validators]
-        request = opb.ProposeOperatorsRequest(operators=found)
+        request = opb.ProposeOperatorsRequest(operators=found, quorum=quorum)
         self._connection.call(self._operator.ProposeOperators, request)
 
     def policy(self, kind: str, name: str, version: int) -> tuple[PolicyView, bytes]:

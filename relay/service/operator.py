@@ -100,7 +100,8 @@ class OperatorServicer(rpc.OperatorServiceServicer):
     ) -> pb.ProposeOperatorsResponse:
         """Node.change_operators."""
         found = each(request.operators, "operators", MAX_VALIDATORS, operator_from_pb, least=1)
-        self._parts.node.change_operators(validator_set(found))
+        quorum = integer(request.quorum, "quorum", high=MAX_VALIDATORS)
+        self._parts.node.change_operators(validator_set(found), quorum)
         return pb.ProposeOperatorsResponse()
 
     def LoadPolicy(

@@ -58,9 +58,14 @@ def begun(directory: Path, told: Path) -> subprocess.Popen[bytes]:
     return running
 
 
-@pytest.mark.parametrize("started", ["at once", "in the story"])
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name
+    ("number", "started"),
+    [
+        (signal.SIGINT, "in the story"),
+        (signal.SIGTERM, "at once"),
+        (signal.SIGKILL, "at once"),
+        (signal.SIGKILL, "in the story"),
+    ],
 )
 def test_nothing_stays_behind(tmp_path: Path, number: signal.Signals, started: str) -> None:
     directory, told = tmp_path / "out", tmp_path / "told"

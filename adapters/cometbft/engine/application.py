@@ -22,15 +22,13 @@ from adapters.cometbft.engine.execution import (
     Execution,
     Outcome,
     Result,
-    Rules,
     nonce_path,
-    operators_of,
-    quorum_path,
 )
 from adapters.cometbft.engine.genesis import Genesis, decode_genesis
 from relay.actions import Deliver
 from relay.chain import Delivery, Item, Step
 from relay.channel import Channel
+from relay.deciding import founding_quorum_path, operators_of
 from relay.errors import Conflict, LianqiaoError, Malformed, Reason, Refused
 from relay.light.membership import entry_hash
 from relay.light.sent import decode_sent
@@ -98,10 +96,7 @@ class Application:
                 return
             self._edge = load_edge(tx.connection, self.last.size)
             self._operators = operators_of(tx, self._channel.chain_id)
-            written = tx.get(quorum_path(self._channel.chain_id))
-            assert written is not None, "the genesis says how many operators are needed"
-            rules = Rules(self._origin, int.from_bytes(written, "big"))
-            self._execution = Execution(self._store, self._channel, rules)
+            self._execution = Execution(self._store, self._channel, self._origin)
 
     # --- the way of a block
 
@@ -145,7 +140,7 @@ class Application:
 
         def write(tx: Transaction) -> None:
             tx.append(host_path(Kind.GENESIS, chain_id), encode_set(genesis.operators))
-            tx.append(quorum_path(chain_id), be64(genesis.quorum))
+            tx.append(founding_quorum_path(chain_id), be64(genesis.quorum))
             write_powers(tx, chain_id, {(p.algorithm, p.key): p.power for p in powers})
             edge, touched = extend(Edge(), [entry_hash(p, v) for p, v in tx.entries])
             tx.at_commit(lambda connection: write_tiles(connection, touched))

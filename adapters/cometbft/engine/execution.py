@@ -38,18 +38,17 @@ from relay.actions import (
 )
 from relay.channel import Channel
 from relay.contract import CONTRACT_FAILURES
+from relay.deciding import ChangeOperators, announced, check_operators, operators_of, quorum_of
 from relay.errors import (
     Conflict,
     Denied,
     LianqiaoError,
-    Malformed,
     Reason,
     Refused,
     Unavailable,
 )
 from relay.light.membership import entry_hash
 from relay.light.types import ValidatorSet
-from relay.light.validators import check_keys, decode_set
 from relay.packet import be64
 from relay.paths import Kind, host_path
 from relay.powers import ChangePowers, Power
@@ -59,7 +58,7 @@ from relay.tiles import Edge, extend, write_tiles
 
 APPROVAL_SECONDS = 7 * 86_400
 """How long an operator's approval waits for those of others."""
-MAX_SETS = 10_000
+MAX_APPROVALS = 10_000
 TICK_SECONDS = 60
 """How often a client states what it has sent (relay.sent)."""
 PROVE_THEMSELVES = (Deliver, SubmitMisbehaviour)
@@ -73,6 +72,7 @@ BY_SEVERAL = (
     CompleteRecovery,
     SkipSequences,
     AnnounceSet,
+    ChangeOperators,
     ChangePowers,
 )
 """What changes whom the chain trusts, or what it may do."""
@@ -104,22 +104,14 @@ class Outcome:
     """In force after the block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What is fixed at genesis."""
-
-    chain_id: str
-    """`id/epoch`, as headers name the chain."""
-    quorum: int
-
-
 class Execution:
     """Runs blocks of one chain on a store."""
 
-    def __init__(self, store: Store, channel: Channel, rules: Rules) -> None:
+    def __init__(self, store: Store, channel: Channel, origin: str) -> None:
+        """`origin`: `id/epoch`, as headers name the chain."""
         self._store = store
         self._channel = channel
-        self._rules = rules
+        self._origin = origin
 
     def block(self, height: int, time: int, transactions: Sequence[bytes], edge: Edge) -> Outcome:
         """Executes a block on the journal of `edge`. Raises what the database raises."""
@@ -163,18 +155,21 @@ class Execution:
         start = tx.mark()
         try:
             asked = decode_asked(raw)
-            verify_asked(asked, self._rules.chain_id, operators, now)
-            self._admit(tx, asked)
+            verify_asked(asked, self._origin, operators, now)
+            quorum = quorum_of(tx, self._channel.chain_id)
+            self._admit(tx, asked, quorum)
         except LianqiaoError as err:
             tx.rollback(start)
             return Result(error=err, size=tx.size)
         mark = tx.mark()
         result = self._applied(tx, asked, now)
-        if result.error is not None or not self._needs_several(asked) or tx.mark() == mark:
+        if result.error is not None or tx.mark() == mark:
+            return result
+        if quorum == 1 or not self._by_several(asked.action):
             return result
         tx.rollback(mark)
         try:
-            self._approve(tx, asked, operators, now)
+            self._approve(tx, asked, operators, quorum, now)
         except LianqiaoError as err:  # the approval stays
             return Result(error=err, size=tx.size)
         return self._applied(tx, asked, now)
@@ -193,7 +188,7 @@ class Execution:
                 err = LianqiaoError(Reason.INTERNAL, "the chain failed to do this; see its log")
             return Result(error=err, size=tx.size)
 
-    def _admit(self, tx: Transaction, asked: Asked) -> None:
+    def _admit(self, tx: Transaction, asked: Asked, quorum: int) -> None:
         """Whether an operator may ask for this at all; writes the nonce.
 
         Raises Denied(NOT_PERMITTED), Refused(REQUEST_ID_REUSED).
@@ -204,22 +199,16 @@ class Execution:
         if isinstance(action, PROVE_THEMSELVES):
             return
         if isinstance(action, AnnounceSet):
-            check_keys(action.next_set)
-            if any(len(v.keys) != 1 or v.power != 1 for v in action.next_set.validators):
-                raise Malformed("an operator has one key and one voice")
-            if len(action.next_set.validators) < self._rules.quorum:
-                raise Refused(
-                    Reason.LIMIT_EXCEEDED,
-                    f"fewer operators than the {self._rules.quorum} who must agree",
-                )
+            check_operators(action.next_set, quorum)
         path = nonce_path(asked)
         if tx.get(path) is not None:
             raise Refused(Reason.REQUEST_ID_REUSED, "this was asked for before")
         tx.append(path, asked.digest)
 
-    def _approve(self, tx: Transaction, asked: Asked, operators: ValidatorSet, now: int) -> None:
+    def _approve(
+        self, tx: Transaction, asked: Asked, operators: ValidatorSet, quorum: int, now: int
+    ) -> None:
         """Counts an approval. Raises Refused(APPROVAL_PENDING) while there are too few."""
-        quorum = self._rules.quorum
         chain_id = self._channel.chain_id
         proposal = agreed(asked.action, asked.encoded, self._channel, now)
         number = 0
@@ -227,7 +216,7 @@ class Execution:
             number += 1
         key = proposal + be64(number)
         tx.append(host_path(Kind.APPROVAL, asked.operator, key + be64(tx.size)), be64(now))
-        since = _announced(tx, chain_id)
+        since = announced(tx, chain_id)
         names = [v.name for v in operators.validators]
         young = [name for name in names if _approved(tx, name, key, since, now)]
         if len(young) < quorum:
@@ -241,9 +230,6 @@ class Execution:
             )
         tx.append(_decided(chain_id, proposal, number), be64(now))
 
-    def _needs_several(self, asked: Asked) -> bool:
-        return self._rules.quorum > 1 and self._by_several(asked.action)
-
     def _by_several(self, action: Action) -> bool:
         if isinstance(action, Call | CallEach):
             contract = self._channel.contracts.get(action.port)
@@ -256,30 +242,6 @@ def nonce_path(asked: Asked) -> bytes:
     return host_path(Kind.OPERATION, asked.operator, asked.nonce)
 
 
-def quorum_path(chain_id: str) -> bytes:
-    """Where the genesis writes how many operators must ask for what BY_SEVERAL lists."""
-    return host_path(Kind.DECIDED, chain_id, b"quorum")
-
-
-def operators_of(tx: Transaction, chain_id: str) -> ValidatorSet:
-    """The operators in force: those announced last, else those of the genesis."""
-    found = _sets(tx, chain_id)
-    value = found[-1][1] if found else tx.get(host_path(Kind.GENESIS, chain_id))
-    assert value is not None, "a journal begins with its operators"
-    return decode_set(value)
-
-
-def _sets(tx: Transaction, chain_id: str) -> Sequence[tuple[bytes, bytes]]:
-    base = host_path(Kind.SET, chain_id)
-    return tx.scan(base, base + b"\xff" * 9, MAX_SETS)
-
-
-def _announced(tx: Transaction, chain_id: str) -> int:
-    """Size of the journal when the operators in force were announced; 0 at the genesis."""
-    found = _sets(tx, chain_id)
-    return int.from_bytes(found[-1][0][-8:], "big") if found else 0
-
-
 def _decided(chain_id: str, digest: bytes, number: int) -> bytes:
     return host_path(Kind.DECIDED, chain_id, digest + be64(number))
 
@@ -288,7 +250,7 @@ def _approved(tx: Transaction, operator: str, key: bytes, since: int, now: int) 
     """Whether the operator of that name approves: lately, and since these operators are in force.
     What was approved before was by whoever had the name, and the key, then."""
     base = host_path(Kind.APPROVAL, operator, key)
-    found = tx.scan(base, base + b"\xff" * 9, MAX_SETS)
+    found = tx.scan(base, base + b"\xff" * 9, MAX_APPROVALS)
     if not found or int.from_bytes(found[-1][0][-8:], "big") < since:
         return False
     return now - int.from_bytes(found[-1][1], "big") < APPROVAL_SECONDS

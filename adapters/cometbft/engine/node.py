@@ -15,14 +15,15 @@ from typing import Any
 
 from adapters.cometbft.engine.application import Application, nothing_new
 from adapters.cometbft.engine.asked import Key, encode_asked
-from adapters.cometbft.engine.execution import Result, operators_of, quorum_path
+from adapters.cometbft.engine.execution import Result
 from adapters.cometbft.engine.headers import BlockEvidence
 from adapters.cometbft.engine.local_rpc import LocalRpc
-from relay.actions import Action, CreateBound, CreateClient, Tick
+from relay.actions import Action, AnnounceSet, CreateBound, CreateClient, Tick
 from relay.chain import Delivery, DeliveryResult
 from relay.channel import Channel
 from relay.clients import Clients
 from relay.contract import Contract
+from relay.deciding import ChangeOperators, operators_of, quorum_of
 from relay.errors import Conflict, LianqiaoError, Reason, Refused, Unavailable
 from relay.light.types import ClientType, ValidatorSet
 from relay.powers import ChangePowers, Power
@@ -157,13 +158,11 @@ class ReplicatedNode(Ways):
         if self.application.last is None:
             raise Unavailable(Reason.CHAIN_UNREACHABLE, "this replica has no state yet")
         with self.store.reading() as tx:
-            written = tx.get(quorum_path(self.chain_id))
-            assert written is not None, "the genesis says how many operators are needed"
-            return operators_of(tx, self.chain_id), int.from_bytes(written, "big")
+            return operators_of(tx, self.chain_id), quorum_of(tx, self.chain_id)
 
-    def change_operators(self, operators: ValidatorSet) -> None:
+    def change_operators(self, operators: ValidatorSet, quorum: int = 0) -> None:
         """See relay.ways. Raises Refused(APPROVAL_PENDING), LIMIT_EXCEEDED, WEAK_KEY."""
-        self.announce_set(operators)
+        self.run(ChangeOperators(operators, quorum) if quorum else AnnounceSet(operators))
 
     def now(self) -> int:
         """See relay.ways."""

@@ -243,6 +243,31 @@ def test_operators_are_listed_and_changed(
         (("x=ed25519:zz",), "MALFORMED"),
     ):
         assert run("operators", "change", *changes, "--node", two.address).reason == reason
+    alone = ("operators", "change", "hub-op-1=", "hub-op-2=", "--quorum", "1")
+    assert run(*alone, "--node", two.address).reason == "APPROVAL_PENDING"
+    assert run(*alone, "--node", three.address).code == 0
+    assert two.client().operators()[1] == 1
+    listed = run("operators", "list", "--node", one.address)
+    assert "1 of them must ask for the very same" in listed.out
+    assert [one.fsck() for one in hub.institutions] == [[]] * 3
+
+
+def test_the_quorum_alone_is_changed(
+    hub: Chain,
+    run: Run,  # noqa: F811
+) -> None:
+    one, two, three = hub.institutions
+    change = ("operators", "change", "--quorum", "3")
+    assert run(*change, "--node", one.address).reason == "APPROVAL_PENDING"
+    assert run(*change, "--node", two.address).code == 0
+    assert three.client().operators()[1] == 3
+    back = ("operators", "change", "--quorum", "2")
+    for replica in (one, two):
+        assert run(*back, "--node", replica.address).reason == "APPROVAL_PENDING"
+    assert run(*back, "--node", three.address).code == 0
+    assert run("operators", "change", "--node", one.address).reason == "MALFORMED"
+    many = ("operators", "change", "--quorum", "4")
+    assert run(*many, "--node", one.address).reason == "LIMIT_EXCEEDED"
     assert [one.fsck() for one in hub.institutions] == [[]] * 3
 
 
