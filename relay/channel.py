@@ -21,7 +21,6 @@ from relay.journal import Kind, host_path
 from relay.packet import (
     ABSENT,
     ERROR_ACKNOWLEDGEMENT,
-    MAX_INT,
     MAX_TIMEOUT_AHEAD,
     Packet,
     Payload,
@@ -37,8 +36,8 @@ from relay.packet_bytes import (
     MAX_ACKNOWLEDGEMENT_BYTES,
     decode_packet,
     encode_acknowledgements,
-    encode_packet,
 )
+from relay.packet_rows import new_row, prefetch
 from relay.proven import Proven
 from relay.sent import read_sent, take_sent
 from relay.store import Direction, PacketRow, PacketState, Transaction
@@ -115,7 +114,7 @@ class Channel:
             tx.rollback(mark)
             headers = _refusal(err)
         client = self.clients.load(tx, client_id)
-        _prefetch(tx, delivery)
+        prefetch(tx, delivery)
         proven = Proven(self.clients, tx, client, delivery, now)
         items, kept = [], False
         for item in delivery.items:
@@ -430,53 +429,11 @@ class Channel:
             tx.save(replace(row, error=_why(err)))
 
 
-def _prefetch(tx: Transaction, delivery: Delivery) -> None:
-    """What the items will look up, in a few statements for the whole delivery."""
-    paths: list[bytes] = []
-    sent: list[int] = []
-    for item in delivery.items:
-        packet = item.packet
-        if not 1 <= packet.sequence <= MAX_INT:
-            continue
-        if item.step in (Step.RECEIVE, Step.EXPIRE):
-            paths.append(receipt_path(delivery.client_id, packet.sequence))
-            paths.append(acknowledgement_path(delivery.client_id, packet.sequence))
-        else:
-            paths.append(commitment_path(delivery.client_id, packet.sequence))
-            paths.append(host_path(Kind.CLOSED, delivery.client_id, be64(packet.sequence)))
-            sent.append(packet.sequence)
-    if len(delivery.items) > 1:
-        tx.prefetch(paths)
-        tx.prefetch_packets(delivery.client_id, Direction.OUT, sent)
-
-
 def _check_acknowledgement(answer: bytes) -> None:
     if not isinstance(answer, bytes) or not answer or answer == ERROR_ACKNOWLEDGEMENT:
         raise Refused(Reason.CONTRACT_REFUSED, "a contract may not answer nothing or the error")
     if len(answer) > MAX_ACKNOWLEDGEMENT_BYTES:
         raise Refused(Reason.LIMIT_EXCEEDED, "the acknowledgement is too long")
-
-
-def new_row(
-    packet: Packet, direction: Direction, state: PacketState, *, index: int, time: int
-) -> PacketRow:
-    """A packet's row as it begins, its first entry at `index`."""
-    out = direction is Direction.OUT
-    return PacketRow(
-        client_id=packet.source_client if out else packet.destination_client,
-        direction=direction,
-        sequence=packet.sequence,
-        packet=encode_packet(packet),
-        state=state,
-        acknowledgements=b"",
-        index=index,
-        time=time,
-        delivery=0,
-        closed_index=-1,
-        closed_time=0,
-        closed_delivery=0,
-        error="",
-    )
 
 
 def _refusal(err: LianqiaoError) -> Submission:

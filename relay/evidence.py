@@ -27,7 +27,7 @@ from relay.store import CheckpointRow, Store, tables
 from relay.store.cosignatures import AT_ONCE, Cosignature, Shown, cosignatures
 from relay.store.heads import Heads
 from relay.store.identity import load_set
-from relay.store.transaction import columns
+from relay.store.statements import columns
 from relay.tiles import TileCache
 
 MAX_PATHS = 4096

@@ -22,7 +22,7 @@ from relay.recovery import decode_proposal
 from relay.store import ClientRow, DeliveryRow, PacketRow, Store, tables
 from relay.store.cosignatures import AT_ONCE
 from relay.store.heads import Heads
-from relay.store.transaction import columns, make_row
+from relay.store.statements import columns, make_row
 from relay.views import (
     ClientView,
     Direction,

@@ -14,7 +14,7 @@ from relay.cli import output
 from relay.cli.keys import load_key
 from relay.cli.options import MAX_NUMBER, Json, Limit, Node, hex_of, node_at, time_of
 from relay.cli.proposal import ask_alike
-from relay.cli.records import read_card
+from relay.cli.record_options import read_card
 from relay.errors import Malformed
 
 institutions = typer.Typer(no_args_is_help=True)

@@ -18,16 +18,16 @@ import typer
 
 from relay.cli import output
 from relay.cli.attest import Institution, Key, relays_of
+from relay.cli.decisions import share, shown, tell
 from relay.cli.keys import load_key
 from relay.cli.options import Json, Limit, Node, hex_of, node_at, time_of, write_file
-from relay.cli.records import CardFile, ConsentFile, PurposeCode, purpose_of, read_card
-from relay.cli.records import read_consent as _read_consent
-from relay.errors import Invalid, LianqiaoError, Malformed, Reason, Refused
+from relay.cli.record_options import CardFile, ConsentFile, PurposeCode, purpose_of, read_card
+from relay.cli.record_options import read_consent as _read_consent
+from relay.errors import Malformed, Reason, Refused
 
 if TYPE_CHECKING:
     from relay.client import NodeClient
     from relay.contracts.payloads import (
-        Decision,
         ItemOutcome,
         RecognitionRequest,
     )
@@ -160,7 +160,7 @@ def request(
         )
         view = _send(peer, replace(unsigned, signature=signer.sign(unsigned.signing_bytes())))
         view = _decided(peer, view, wait)
-    _tell(view, as_json)
+    tell(view, as_json)
 
 
 def _only_relay(peer: NodeClient) -> str:
@@ -197,70 +197,6 @@ def _decided(peer: NodeClient, view: RecognitionView, wait: int) -> RecognitionV
     return view
 
 
-def _tell(view: RecognitionView, as_json: bool) -> None:
-    """Prints a decision; ends with 1 where nothing was recognised, or nothing is known yet."""
-    from relay.ledger_views import RecognitionState
-
-    if as_json:
-        output.print_json(shown(view))
-    elif view.decision is not None:
-        _print_decision(view, view.decision)
-    if view.decision is not None:
-        if not view.decision.grant:
-            raise typer.Exit(output.REFUSED)
-        return
-    number = view.request.request.hex()
-    if view.state is RecognitionState.TIMED_OUT:
-        raise Refused(
-            Reason.TIMED_OUT,
-            f"request {number} was proven never to have reached {view.request.relay}",
-            hint="ask again: nothing was decided",
-        )
-    if view.state is RecognitionState.FAILED:
-        raise Invalid(
-            Reason.CONTRACT_REFUSED,
-            f"{view.request.relay} could not take request {number} at all",
-            hint=f"lianqiao packets show {view.client_id}/{view.sequence}/out shows its answer",
-        )
-    raise Refused(
-        Reason.ACKNOWLEDGEMENT_PENDING,
-        f"request {number} is on its way and not decided yet",
-        hint=f"lianqiao recognise show {number}; is the relay running, with a lane to this ledger?",
-    )
-
-
-def _print_decision(view: RecognitionView, decision: Decision) -> None:
-    from relay.contracts.codes import meaning
-
-    output.say(f"request {decision.request.hex()}, decided by {decision.relay}")
-    output.say(f"packet {view.client_id}/{view.sequence}/out, {output.moment(decision.decided)}")
-    if decision.reason is not None:
-        output.say(f"refused as a whole: {decision.reason}, {meaning(decision.reason.code)}")
-    output.table(
-        ("part", "item", "decision", "why", "in words"),
-        [
-            (
-                item.part,
-                item.item or "-",
-                item.verdict,
-                ", ".join(str(f) for f in (*item.reasons, *item.flags)) or "-",
-                "; ".join(dict.fromkeys(meaning(f.code) for f in (*item.reasons, *item.flags)))
-                or meaning(item.verdict),
-            )
-            for item in decision.items
-        ],
-        "no items",
-    )
-    if decision.grant:
-        until = output.moment(decision.expires)
-        output.say(f"grant {decision.grant.hex()}, until {until}")
-        output.say(
-            f"next: lianqiao records fetch {decision.commitment.hex()} --grant "
-            f"{decision.grant.hex()} --institution {decision.institution} --key FILE "
-            f"-o result.record.json --node ADDRESS-OF-{decision.target}"
-        )
-
-
 @app.command("list")
 def list_requests(node: Node, limit: Limit = 100, as_json: Json = False) -> None:
     """Lists the requests that a ledger made, and where each stands.
@@ -280,20 +216,13 @@ def list_requests(node: Node, limit: Limit = 100, as_json: Json = False) -> None
                 view.state,
                 view.request.institution,
                 view.request.target,
-                _share(view.decision),
+                share(view.decision),
                 f"{view.client_id}/{view.sequence}/out",
             )
             for view in views
         ],
         "no requests; lianqiao recognise request makes them",
     )
-
-
-def _share(decision: Decision | None) -> str:
-    if decision is None:
-        return "-"
-    granted = sum(1 for item in decision.items if not item.reasons)
-    return f"{granted} of {len(decision.items)}"
 
 
 @app.command()
@@ -305,7 +234,7 @@ def show(request: RequestId, node: Node, wait: Wait = 0, as_json: Json = False) 
     number = hex_of(request, "REQUEST")
     with node_at(node) as peer, output.working("waiting for the decision", quiet=as_json):
         view = _decided(peer, peer.recognition(number), wait)
-    _tell(view, as_json)
+    tell(view, as_json)
 
 
 @app.command()
@@ -442,25 +371,3 @@ def _items(
         raise Malformed("--note goes with R6 alone", hint="free text never lies on a ledger")
     items.sort(key=lambda item: item.part)
     return tuple(items), salt
-
-
-def shown(view: RecognitionView) -> dict[str, object]:
-    """A request as JSON, with its decision where there is one."""
-    decision: object = None
-    if view.decision is not None:
-        from relay.canonical import decode
-
-        raw = view.decision.encode()
-        try:
-            decision = decode(raw, len(raw))
-        except LianqiaoError:
-            decision = raw.hex()
-    return {
-        "request": view.request.request.hex(),
-        "state": str(view.state),
-        "record": view.request.commitment.hex(),
-        "target": view.request.target,
-        "institution": view.request.institution,
-        "packet": f"{view.client_id}/{view.sequence}/out",
-        "decision": decision,
-    }

@@ -28,29 +28,25 @@ from relay.cli.attest import (
     write_card,
 )
 from relay.cli.keys import load_key
-from relay.cli.options import Json, Limit, Node, hex_of, node_at, read_file, write_file
+from relay.cli.options import Json, Limit, Node, hex_of, node_at, write_file
+from relay.cli.record_options import (
+    CardFile,
+    ConsentFile,
+    Person,
+    PurposeCode,
+    RecordId,
+    purpose_of,
+    read_card,
+    read_consent,
+    shown,
+)
 from relay.errors import Denied, Malformed, Reason
 
 if TYPE_CHECKING:
-    from relay.contracts.payloads import AttestedItem, Consent, Purpose
-    from relay.ledger_views import RecordView
+    from relay.contracts.payloads import AttestedItem
     from relay.record.card import Card
 
 app = typer.Typer(no_args_is_help=True)
-
-RecordId = Annotated[
-    str, typer.Argument(metavar="RECORD", help="Id of the record, 64 hexadecimal digits.")
-]
-Person = Annotated[
-    str, typer.Option("--person", metavar="NAME", help="Who asks; kept by the source, off-ledger.")
-]
-CardFile = Annotated[
-    Path, typer.Option("--card", metavar="FILE", help="The patient's card for the record.")
-]
-ConsentFile = Annotated[Path, typer.Option("--consent", metavar="FILE", help="The signed consent.")]
-PurposeCode = Annotated[
-    str, typer.Option("--purpose", help="TREAT, ETREAT, HPAYMT, HRESCH or PUBHLTH.")
-]
 
 
 @app.command("list")
@@ -383,45 +379,3 @@ def fetch(
         return
     output.say(f"wrote {file}: {len(opened)} of {len(answer.parts)} parts, as committed to")
     output.say(f"next: lianqiao verify PACKET.bundle --trust trust.json --record {file}")
-
-
-# --- reading what is given
-
-
-def read_card(path: Path) -> Card:
-    """A patient's card. Raises Malformed."""
-    from relay.record.card import MAX_CARD_BYTES, decode_card
-
-    return decode_card(read_file(path, MAX_CARD_BYTES).removesuffix(b"\n"))
-
-
-def read_consent(path: Path) -> Consent:
-    """A signed consent, in any layout. Raises Malformed."""
-    from relay.canonical import parse
-    from relay.contracts.payloads import Consent
-    from relay.packet import MAX_PAYLOAD_BYTES
-
-    return Consent.from_json(parse(read_file(path, MAX_PAYLOAD_BYTES), MAX_PAYLOAD_BYTES))
-
-
-def purpose_of(text: str) -> Purpose:
-    """A purpose code. Raises Malformed."""
-    from relay.contracts.payloads import Purpose
-
-    try:
-        return Purpose(text)
-    except ValueError:
-        raise Malformed(
-            f"--purpose: {text[:20]!r} is none of {', '.join(Purpose)}", field="purpose"
-        ) from None
-
-
-def shown(view: RecordView) -> dict[str, object]:
-    """A record as JSON."""
-    return {
-        "record": view.commitment.hex(),
-        "state": str(view.state),
-        "revised_by": view.revised_by.hex(),
-        "attestation": view.attestation.to_json(),
-        "announcements": output.plain(view.announcements),
-    }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select
 
-from relay.store.transaction import columns, make_row
+from relay.store.statements import columns, make_row
 
 
 def rows(connection: Connection, kind: type, order: str) -> Iterator[object]:

@@ -16,7 +16,7 @@ from relay.light.types import Witness
 from relay.packet import be64
 from relay.store import tables
 from relay.store.rows import BlockRow
-from relay.store.transaction import columns
+from relay.store.statements import columns
 from relay.views import HeadView
 
 _BLOCK = tables.table(tables.Block)

@@ -12,7 +12,7 @@ from relay.errors import NotFound, Reason
 from relay.light.checkpoint import parse_body
 from relay.store import tables
 from relay.store.rows import CheckpointRow
-from relay.store.transaction import columns
+from relay.store.statements import columns
 from relay.views import HeadView
 
 _CHECKPOINT = tables.table(tables.Checkpoint)

@@ -11,8 +11,9 @@ from relay.light.types import ValidatorSet
 from relay.light.validators import encode_set, set_hash
 from relay.store import tables
 from relay.store.rows import CheckpointRow
+from relay.store.statements import columns
 from relay.store.store import Store
-from relay.store.transaction import Transaction, columns
+from relay.store.transaction import Transaction
 from relay.tiles import Edge, load_edge
 
 _CHECKPOINT = tables.table(tables.Checkpoint)

@@ -6,7 +6,8 @@ from sqlalchemy import bindparam, func, select
 
 from relay.store import tables
 from relay.store.rows import ClientRow, ConsensusRow, Direction, PacketRow, PacketState
-from relay.store.transaction import Transaction, columns
+from relay.store.statements import columns
+from relay.store.transaction import Transaction
 
 _CONSENSUS = tables.table(tables.Consensus)
 _STATES = (

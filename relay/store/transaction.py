@@ -7,55 +7,44 @@ relay.store.Store does, once, when the `with` block ends.
 
 from __future__ import annotations
 
-import dataclasses
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
-    Dialect,
-    Table,
-    bindparam,
-    func,
     insert,
     select,
-    text,
-    update,
 )
 
 from relay.errors import Reason, Refused
-from relay.store import tables
 from relay.store.rows import (
-    BlockRow,
-    CheckpointRow,
-    ClientRow,
-    ConsensusRow,
-    DeliveryRow,
     Direction,
     PacketRow,
-    PacketState,
-    RequestRow,
+)
+from relay.store.statements import (
+    ENTRY,
+    LAST_NUMBER,
+    LOAD,
+    NAMES,
+    SELECT_LAST,
+    SELECT_RANGE,
+    SELECT_VALUE,
+    SELECT_VALUES,
+    TABLES,
+    UPDATE,
+    Row,
+    bound,
+    columns,
+    driver_sql,
+    make_row,
+    plain,
 )
 
-Row = TypeVar("Row")
-
-_TABLES: dict[type[Any], tuple[Table, tuple[str, ...]]] = {
-    ClientRow: (tables.table(tables.Client), ("client_id",)),
-    ConsensusRow: (tables.table(tables.Consensus), ("client_id", "height")),
-    PacketRow: (tables.table(tables.Packet), ("client_id", "direction", "sequence")),
-    DeliveryRow: (tables.table(tables.DeliveryTable), ("number",)),
-    CheckpointRow: (tables.table(tables.Checkpoint), ("size",)),
-    RequestRow: (tables.table(tables.Request), ("request_id",)),
-    BlockRow: (tables.table(tables.Block), ("height",)),
-}
-_ENTRY = tables.table(tables.Entry)
 _BULK = 500
 """Parameters in one statement; databases bound them."""
 _KEPT_PAIRS = 50_000
 """Pairs of repeated scans that one transaction remembers."""
-_NAMES = {row: tuple(f.name for f in dataclasses.fields(row)) for row in _TABLES}
 
 
 class _Held(NamedTuple):
@@ -66,21 +55,6 @@ class _Held(NamedTuple):
     """Written by this transaction."""
     stored: bool
     """There is a row with its key in the database."""
-
-
-def make_row(kind: type[Row], values: Sequence[Any]) -> Row:
-    """A frozen row from a database row whose columns are in field order."""
-    if kind is PacketRow:
-        values = list(values)
-        values[1] = Direction(values[1])
-        values[4] = PacketState(values[4])
-    return kind(*values)
-
-
-def columns(kind: type[Any]) -> list[Any]:
-    """The columns of a row's table in field order, for `select`."""
-    table, _ = _TABLES[kind]
-    return [table.c[name] for name in _NAMES[kind]]
 
 
 class Transaction:
@@ -98,7 +72,7 @@ class Transaction:
         self._lasts: dict[tuple[bytes, bytes], tuple[bytes, bytes] | None] = {}
         """The stored part of `last`, which cannot change before this transaction ends."""
         self._kept = 0
-        self._rows: dict[type[Any], dict[tuple[Any, ...], _Held]] = {kind: {} for kind in _TABLES}
+        self._rows: dict[type[Any], dict[tuple[Any, ...], _Held]] = {kind: {} for kind in TABLES}
         self._whole: set[type[Any]] = set()
         """Kinds of which every stored row is held."""
         self._undo: list[Callable[[], None]] = []
@@ -134,7 +108,7 @@ class Transaction:
         if staged is not None:
             return staged
         if path not in self._known:
-            sql, positional = _driver_sql(_SELECT_VALUE, self.connection.dialect)
+            sql, positional = driver_sql(SELECT_VALUE, self.connection.dialect)
             asked = (path,) if positional else {"path": path}
             found = self.connection.exec_driver_sql(sql, asked).scalar_one_or_none()
             self._known[path] = None if found is None else bytes(found)
@@ -146,14 +120,14 @@ class Transaction:
         for start in range(0, len(wanted), _BULK):
             part = wanted[start : start + _BULK]
             self._known |= dict.fromkeys(part)
-            found = self.connection.execute(_SELECT_VALUES, {"paths": part})
+            found = self.connection.execute(SELECT_VALUES, {"paths": part})
             self._known |= {bytes(p): bytes(v) for p, v in found}
 
     def prefetch_packets(
         self, client_id: str, direction: Direction, sequences: Sequence[int]
     ) -> None:
         """As `prefetch`, for packet rows."""
-        table, _ = _TABLES[PacketRow]
+        table, _ = TABLES[PacketRow]
         for start in range(0, len(sequences), _BULK):
             query = select(*columns(PacketRow)).where(
                 table.c.client_id == client_id,
@@ -203,7 +177,7 @@ class Transaction:
         if known is not None:
             return known
         found = self.connection.execute(
-            _SELECT_RANGE, {"start": start, "stop": stop, "limit": limit}
+            SELECT_RANGE, {"start": start, "stop": stop, "limit": limit}
         )
         pairs = [(bytes(path), bytes(value)) for path, value in found]
         if self._kept + len(pairs) < _KEPT_PAIRS:
@@ -216,7 +190,7 @@ class Transaction:
         high = bisect_left(self._ordered, stop)
         staged = self._ordered[high - 1] if high and self._ordered[high - 1] >= start else None
         if (start, stop) not in self._lasts:
-            sql, positional = _driver_sql(_SELECT_LAST, self.connection.dialect)
+            sql, positional = driver_sql(SELECT_LAST, self.connection.dialect)
             asked = (start, stop) if positional else {"start": start, "stop": stop}
             found = self.connection.exec_driver_sql(sql, asked).one_or_none()
             pair = None if found is None else (bytes(found[0]), bytes(found[1]))
@@ -236,9 +210,9 @@ class Transaction:
             return row
         if kind in self._whole:
             return None
-        _, names = _TABLES[kind]
-        asked = {name: _plain(value) for name, value in zip(names, key, strict=True)}
-        found = self.connection.execute(_LOAD[kind], asked).one_or_none()
+        _, names = TABLES[kind]
+        asked = {name: plain(value) for name, value in zip(names, key, strict=True)}
+        found = self.connection.execute(LOAD[kind], asked).one_or_none()
         if found is None:
             return None
         row = make_row(kind, found)
@@ -249,7 +223,7 @@ class Transaction:
         """Every row of one kind, staged or stored, in no order. For tables that hold few."""
         held = self._rows[kind]
         if kind not in self._whole:
-            _, names = _TABLES[kind]
+            _, names = TABLES[kind]
             for found in self.connection.execute(select(*columns(kind))):
                 row = make_row(kind, found)
                 key = tuple(getattr(row, name) for name in names)
@@ -260,7 +234,7 @@ class Transaction:
     def save(self, row: Any) -> None:
         """Stages `row`, replacing the one with its key."""
         kind = type(row)
-        _, names = _TABLES[kind]
+        _, names = TABLES[kind]
         key = tuple(getattr(row, name) for name in names)
         held = self._rows[kind]
         if key not in held:
@@ -279,7 +253,7 @@ class Transaction:
     def add(self, row: Any) -> None:
         """Stages a row that is known to be new: no look-up."""
         kind = type(row)
-        _, names = _TABLES[kind]
+        _, names = TABLES[kind]
         key = tuple(getattr(row, name) for name in names)
         held = self._rows[kind]
         held[key] = _Held(row, True, False)
@@ -293,7 +267,7 @@ class Transaction:
         """The next number of a delivery. Numbers of rolled back deliveries are not used again
         within the transaction."""
         if self._number is None:
-            self._number = int(self.connection.execute(_LAST_NUMBER).scalar_one())
+            self._number = int(self.connection.execute(LAST_NUMBER).scalar_one())
         self._number += 1
         return self._number
 
@@ -328,75 +302,18 @@ class Transaction:
                 {"index": self._base + i, "path": path, "value": value}
                 for i, (path, value) in enumerate(self._entries)
             ]
-            connection.execute(insert(_ENTRY), rows)
-        for kind, (table, _) in _TABLES.items():
+            connection.execute(insert(ENTRY), rows)
+        for kind, (table, _) in TABLES.items():
             new: list[dict[str, Any]] = []
             changed: list[dict[str, Any]] = []
             for held in self._rows[kind].values():
                 if held.dirty:
-                    values = {name: _plain(getattr(held.row, name)) for name in _NAMES[kind]}
+                    values = {name: plain(getattr(held.row, name)) for name in NAMES[kind]}
                     (changed if held.stored else new).append(values)
             if new:
                 connection.execute(insert(table), new)
             if changed:
-                connection.execute(_UPDATE[kind], [_bound(v) for v in changed])
+                connection.execute(UPDATE[kind], [bound(v) for v in changed])
 
         for effect in self._effects:
             effect(connection)
-
-
-_DRIVER_SQL: dict[tuple[Any, str, str], tuple[str, bool]] = {}
-
-
-def _driver_sql(statement: Any, dialect: Dialect) -> tuple[str, bool]:
-    """A look-up in a driver's own words, and whether its parameters have no names (they then
-    stand in the order of the statement).
-
-    Contracts ask for keys one by one, and half of such a statement's cost is its making.
-    """
-    found = _DRIVER_SQL.get((statement, dialect.name, dialect.driver))
-    if found is None:
-        compiled = statement.compile(dialect=dialect)
-        found = str(compiled), compiled.positional
-        _DRIVER_SQL[statement, dialect.name, dialect.driver] = found
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Enums as their text: drivers differ in what they make of them."""
-    return value.value if isinstance(value, Enum) else value
-
-
-def _update(table: Table, keys: tuple[str, ...], names: tuple[str, ...]) -> Any:
-    statement = update(table)
-    for name in keys:
-        statement = statement.where(table.c[name] == bindparam(f"b_{name}"))
-    return statement.values({name: bindparam(f"b_{name}") for name in names if name not in keys})
-
-
-def _bound(values: dict[str, Any]) -> dict[str, Any]:
-    return {f"b_{name}": value for name, value in values.items()}
-
-
-_UPDATE = {kind: _update(*_TABLES[kind], _NAMES[kind]) for kind in _TABLES}
-_LOAD = {
-    kind: select(*columns(kind)).where(*(table.c[name] == bindparam(name) for name in names))
-    for kind, (table, names) in _TABLES.items()
-}
-_SELECT_VALUES = select(_ENTRY.c.path, _ENTRY.c.value).where(
-    _ENTRY.c.path.in_(bindparam("paths", expanding=True))
-)
-_SELECT_VALUE = select(_ENTRY.c.value).where(_ENTRY.c.path == bindparam("path"))
-_DELIVERY = tables.table(tables.DeliveryTable)
-_LAST_NUMBER = select(func.coalesce(func.max(_DELIVERY.c.number), 0))
-# As text: some dialects would make a parameter of the limit. (No `max`: before version 18
-# PostgreSQL has none for bytes.)
-_SELECT_LAST = text(
-    "SELECT path, value FROM entry WHERE path >= :start AND path < :stop ORDER BY path DESC LIMIT 1"
-)
-_SELECT_RANGE = (
-    select(_ENTRY.c.path, _ENTRY.c.value)
-    .where(_ENTRY.c.path >= bindparam("start"), _ENTRY.c.path < bindparam("stop"))
-    .order_by(_ENTRY.c.path)
-    .limit(bindparam("limit"))
-)

@@ -38,6 +38,7 @@ _CHANNEL = (
 )
 NEAR: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("relay/light/", ("tests/light", "tests/test_sent.py")),
+    ("relay/packet_rows", _CHANNEL),
     ("relay/packet", ("tests/test_packet.py", "tests/test_packet_bytes.py")),
     ("relay/bundle", _BUNDLES),
     ("relay/channel", _CHANNEL),

@@ -16,8 +16,8 @@ _SAME = "both ways give the same hash; this one is quicker"
 _BELT = "nothing is staged where a refusal is raised today; undoing it is for those of tomorrow"
 
 EXPLAINED: dict[str, str] = {
-    "relay/channel.py::_prefetch::": _FASTER,
-    "relay/channel.py::Channel.deliver::skip::_prefetch(tx, delivery)": _FASTER,
+    "relay/packet_rows.py::prefetch::": _FASTER,
+    "relay/channel.py::Channel.deliver::skip::prefetch(tx, delivery)": _FASTER,
     "relay/channel.py::Channel.deliver::skip::self.clients.load(tx, client_id)": (
         "the client is loaded again below; here its absence is told before headers are decoded"
     ),

@@ -19,7 +19,7 @@ from adapters.evm.engine.logs import Answered, Block, Lapsed, Recorded, Told, is
 from adapters.evm.light.state import CLIENT_ID
 from relay.canonical import Json, encode
 from relay.chain import PacketStep, Step
-from relay.channel import CLOSED_BY_ACKNOWLEDGEMENT, CLOSED_BY_TIMEOUT, Channel, new_row
+from relay.channel import CLOSED_BY_ACKNOWLEDGEMENT, CLOSED_BY_TIMEOUT, Channel
 from relay.clients import Client, Clients
 from relay.contract import CONTRACT_FAILURES, Contract
 from relay.contracts import undelivered
@@ -38,6 +38,7 @@ from relay.packet import (
     receipt_path,
 )
 from relay.packet_bytes import decode_packet, encode_acknowledgements
+from relay.packet_rows import new_row
 from relay.store import ClientRow, Direction, PacketRow, PacketState, Transaction
 
 READ_PORT = "evm"

@@ -13,189 +13,64 @@ one that is known. `deploy/*.example.toml` are loaded by the tests.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from relay.errors import LianqiaoError, Malformed, Reason
+from relay.config.mistakes import explain, first_line, invalid
+from relay.config.sections import (
+    MAX_SETTINGS,
+    LaneConfig,
+    LogConfig,
+    ValidatorConfig,
+    VaultConfig,
+    WitnessConfig,
+    WitnessPeerConfig,
+)
+from relay.config.values import (
+    Address,
+    Algorithm,
+    Database,
+    Id,
+    Listen,
+    SettingName,
+    SettingValue,
+    check_address,
+    check_id,
+    check_listen,
+    split_address,
+)
+from relay.errors import LianqiaoError
 from relay.light.keys import check_public_key
 from relay.light.states import MAX_WITNESSES
 from relay.light.types import MAX_VALIDATORS, Witness
 
+__all__ = [
+    "MAX_FILE_BYTES",
+    "MAX_SETTINGS",
+    "Address",
+    "Algorithm",
+    "Config",
+    "Id",
+    "LaneConfig",
+    "LogConfig",
+    "SettingName",
+    "SettingValue",
+    "ValidatorConfig",
+    "check_address",
+    "check_id",
+    "check_listen",
+    "load",
+    "split_address",
+]
+
 MAX_FILE_BYTES = 1024 * 1024
 MAX_LANES = 64
-MAX_SETTINGS = 16
 ENVIRONMENT_PREFIX = "LIANQIAO_"
 ROLE_CONTRACTS = {"ledger": ("registry", "escrow"), "relay": ("recognition", "settlement")}
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_ID_RULE = "must be 1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
-
-
-def check_id(value: str) -> str:
-    """A chain id, validator name or client id. Raises ValueError."""
-    if not _ID.fullmatch(value):
-        raise ValueError(_ID_RULE)
-    return value
-
-
-def check_listen(value: str) -> str:
-    """`host:port` of this machine's loopback interface. Raises ValueError.
-
-    Who may call is decided by certificates later; until then nobody from elsewhere can.
-    """
-    host, port = split_address(value)
-    if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
-        raise ValueError(
-            f"{value} is not a loopback address; use 127.0.0.1:{port}, and an SSH tunnel to reach "
-            "it from elsewhere"
-        )
-    return value
-
-
-def check_address(value: str) -> str:
-    """`host:port` of a node, not port 0. Raises ValueError."""
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and _is_port(port) and int(port)) or not value.isprintable():
-        raise ValueError("must be HOST:PORT")
-    return value
-
-
-def split_address(value: str) -> tuple[str, int]:
-    """Host without brackets, and port, of `127.0.0.1:7101`, `localhost:0` or `[::1]:7101`.
-
-    Raises ValueError.
-    """
-    host, colon, port = value.rpartition(":")
-    if not colon or not _is_port(port):
-        raise ValueError("must be an IP address and a port, such as 127.0.0.1:7101")
-    if host == "localhost":
-        return host, int(port)
-    try:
-        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))), int(port)
-    except ValueError as error:
-        raise ValueError("must be an IP address and a port, such as 127.0.0.1:7101") from error
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536
-
-
-def _printable(value: str) -> str:
-    if not value.isprintable():
-        raise ValueError("must be printable text")
-    return value
-
-
-def _no_address(value: str) -> str:
-    if value == "address":
-        raise ValueError("the address stands beside the settings")
-    return value
-
-
-def _check_database(value: str) -> str:
-    if "://" not in value:
-        return value
-    parts = urlsplit(value)
-    if parts.scheme not in ("postgresql", "postgresql+psycopg"):
-        raise ValueError("must be a file (SQLite), or an address postgresql://USER@HOST/NAME")
-    if parts.password:
-        raise ValueError("must not hold a password; use a password file (PGPASSFILE)")
-    return value
-
-
-Id = Annotated[str, AfterValidator(check_id)]
-Listen = Annotated[str, Field(max_length=64), AfterValidator(check_listen)]
-Address = Annotated[str, Field(max_length=256), AfterValidator(check_address)]
-Database = Annotated[str, Field(max_length=1024), AfterValidator(_check_database)]
-Algorithm = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
-SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$"), AfterValidator(_no_address)]
-SettingValue = Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(_printable)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ValidatorConfig(_Section):
-    """One voice of this chain's validator set, with the files of the private keys held here."""
-
-    name: Id
-    """Unique in the set; also the key name on signed checkpoints."""
-    power: int = Field(1, ge=1, le=2**32)
-    """Voting power. A quorum is more than two thirds of the sum."""
-    keys: dict[Algorithm, Path] = Field(min_length=1, max_length=8)
-    """Algorithm (`ed25519`, `secp256k1`, `p256`) to PEM file of mode 0600."""
-
-
-class VaultConfig(_Section):
-    """Where a ledger keeps the originals of its records, encrypted."""
-
-    directory: Path = Path("vault")
-    """Directory of the encrypted parts."""
-    key: Path
-    """File of the key, mode 0600. Without it no original can be read again."""
-
-
-class LaneConfig(_Section):
-    """One chain that this relay serves: how to reach it. What is trusted is in the client."""
-
-    adapter: Id = "lianqiao"
-    """Entry point in the group `lianqiao.chains`."""
-    address: Address
-    """HOST:PORT of a node of that chain."""
-    client: Id
-    """This relay's client of that chain, such as `checkpoint-0`."""
-    settings: dict[SettingName, SettingValue] = Field({}, max_length=MAX_SETTINGS)
-    """What the adapter needs beside the address; its README names them. Files by their names here,
-    never secrets themselves."""
-
-    @property
-    def ordered(self) -> tuple[tuple[str, str], ...]:
-        """The settings in ascending order of name."""
-        return tuple(sorted(self.settings.items()))
-
-
-class WitnessConfig(_Section):
-    """The keys by which this node co-signs heads of the chains that it follows."""
-
-    name: Id
-    """Key name on its signature lines; others pin it together with the key."""
-    keys: dict[Algorithm, Path] = Field(min_length=1, max_length=8)
-    """Algorithm to PEM file of mode 0600. What it has signed is kept beside the first."""
-
-
-class WitnessPeerConfig(_Section):
-    """One witness that is asked to co-sign every head of this node."""
-
-    name: Id
-    """Key name on its signature lines."""
-    address: Address
-    """HOST:PORT of the node that is the witness."""
-    key: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}:[0-9a-f]{2,512}$")]
-    """Algorithm, colon, public key in hex, as `lianqiao status` of that node shows it."""
-
-    @property
-    def pinned(self) -> Witness:
-        """Name, algorithm, key."""
-        algorithm, _, key = self.key.partition(":")
-        return Witness(self.name, algorithm, bytes.fromhex(key))
-
-
-class LogConfig(_Section):
-    """One line a call and a tick, on standard error; never any patient data."""
-
-    format: Literal["auto", "json", "console"] = "auto"
-    """`auto`: readable on a terminal, JSON elsewhere."""
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least level that is written."""
 
 
 class Config(BaseSettings):
@@ -339,9 +214,9 @@ def load(path: Path) -> Config:
     try:
         config = Config(**values)
     except ValidationError as error:
-        raise _explain(error, path) from None
+        raise explain(error, path, Config) from None
     except ValueError as error:  # a variable of the environment that cannot be read
-        raise _invalid(path, _first_line(error)) from None
+        raise invalid(path, first_line(error)) from None
     return _absolute(config, path.absolute().parent)
 
 
@@ -350,21 +225,21 @@ def _read(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise _invalid(
+        raise invalid(
             path, f"cannot be read: {error.strerror}", "lianqiao init makes a directory with one"
         ) from None
     if len(raw) > MAX_FILE_BYTES:
-        raise _invalid(path, f"is larger than {MAX_FILE_BYTES} bytes")
+        raise invalid(path, f"is larger than {MAX_FILE_BYTES} bytes")
     if raw.startswith(b"\xef\xbb\xbf"):
-        raise _invalid(path, "begins with a byte order mark", "save it as UTF-8 without BOM")
+        raise invalid(path, "begins with a byte order mark", "save it as UTF-8 without BOM")
     try:
         return tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise _invalid(path, f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
+        raise invalid(path, f"is not UTF-8 at byte {error.start}", "save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise _invalid(path, f"is not TOML: {error}") from None
+        raise invalid(path, f"is not TOML: {error}") from None
     except RecursionError:
-        raise _invalid(path, "is nested too deeply") from None
+        raise invalid(path, "is nested too deeply") from None
 
 
 def _absolute(config: Config, base: Path) -> Config:
@@ -394,57 +269,3 @@ def _absolute(config: Config, base: Path) -> Config:
             "witness": witness,
         }
     )
-
-
-# --- mistakes
-
-
-def _invalid(path: Path, detail: str, hint: str = "", key: str = "") -> Malformed:
-    hint = hint or "deploy/*.example.toml show every key"
-    return Malformed(
-        f"{path}: {detail}", reason=Reason.CONFIG_INVALID, hint=hint, file=path, key=key
-    )
-
-
-def _explain(error: ValidationError, path: Path) -> Malformed:
-    """The first mistake, an unknown key before others, since it is often their cause."""
-    found = error.errors(include_url=False, include_input=False)
-    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    location = first["loc"]
-    key = _name(location)
-    if first["type"] == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        near = get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
-        return _invalid(path, f"unknown key {key}", hint, key)
-    if first["type"] == "missing":
-        return _invalid(path, f"{key} is missing", key=key)
-    text = first["msg"].removeprefix("Value error, ")
-    return _invalid(path, f"{key}: {text}" if key else text, key=key)
-
-
-def _name(location: tuple[str | int, ...]) -> str:
-    """`validators[0].power`, as a reader of the file would say it; at most 100 characters."""
-    name = ""
-    for part in location:
-        name += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return name.removeprefix(".").replace("\n", " ")[:100]
-
-
-_SECTIONS: dict[str, type[BaseModel]] = {
-    "validators": ValidatorConfig,
-    "vault": VaultConfig,
-    "lanes": LaneConfig,
-    "witness": WitnessConfig,
-    "witnesses": WitnessPeerConfig,
-    "log": LogConfig,
-}
-
-
-def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    section = _SECTIONS.get(str(location[0])) if location else None
-    return list((section or Config).model_fields)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
