@@ -21,11 +21,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from relay.contracts.base import Reader
-from relay.contracts.escrow import End, Held, Line, find_end, find_held, read_line
+from relay.contracts.escrow import End, Held, Line, find_end, find_held, movements, read_line
 from relay.contracts.escrow.audit import audit as audit_escrow
 from relay.contracts.escrow.books import POSTINGS
 from relay.contracts.payloads import Ended, Ruling
-from relay.contracts.settlement import SettlementStatus, SettlementView, find_settlement
+from relay.contracts.settlement import (
+    SettlementStatus,
+    SettlementView,
+    find_cut_off,
+    find_settlement,
+    net_set,
+)
 from relay.contracts.settlement.audit import audit as audit_settlement
 from relay.contracts.undelivered import count_held
 from relay.errors import LianqiaoError
@@ -100,7 +106,7 @@ def reconcile(relay: Side, ledgers: Sequence[Side]) -> Reconciled:
         found += [Break(side.chain, "books", Kind.BOOKS, said) for said in audit_escrow(side.state)]
         held = _lines(side.state)
         lines += sum(map(len, held.values()))
-        found += _ledger(side, relay.chain, known, held)
+        found += _ledger(side, relay, known, held)
     rulings = [view.decision.ruling for view in views if view.decision]
     return Reconciled(
         settlements=len(views),
@@ -140,6 +146,7 @@ def _settlement(relay: str, view: SettlementView, ledgers: dict[str, Side]) -> I
         held = find_held(side.state, relay, view.under)
         end = find_end(side.state, relay, view.under)
         yield from _locked(ledger, name, view, held)
+        yield from _posts(ledger, name, view, held)
         yield from _ended(ledger, name, view, held, end)
 
 
@@ -151,6 +158,31 @@ def _locked(ledger: str, name: str, view: SettlementView, held: Held | None) -> 
         yield Break(ledger, name, Kind.MISMATCH, "locked, and the relay was told it is not")
     if held is not None and not held.window and held.digest != view.signed.instruction.digest:
         yield Break(ledger, name, Kind.MISMATCH, "locked for another instruction")
+
+
+def _posts(ledger: str, name: str, view: SettlementView, held: Held | None) -> Iterator[Break]:
+    """A lock's postings are what its signed instruction gives: principal, rounding, fee."""
+    signed = view.signed.instruction
+    if held is None or held.window:
+        return
+    try:
+        due = tuple(movements(signed, ledger))
+    except LianqiaoError as error:
+        yield Break(ledger, name, Kind.MISMATCH, str(error))
+        return
+    if held.movements != due:
+        yield Break(ledger, name, Kind.MISMATCH, "would post something else than was signed")
+
+
+def _window_posts(relay: Side, side: Side, under: str, held: Held) -> Iterator[Break]:
+    """The same of a netting window: the net of everything that was signed into it."""
+    record = find_cut_off(relay.state, held.window)
+    if record is None:
+        yield Break(relay.chain, under, Kind.MISSING, "a net lock without a cut-off")
+        return
+    due = {(t.debtor, t.creditor, t.amount) for t in net_set(relay.state, record, side.chain)}
+    if {(m.debtor, m.creditor, m.amount) for m in held.movements} != due:
+        yield Break(side.chain, under, Kind.MISMATCH, "would post something else than was signed")
 
 
 def _ended(
@@ -190,19 +222,22 @@ def _used_once(relay: str, views: Sequence[SettlementView]) -> Iterator[Break]:
 
 
 def _ledger(
-    side: Side, relay: str, known: dict[bytes, SettlementView], lines: dict[bytes, list[Line]]
+    side: Side, relay: Side, known: dict[bytes, SettlementView], lines: dict[bytes, list[Line]]
 ) -> Iterator[Break]:
     """What one ledger says of locks, against the relay and against its own lines."""
     for where, value in _all(side.state, b"lock/"):
         _, of, settlement = where.decode().split("/")
         under = bytes.fromhex(settlement)
-        if of != relay:
+        if of != relay.chain:
             continue  # another relay's: reconciled with that one's books
         if under not in known:
             yield Break(
                 side.chain, settlement, Kind.MISSING, "the relay knows of no such settlement"
             )
-        yield from _moved(side, settlement, Held.decode(value), relay, lines.get(under, []))
+        held = Held.decode(value)
+        if held.window:
+            yield from _window_posts(relay, side, settlement, held)
+        yield from _moved(side, settlement, held, relay.chain, lines.get(under, []))
 
 
 def _moved(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from relay.contracts.payloads import (
+    BillLines,
     Cosignature,
     Fee,
     Instruction,
@@ -132,10 +133,12 @@ def make_instruction(
     fee: Fee | None = None,
     window: str = "",
     deadline: int = 0,
+    itemised: BillLines | None = None,
 ) -> Instruction:
     """Two legs: payer to maker in what is paid, maker to payee in what is billed.
 
-    `deadline` is the window's; without a window it is the quote's expiry. Raises Malformed.
+    `deadline` is the window's; without a window it is the quote's expiry. With the lines of the
+    bill the rounding difference is posted by itself. Raises Malformed.
     """
     if payer.ledger != maker_in.ledger or maker_out.ledger != payee.ledger:
         raise Invalid(Reason.PARTY_INVALID, "the maker needs an account on each of the two ledgers")
@@ -168,6 +171,7 @@ def make_instruction(
         rounding=ROUNDING,
         quote=quote,
         legs=(pay, bill),
+        itemised=itemised,
     )
     return Instruction.decode(made.encode())
 
@@ -177,12 +181,13 @@ def make_return(
 ) -> Instruction:
     """What gives a settlement back: every leg the other way, at the rate of then.
 
-    `bill`: how much of the bill, minor units; 0 for all of it. It cites the original's UETR; fees
-    are not given back. Raises Invalid(AMOUNT_INVALID) for more than the bill, or for a part where
-    a side is shared by several legs, which must agree among themselves who gets what.
+    `bill`: how much of the bill, minor units; 0 for all of it, and then line by line where it was
+    paid so. It cites the original's UETR; fees are not given back. Raises Invalid(AMOUNT_INVALID)
+    for more than the bill, or for a part where a side is shared by several legs, which must agree
+    among themselves who gets what.
     """
     quote = replace(original.quote, id=id, expires=expires)
-    amounts = [leg.amount for leg in original.legs]
+    amounts, itemised = [leg.amount for leg in original.legs], original.itemised
     if bill and bill != quote.bill.amount:
         if bill > quote.bill.amount:
             raise Invalid(Reason.AMOUNT_INVALID, "more than was settled", settled=quote.bill.amount)
@@ -198,6 +203,7 @@ def make_return(
             residue=done.residue,
         )
         amounts = [bill if leg.side is Side.BILL else done.amount for leg in original.legs]
+        itemised = None
     legs = tuple(
         replace(leg, debtor=leg.creditor, creditor=leg.debtor, amount=amount, fee=None)
         for leg, amount in zip(original.legs, amounts, strict=True)
@@ -211,6 +217,7 @@ def make_return(
         deadline=expires,
         quote=quote,
         legs=legs,
+        itemised=itemised,
     )
     return Instruction.decode(made.encode())
 

@@ -1,4 +1,4 @@
-"""Adjudicated bills at the command line: signed by the insurer, taken at the door, itemised."""
+"""Adjudicated bills at the command line: signed by the insurer, taken at the door."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from relay.errors import Invalid, Malformed, Reason
 
 if TYPE_CHECKING:
     from relay.contracts.payloads import Quote
-    from relay.money import Itemised
     from relay.record.bill import Bill, BillSignature
     from relay.settling import Party
 
@@ -168,47 +167,3 @@ def _unknown(detail: str) -> Invalid:
     return Invalid(
         Reason.UNKNOWN_SIGNER, detail, hint="the insurer who pays signs his own adjudication"
     )
-
-
-def itemise(taken: Taken, offer: Quote) -> Itemised:
-    """The lines of a bill in what is paid for it; a bill without lines is one line."""
-    from relay.money import itemise as each
-
-    bill = taken.bill
-    lines = bill.lines or (bill.amount + bill.adjustment,)
-    return each(lines, bill.currency, offer.payable.currency, offer.rate, less=bill.adjustment)
-
-
-def itemised_json(taken: Taken, offer: Quote) -> dict[str, object]:
-    """total = sum of lines - adjustment + difference, minor units of what is paid."""
-    found, bill = itemise(taken, offer), taken.bill
-    return {
-        "adjustment": {"bill": bill.adjustment, "payable": found.less},
-        "difference": found.difference,
-        "insurer": taken.insurer,
-        "lines": [
-            {"bill": of, "payable": to} for of, to in zip(bill.lines, found.lines, strict=False)
-        ],
-        "total": {"bill": bill.amount, "payable": found.total},
-    }
-
-
-def print_itemised(taken: Taken, offer: Quote) -> None:
-    """The bill line by line, each rounded for show, and the difference to what is payable."""
-    from relay.money import format_amount
-
-    found, bill, code = itemise(taken, offer), taken.bill, offer.payable.currency
-
-    def pair(of: int, to: int) -> tuple[str, str]:
-        return format_amount(of, bill.currency), format_amount(to, code)
-
-    rows = [
-        (f"line {n}", *pair(of, to))
-        for n, (of, to) in enumerate(zip(bill.lines, found.lines, strict=False), 1)
-    ]
-    if bill.adjustment:
-        rows.append(("adjustment", *pair(-bill.adjustment, -found.less)))
-    if bill.lines:
-        rows.append(("rounding difference", "", format_amount(found.difference, code)))
-    rows.append(("payable", *pair(bill.amount, found.total)))
-    output.table(("bill, signed by " + taken.insurer, bill.currency, code), rows, "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.cli import bills, output
+from relay.cli import bills, itemised, output
 from relay.cli.keys import load_key
 from relay.cli.options import Json, Node, node_at, read_file, time_of, write_file
 from relay.cli.quoting import quote_fields
@@ -65,9 +65,13 @@ def prepare(
     bill_signature: bills.SignatureFile = None,
     insurer_key: bills.InsurerKey = "",
     payer_node: bills.PayerNode = "",
+    total_only: Annotated[
+        bool, typer.Option("--total-only", help="Leave the amounts of the bill's lines out.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Makes the one instruction that every debtor signs; of a bill only a salted hash is in it.
+    """Makes the one instruction that every debtor signs; of a bill its salted hash is in it and the
+    amounts of its lines, whose rounding difference is posted by itself.
 
     A bill must be signed by the insurer: under --insurer-key, or a key of the payer's account as
     its ledger (--payer-node) has it. Into a netting window: --window 20261030 --node RELAY.
@@ -81,6 +85,7 @@ def prepare(
 
     from relay.canonical import decode
     from relay.contracts.payloads import Quote
+    from relay.contracts.quotes import check_amounts
     from relay.settling import Party, make_instruction, uuid4_of
 
     offer, pays = Quote.from_json(decode(read_file(quote, MAX_FILE_BYTES))), Party.parse(payer)
@@ -88,6 +93,7 @@ def prepare(
     taken = None
     if bill is not None:
         taken = bills.take(bill, bill_signature, insurer_key, payer_node, pays, offer)
+    lines = None if taken is None or total_only else itemised.lines_of(taken.bill)
     made = make_instruction(
         offer,
         relay=relay,
@@ -101,14 +107,17 @@ def prepare(
         fee=_fee(fee, offer),
         window=window,
         deadline=until,
+        itemised=lines,
     )
+    check_amounts(made)
     _write_draft(file, {"cosignatures": [], "instruction": made.to_json(), "signatures": []})
+    insurer = "" if taken is None else taken.insurer
     if as_json:
-        itemised = None if taken is None else bills.itemised_json(taken, offer)
-        output.print_json({"instruction": made.to_json(), "itemised": itemised})
+        told = None if lines is None else itemised.as_json(lines, offer)
+        output.print_json({"instruction": made.to_json(), "insurer": insurer, "itemised": told})
         return
-    if taken is not None:
-        bills.print_itemised(taken, offer)
+    if lines is not None:
+        itemised.print_lines(f"bill, signed by {insurer}", lines, offer, "rounding difference")
     _print_made(made, file)
 
 
@@ -225,6 +234,10 @@ def sign(
         output.print_json(body)
         return
     output.fields(quote_fields(instruction.quote))
+    if instruction.itemised is not None:
+        itemised.print_lines(
+            "signed line by line", instruction.itemised, instruction.quote, "rounding difference"
+        )
     _print_unsigned(instruction, {(s["ledger"], s["account"]) for s in body["signatures"]}, file)
 
 

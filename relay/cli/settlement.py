@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.cli import bills, clearing, output, preparing, quoting, rates
+from relay.cli import bills, clearing, itemised, output, preparing, quoting, rates
 from relay.cli.options import Json, Node, node_at, read_file
 from relay.errors import Malformed
 
@@ -127,12 +127,14 @@ def _table(found: list[Shown]) -> None:
 
 def _plain(one: Shown) -> dict[str, Any]:
     view = one.view
+    lines, quote = view.signed.instruction.itemised, view.signed.instruction.quote
     return {
         "accepted": view.accepted,
         "answers": [a.to_json() for a in view.answers],
         "closed": view.closed,
         "decision": None if view.decision is None else view.decision.to_json(),
         "done": [d.to_json() for d in view.done],
+        "itemised": None if lines is None else itemised.as_json(lines, quote),
         "packets": output.plain(one.packets),
         "settlement": one.settlement.hex(),
         "signed": view.signed.to_json(),
@@ -196,9 +198,22 @@ def show(settlement: Settlement, node: Node, as_json: Json = False) -> None:
         ],
         "",
     )
+    if instruction.itemised is not None:
+        done = _difference(one)
+        itemised.print_lines("bill", instruction.itemised, instruction.quote, done)
     output.table(("step", "when", "where", "what", "proof"), _steps(one, relay), "")
     if not view.closed:
         _say_what_it_waits_for(one, node)
+
+
+def _difference(one: Shown) -> str:
+    """What to call the rounding difference, by what became of it."""
+    from relay.contracts.settlement import SettlementStatus as Status
+
+    if one.view.status is not Status.SETTLED:
+        return "rounding difference"
+    netted = one.view.signed.instruction.window
+    return "rounding difference, netted" if netted else "rounding difference, posted"
 
 
 def _window(one: Shown) -> str:

@@ -66,6 +66,8 @@ def statement(
         "no entries on that day",
     )
     output.say(f"closing  {format_amount(found.closing, code)} {code}")
+    if found.rounding is not None:
+        output.say(f"rounding differences in it  {format_amount(found.rounding, code)} {code}")
 
 
 def _rows(entry: Entry, code: str) -> Iterator[tuple[object, ...]]:
@@ -83,6 +85,8 @@ def _rows(entry: Entry, code: str) -> Iterator[tuple[object, ...]]:
     )
     for one in entry.netted:
         yield ("", "", "of it", format_amount(one.amount, code), "", "", one.uetr)
+        if one.rounding:
+            yield ("", "", "rounding in it", format_amount(one.rounding, code), "", "", "")
 
 
 def documents(

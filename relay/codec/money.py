@@ -250,7 +250,8 @@ def lock_from_pb(message: epb.Lock) -> LockView:
 def netted_from_pb(message: epb.NettedPart) -> Netted:
     """Raises Malformed."""
     amount = integer(message.amount, "amount", -MAX_AMOUNT, MAX_AMOUNT)
-    return Netted(name(message.uetr, "uetr", 36), amount)
+    rounding = integer(message.rounding, "rounding", -MAX_AMOUNT, MAX_AMOUNT)
+    return Netted(name(message.uetr, "uetr", 36), amount, rounding)
 
 
 def read_blob(raw: bytes, field: str, limit: int = MAX_RECORD_BYTES) -> fields.Object:

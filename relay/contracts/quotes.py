@@ -1,4 +1,4 @@
-"""What an instruction must satisfy whoever looks at it: amounts, sides, maker, expiry.
+"""What an instruction must satisfy whoever looks at it: amounts, sides, lines, maker, expiry.
 
 Pure arithmetic over the instruction alone, done by the relay and by each ledger again, so that no
 ledger takes a relay's word for an amount.
@@ -6,9 +6,9 @@ ledger takes a relay's word for an amount.
 
 from __future__ import annotations
 
-from relay.contracts.payloads import Instruction, Leg, Side
+from relay.contracts.payloads import BillLines, Instruction, Leg, Quote, Side
 from relay.errors import Invalid, Reason, Refused
-from relay.money import Converted, check_conversion, check_rounding
+from relay.money import MAX_AMOUNT, Converted, Itemised, check_conversion, check_rounding, itemise
 
 
 def check_amounts(instruction: Instruction) -> None:
@@ -39,6 +39,53 @@ def check_amounts(instruction: Instruction) -> None:
                 side=side,
                 due=due.amount,
             )
+    _check_itemised(instruction)
+
+
+def itemised(instruction: Instruction) -> Itemised | None:
+    """The lines of an itemised bill in what is paid, each rounded by itself at the quote's rate,
+    and the difference to what is payable; None where no lines were signed.
+
+    Raises Invalid(AMOUNT_INVALID).
+    """
+    bill = instruction.itemised
+    return None if bill is None else convert_lines(bill, instruction.quote)
+
+
+def convert_lines(bill: BillLines, quote: Quote) -> Itemised:
+    """Lines at a quote's rate. Raises Invalid(AMOUNT_INVALID)."""
+    return itemise(
+        bill.lines,
+        quote.bill.currency,
+        quote.payable.currency,
+        quote.rate,
+        less=bill.adjustment,
+    )
+
+
+def _check_itemised(instruction: Instruction) -> None:
+    """Checks that signed lines are those of the bill, and leave something to post.
+
+    One leg pays, since the lines are one payer's. Raises Invalid(AMOUNT_INVALID).
+    """
+    bill = instruction.itemised
+    if bill is None:
+        return
+    if sum(bill.lines) - bill.adjustment != instruction.quote.bill.amount:
+        raise Invalid(
+            Reason.AMOUNT_INVALID,
+            "lines and adjustment do not come to the quote's bill",
+            due=instruction.quote.bill.amount,
+        )
+    if sum(leg.side is Side.PAY for leg in instruction.legs) != 1:
+        raise Invalid(Reason.AMOUNT_INVALID, "an itemised bill is paid by one leg")
+    found = convert_lines(bill, instruction.quote)
+    if not 1 <= found.summed <= MAX_AMOUNT:
+        raise Invalid(
+            Reason.AMOUNT_INVALID,
+            "lines that come to no amount when each is rounded",
+            hint="sign the total alone",
+        )
 
 
 def check_unexpired(instruction: Instruction, now: int) -> None:

@@ -4,8 +4,8 @@ Shares go by the largest remainder (Hamilton): each gets the whole part of what 
 minor units that are left go to the largest remainders, among equal ones to the first. They sum to
 the total exactly, and each is within one minor unit of what it is due.
 
-The lines of a bill are each rounded for show; what is payable is the total, rounded once, and that
-is what ledgers post. The difference between the two is a line of its own.
+The lines of a bill are each rounded for themselves; what is payable is the total, rounded once. The
+difference between the two has a sign and is posted by itself (relay.contracts.escrow.postings).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from relay.errors import Invalid, Reason
 from relay.money.amount import MAX_AMOUNT, check_amount
 from relay.money.currency import TABLE_VERSION
-from relay.money.rate import Rate, Residue, convert
+from relay.money.rate import Rate, Residue, convert, exact, round_half_up
 
 MAX_SHARES = 10_000
 
@@ -47,7 +47,7 @@ def allocate(total: int, weights: Sequence[int]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Itemised:
-    """A converted bill: `total` is payable, `lines` and `less` are for show, each rounded.
+    """A converted bill: `total` is payable, rounded once; `lines` and `less` are each rounded.
 
     total = sum(lines) - less + difference, all in minor units of the target currency.
     """
@@ -58,6 +58,11 @@ class Itemised:
     difference: int
     less: int = 0
     """What is taken off the lines' sum: the adjustment of a payment."""
+
+    @property
+    def summed(self) -> int:
+        """What the lines come to; zero or less where they are too small to be converted apart."""
+        return self.total - self.difference
 
 
 def itemise(
@@ -79,18 +84,12 @@ def itemise(
         check_amount(line, zero=True)
     due = min(sum(lines) - less, MAX_AMOUNT + 1)
     payable = convert(due, source, target, rate, version=version)
-    shown = tuple(_shown(line, source, target, rate, version) for line in lines)
-    off = _shown(less, source, target, rate, version)
+    shown = tuple(_line(line, source, target, rate, version) for line in lines)
+    off = _line(less, source, target, rate, version)
     return Itemised(payable.amount, payable.residue, shown, payable.amount - sum(shown) + off, off)
 
 
-def _shown(line: int, source: str, target: str, rate: Rate, version: int) -> int:
-    """A line may round to nothing, which a payable total may not: half of two of it, exactly."""
-    if line == 0:
-        return 0
-    try:
-        return convert(line, source, target, rate, version=version).amount
-    except Invalid as error:
-        if error.reason is not Reason.AMOUNT_INVALID:
-            raise
-        return 0
+def _line(line: int, source: str, target: str, rate: Rate, version: int) -> int:
+    """A line may come to nothing, which a payable total may not."""
+    rounded = round_half_up(*exact(line, source, target, rate, version))
+    return check_amount(rounded, zero=True)

@@ -115,7 +115,7 @@ def format_rate(rate: Rate, digits: int = 10) -> str:
     ISO 20022 allows eleven digits in all, so a large rate gets fewer after the point.
     """
     while True:
-        scaled = _half_up(rate.numerator * 10**digits, rate.denominator)
+        scaled = round_half_up(rate.numerator * 10**digits, rate.denominator)
         text = str(scaled).rjust(digits + 1, "0")
         if len(text) <= 11 or digits == 0:
             break
@@ -123,7 +123,8 @@ def format_rate(rate: Rate, digits: int = 10) -> str:
     return f"{text[:-digits]}.{text[-digits:]}" if digits else text
 
 
-def _half_up(numerator: int, denominator: int) -> int:
+def round_half_up(numerator: int, denominator: int) -> int:
+    """The nearest whole number, a half upwards."""
     return (2 * numerator + denominator) // (2 * denominator)
 
 
@@ -138,9 +139,8 @@ def convert(
     check_amount(amount)
     if source == target and (rate.numerator, rate.denominator) != (1, 1):
         raise Invalid(Reason.RATE_INVALID, f"{source} is worth itself")
-    above = amount * rate.numerator * 10 ** exponent(target, version)
-    below = rate.denominator * 10 ** exponent(source, version)
-    rounded = _half_up(above, below)
+    above, below = exact(amount, source, target, rate, version)
+    rounded = round_half_up(above, below)
     if not 1 <= rounded <= MAX_AMOUNT:
         raise Invalid(
             Reason.AMOUNT_INVALID,
@@ -149,6 +149,15 @@ def convert(
     left = above - rounded * below
     divisor = gcd(left, below)
     return Converted(rounded, Residue(left // divisor, below // divisor))
+
+
+def exact(amount: int, source: str, target: str, rate: Rate, version: int) -> tuple[int, int]:
+    """What `amount` comes to before it is rounded, as numerator and denominator.
+
+    Raises Invalid(CURRENCY_UNKNOWN).
+    """
+    above = amount * rate.numerator * 10 ** exponent(target, version)
+    return above, rate.denominator * 10 ** exponent(source, version)
 
 
 def check_rounding(name: str) -> None:

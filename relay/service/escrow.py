@@ -129,7 +129,9 @@ class EscrowServicer(rpc.EscrowServiceServicer):
             netted = find_netted(state, relay, settlement, account) if account else ()
         if view.held is None and view.end is None:
             raise NotFound(Reason.NOT_FOUND, "that settlement has locked nothing here")
-        parts = [pb.NettedPart(uetr=one.uetr, amount=one.amount) for one in netted]
+        parts = [
+            pb.NettedPart(uetr=one.uetr, amount=one.amount, rounding=one.rounding) for one in netted
+        ]
         return pb.GetLockResponse(lock=lock_to_pb(view), netted=parts)
 
     def ListLocks(

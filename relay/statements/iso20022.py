@@ -8,12 +8,13 @@
 | pacs.002.001.10 | ACSC where it was committed, RJCT with the reason where it was aborted |
 | pacs.004.001.09 | a settlement that gives another back, citing its UETR |
 
-The UETR goes through all of them. Parties are named by their ids on the ledgers: whoever passes a
-document on to a bank puts in BIC and names. XchgRate has ten digits; the exact ratio stands in the
-signed instruction. Built by pyiso20022; amounts are checked for ISO 4217 and minor units here,
-since schemas accept any three letters and five decimals. Tests validate camt.053 and pacs.008
-against full schemas; of the others no Python package ships one, so they are read back and written
-again, byte for byte, and a bank's own validation is still to be passed.
+The rounding difference of an itemised bill is an entry of its own there, or a detail of a net, with
+the UETR of its settlement. The UETR goes through all of them. Parties are named by their ids on the
+ledgers: whoever passes a document on to a bank puts in BIC and names. XchgRate has ten digits; the
+exact ratio stands in the signed instruction. Built by pyiso20022; amounts are checked for ISO 4217
+and minor units here, since schemas accept any three letters and five decimals. Tests validate
+camt.053 and pacs.008 against full schemas; of the others no Python package ships one, so they are
+read back and written again, byte for byte, and a bank's own validation is still to be passed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from decimal import Decimal
 from importlib import import_module
 from typing import Any
 
+from relay.contracts.escrow import Netted
 from relay.contracts.payloads import Leg, Ruling, Side
 from relay.errors import Invalid, NotFound, Reason
 from relay.money import format_amount, format_rate
@@ -141,7 +143,11 @@ def _groups(entries: Sequence[Entry]) -> list[list[Entry]]:
 def _entry(m: Any, group: Sequence[Entry], code: str) -> Any:
     first, total = group[0], sum(entry.amount for entry in group)
     if first.netted:
-        details = [_detail(m, first, one.uetr, one.amount, code) for one in first.netted]
+        details = [
+            _detail(m, first, one.uetr, amount, code)
+            for one in first.netted
+            for amount in _parts(one)
+        ]
     else:
         details = [_detail(m, first, first.uetr, first.amount, code)]
     return m.ReportEntry10(
@@ -156,6 +162,13 @@ def _entry(m: Any, group: Sequence[Entry], code: str) -> Any:
         ),
         ntry_dtls=[m.EntryDetails9(tx_dtls=details)],
     )
+
+
+def _parts(netted: Netted) -> tuple[int, ...]:
+    """What an instruction is of a net; apart from it the rounding difference of its bill."""
+    if not netted.rounding:
+        return (netted.amount,)
+    return netted.amount - netted.rounding, netted.rounding
 
 
 def _detail(m: Any, entry: Entry, uetr: str, amount: int, code: str) -> Any:

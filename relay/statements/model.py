@@ -51,6 +51,17 @@ class Statement:
     closing: int
     entries: tuple[Entry, ...]
 
+    @property
+    def rounding(self) -> int | None:
+        """What rounding differences of itemised bills come to that day, netted ones included;
+        None where there are none."""
+        found = [e.amount for e in self.entries if e.kind in _ROUNDING]
+        found += [one.rounding for e in self.entries for one in e.netted if one.rounding]
+        return sum(found) if found else None
+
+
+_ROUNDING = (LineEntry.ROUNDING, LineEntry.ROUNDING_BACK)
+
 
 Referred = Callable[[str, bytes], tuple[str, tuple[Netted, ...]]]
 """(relay, settlement) → its UETR, and of a netting window its instructions on this account."""

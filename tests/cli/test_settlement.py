@@ -119,7 +119,9 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
     assert run("settlement", "instruct", file, *hub).reason == "MALFORMED", "unsigned"
     for party, key in ((f"{HK}/insurer", "insurer"), (f"{SZ}/maker-cny", "maker")):
         signing = ("settlement", "sign", file, "--as", party, "--key", desk.key(key))
-        assert run(*signing).code == 0
+        done = run(*signing)
+        assert done.code == 0
+        assert "353.79" in done.out, "whoever signs sees the lines"
     begun = run("settlement", "instruct", file, *hub, "--json").json
     assert begun["state"] == "LOCKING"
     desk.clearing.settle()
@@ -127,7 +129,10 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
     shown = run("settlement", "show", begun["uetr"], *hub)
     for told in ("SETTLED", "everything is locked", "commit", "released", "closed", "decision/"):
         assert told in shown.out
-    assert run("settlement", "show", begun["settlement"], *hub, "--json").json["closed"]
+    assert "rounding difference, posted" in shown.out
+    found = run("settlement", "show", begun["settlement"], *hub, "--json").json
+    assert found["closed"]
+    assert found["itemised"]["difference"] == -1
     assert "SETTLED" in run("settlement", "list", *hub).out
     assert run("settlement", "list", "--open", *hub, "--json").json == {"settlements": []}
     positions = run("settlement", "position", *hub, "--json").json["positions"]
@@ -150,6 +155,9 @@ def test_statements_and_documents(desk: Desk, run: Run) -> None:
     assert (told["opening"], told["closing"]) == (0, 100_000)
     assert told["entries"][0]["uetr"]
     assert "closing  1000.00 CNY" in run(*of, today).out
+    paid = run("settlement", "statement", "insurer", "--node", desk.hk, "--date", today)
+    for said in ("-1391.57", "rounding_back", "rounding differences in it  0.01 HKD"):
+        assert said in paid.out
     assert run(*of, "2026-02-30").reason == "MALFORMED"
     pytest.importorskip("pyiso20022")
     assert run(*of, today, "--xml", desk.folder / "camt.xml").code == 0
@@ -225,8 +233,8 @@ def test_a_bill_must_be_signed_by_the_insurer_who_pays(desk: Desk, run: Run) -> 
     other = desk.prepare(desk.quote(run, "100.01"), "--bill", paper, "-o", file, *pinned)
     assert run(*other).reason == "BILL_INVALID", "quoted for another amount"
     done = run(*command, *pinned, "--json").json
-    assert done["itemised"]["insurer"] == "hk-insurer"
-    assert done["itemised"]["total"]["payable"] == done["instruction"]["quote"]["payable"]["amount"]
+    assert done["insurer"] == "hk-insurer"
+    assert done["itemised"] is None, "it has no lines"
 
 
 def test_a_bill_whose_lines_do_not_add_up_is_not_signed(desk: Desk, run: Run) -> None:
@@ -254,6 +262,18 @@ def test_lines_adjustment_and_difference_make_what_is_payable(desk: Desk, run: R
     assert (len(found["lines"]), found["adjustment"]) == (31, {"bill": 1_110, "payable": 1_309})
     assert shown - 1_309 + found["difference"] == found["total"]["payable"] == 11_793
     assert found["difference"] != 0
+    pinned = ("--insurer-key", desk.public("insurer"), "--json")
+    bare = run(*command, *pinned, "--total-only").json
+    assert bare["itemised"] is None
+    assert "itemised" not in bare["instruction"]
+    paper.write_bytes(bill(item=lines(*["0.01"] * 1001), total=total("10.01"),
+                           payment=payment("10.01")))  # fmt: skip
+    assert run(*signing, "--key", desk.key("insurer")).code == 0
+    command = desk.prepare(desk.quote(run, "10.01"), "--bill", paper, "-o", file)
+    refused = run(*command, *pinned[:2])
+    assert refused.reason == "LIMIT_EXCEEDED"
+    assert "--total-only" in refused.err
+    assert run(*command, *pinned, "--total-only").code == 0
 
 
 def test_instructions_of_a_window_settle_with_it(desk: Desk, run: Run) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from relay.contracts.payloads import (
+    BillLines,
     Cosignature,
     CutOff,
     DecisionAnswer,
@@ -119,6 +120,10 @@ def instruction(
     return replace(base, **changes)
 
 
+LINES = BillLines(adjustment=2_000, lines=(27_500, 24_100, 68_400))
+"""Of the bill of 1 180.00 CNY: each rounded, they come to 1 391.51 HKD, a cent less than is due."""
+
+
 def signed(
     given: Instruction | None = None,
     *,
@@ -186,6 +191,7 @@ def examples() -> dict[str, Any]:
     ruled = decision(given=gross)
     return {
         "instruction": gross,
+        "itemised": replace(gross, itemised=LINES),
         "lock": Lock(HUB, HK, signed(gross, cosigners=approvals)),
         "net_lock": NetLock(HUB, HK, "w-1", (signed(netted),)),
         "cut_off": CutOff(HUB, "w-1", net, netted.deadline, NOW, (member,)),

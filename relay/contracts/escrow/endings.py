@@ -13,7 +13,7 @@ from relay.contract import State
 from relay.contracts.accounts import terms_of
 from relay.contracts.base import key
 from relay.contracts.civil import day
-from relay.contracts.escrow.books import Books, suspense
+from relay.contracts.escrow.books import Books, Entry, suspense
 from relay.contracts.escrow.keys import End, Held, find_end, find_held
 from relay.contracts.escrow.locks import add_paid
 from relay.contracts.payloads import (
@@ -69,12 +69,21 @@ def _check(decision: SettlementDecision, held: Held | None, ledger: str) -> None
 
 
 def _release(held: Held, books: Books, state: State) -> None:
-    """Pays what was locked. An account that was closed since is paid into suspense."""
-    for movement in held.movements:
-        payee, creditor = terms_of(state, movement.creditor), movement.creditor
-        if payee.closed:
-            creditor = suspense(payee.currency)
-        books.post(movement.entry, movement.debtor, creditor, movement.amount, held=movement.amount)
+    """Pays what was locked. An account that was closed since is paid into suspense.
+
+    What goes back to the payer for rounding comes from wherever the principal went just before.
+    """
+    for one in held.movements:
+        debtor, free = one.debtor, one.amount
+        if one.entry is Entry.ROUNDING_BACK:
+            debtor, free = _paid(one.debtor, state), 0
+        books.post(one.entry, debtor, _paid(one.creditor, state), one.amount, held=free)
+
+
+def _paid(account: str, state: State) -> str:
+    """Where money for an account goes."""
+    terms = terms_of(state, account)
+    return suspense(terms.currency) if terms.closed else account
 
 
 def _refund(held: Held, books: Books, state: State, now: int) -> None:

@@ -9,7 +9,8 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
                                                    where the terms set a limit for one
     moved/<deposit, withdrawal or assignment>      what the ledger did alone, by its reference
     lock/<relay>/<settlement>                      Held
-    netted/<relay>/<window settlement>/<account>   [{amount, uetr}]: what is netted on an account
+    netted/<relay>/<window settlement>/<account>   [{amount, rounding, uetr}]: what is netted on an
+                                                   account; rounding only where there is any
     ended/<relay>/<settlement>                     End
     quote/<maker>/<quote>                          {relay, settlement}
 
@@ -163,11 +164,17 @@ class Netted:
     uetr: str
     amount: int
     """Minor units; negative where the account owes it. 0: it takes what it gives."""
+    rounding: int = 0
+    """How much of it is the rounding difference of an itemised bill, with its sign."""
 
 
 def encode_netted(members: Sequence[Netted]) -> bytes:
     """The canonical bytes of the record under `netted/`."""
-    return encode({"members": [{"amount": m.amount, "uetr": m.uetr} for m in members]})
+    found: list[Json] = []
+    for one in members:
+        rounding: dict[str, Json] = {"rounding": one.rounding} if one.rounding else {}
+        found.append({"amount": one.amount, **rounding, "uetr": one.uetr})
+    return encode({"members": found})
 
 
 def decode_netted(raw: bytes) -> tuple[Netted, ...]:
@@ -177,8 +184,16 @@ def decode_netted(raw: bytes) -> tuple[Netted, ...]:
 
 
 def _netted(value: Json) -> Netted:
-    body = fields.members(value, ("amount", "uetr"), "netted")
-    return Netted(uuid4(body, "uetr"), fields.integer(body, "amount", -MAX_AMOUNT, MAX_AMOUNT))
+    rounds = type(value) is dict and "rounding" in value
+    names = ("amount", "rounding", "uetr") if rounds else ("amount", "uetr")
+    body = fields.members(value, names, "netted")
+    amount, rounding = (
+        fields.integer(body, name, -MAX_AMOUNT, MAX_AMOUNT) if name in body else 0
+        for name in ("amount", "rounding")
+    )
+    if rounds and not rounding:
+        fields.refuse("rounding", "is left out where there is none")
+    return Netted(uuid4(body, "uetr"), amount, rounding)
 
 
 @dataclass(frozen=True, slots=True)

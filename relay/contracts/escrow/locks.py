@@ -2,13 +2,12 @@
 
 Everything is checked here again, whoever checked it before: a relay can ask for nothing that the
 owners of the debited accounts did not sign, and a quote serves once whatever relay it comes by.
-What is locked covers principal and fee, and its payees are valid, so that a release cannot fail.
+What is locked covers all that a release posts, and its payees are valid, so that it cannot fail.
 A lock never ends by time: only by the decision (relay.contracts.escrow.endings).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from relay.canonical import encode
@@ -35,6 +34,7 @@ from relay.contracts.escrow.keys import (
     find_end,
     find_held,
 )
+from relay.contracts.escrow.postings import held, movements, obligations
 from relay.contracts.payloads import (
     CutOff,
     Instruction,
@@ -48,7 +48,7 @@ from relay.contracts.payloads import (
     window_settlement,
 )
 from relay.errors import Invalid, Malformed, Reason, Refused
-from relay.money import MAX_AMOUNT, Obligation, net
+from relay.money import MAX_AMOUNT, net
 from relay.paths import record_path
 
 
@@ -89,11 +89,8 @@ def lock(asked: Lock, state: State, now: int) -> LockAnswer:
     quotes.check_unexpired(instruction, now)
     plan = Plan(state, asked.relay, instruction.settlement, now)
     _check(asked.signed, plan)
-    for leg in instruction.legs_on(state.chain_id):
-        plan.movements.append(Movement(Entry.PRINCIPAL, leg.debtor, leg.creditor, leg.amount))
-        if leg.fee is not None:
-            plan.movements.append(Movement(Entry.FEE, leg.debtor, leg.fee.account, leg.fee.amount))
-    return _write(plan, dict(plan.gross), instruction.digest, instruction.uetr, "")
+    plan.movements.extend(movements(instruction, state.chain_id))
+    return _write(plan, held(plan.movements), instruction.digest, instruction.uetr, "")
 
 
 def net_lock(asked: NetLock, state: State, now: int) -> LockAnswer:
@@ -111,41 +108,37 @@ def net_lock(asked: NetLock, state: State, now: int) -> LockAnswer:
         _check(signed, plan)
         _note_netted(signed.instruction, plan)
     owed = (one for s in asked.instructions for one in obligations(s.instruction, state.chain_id))
-    held: dict[str, int] = dict.fromkeys(plan.gross, 0)
     for transfer in net(owed):
         plan.movements.append(
             Movement(Entry.NET, transfer.debtor, transfer.creditor, transfer.amount)
         )
-        held[transfer.debtor] = held.get(transfer.debtor, 0) + transfer.amount
-    return _write(plan, held, cut_off.digest, "", asked.window)
+    holds = {**dict.fromkeys(plan.gross, 0), **held(plan.movements)}
+    return _write(plan, holds, cut_off.digest, "", asked.window)
 
 
 def _note_netted(instruction: Instruction, plan: Plan) -> None:
     """Keeps what a netted instruction is to each account, for its statements."""
     moved: dict[str, int] = {}
-    for one in obligations(instruction, plan.state.chain_id):
-        moved[one.debtor] = moved.get(one.debtor, 0) - one.amount
-        moved[one.creditor] = moved.get(one.creditor, 0) + one.amount
+    rounding: dict[str, int] = {}
+    for one in movements(instruction, plan.state.chain_id):
+        both = (one.debtor, -one.amount), (one.creditor, one.amount)
+        for account, amount in both:
+            moved[account] = moved.get(account, 0) + amount
+            if one.entry in (Entry.ROUNDING, Entry.ROUNDING_BACK):
+                rounding[account] = rounding.get(account, 0) + amount
     for account, amount in moved.items():
-        plan.netted.setdefault(account, []).append(Netted(instruction.uetr, amount))
-
-
-def obligations(instruction: Instruction, ledger: str) -> Iterable[Obligation]:
-    """What an instruction makes accounts of one ledger owe each other, fees included."""
-    for leg in instruction.legs_on(ledger):
-        yield Obligation(leg.debtor, leg.creditor, leg.currency, leg.amount)
-        if leg.fee is not None:
-            yield Obligation(leg.debtor, leg.fee.account, leg.currency, leg.fee.amount)
+        part = Netted(instruction.uetr, amount, rounding.get(account, 0))
+        plan.netted.setdefault(account, []).append(part)
 
 
 def _known(state: State, relay: str, settlement: bytes, digest: bytes) -> LockAnswer | None:
     """The answer to a lock that was made before. Raises Refused(SETTLEMENT_DECIDED) where none
     can be made any more, and Refused(REQUEST_ID_REUSED) where it was for something else."""
-    held = find_held(state, relay, settlement)
-    if held is not None:
-        if held.digest != digest:
+    before = find_held(state, relay, settlement)
+    if before is not None:
+        if before.digest != digest:
             raise Refused(Reason.REQUEST_ID_REUSED, "that settlement locked something else")
-        return LockAnswer(state.chain_id, settlement, None, held.time)
+        return LockAnswer(state.chain_id, settlement, None, before.time)
     if find_end(state, relay, settlement) is not None:
         raise Refused(Reason.SETTLEMENT_DECIDED, "that settlement was decided before it came")
     return None
@@ -228,16 +221,15 @@ def add_paid(state: State, account: str, owner: str, amount: int, today: int) ->
     state.put(key("paid", account, owner, f"{number:012d}"), value)
 
 
-def _write(plan: Plan, held: dict[str, int], digest: bytes, uetr: str, window: str) -> LockAnswer:
+def _write(plan: Plan, due: dict[str, int], digest: bytes, uetr: str, window: str) -> LockAnswer:
     """Holds the money and writes what a decision will need. Raises Refused(FUNDS_MISSING)."""
     state, now = plan.state, plan.now
     books = Books(state, now, plan.settlement, plan.relay)
-    for account, amount in sorted(held.items()):
+    for account, amount in sorted(due.items()):
         if books.last(account).free < amount:
             raise Refused(Reason.FUNDS_MISSING, "less is free than that", account=account)
     holds = tuple(
-        Hold(account, amount, plan.gross.get(account, 0))
-        for account, amount in sorted(held.items())
+        Hold(account, amount, plan.gross.get(account, 0)) for account, amount in sorted(due.items())
     )
     for hold in holds:
         books.hold(hold.account, hold.amount, hold.gross)

@@ -28,6 +28,7 @@ from relay.contracts.payloads.instruction import (
     Quote,
     Side,
 )
+from relay.contracts.payloads.itemised import BillLines
 from relay.contracts.payloads.netting import (
     CutOff,
     Member,
@@ -89,6 +90,7 @@ __all__ = [
     "Answer",
     "Attestation",
     "AttestedItem",
+    "BillLines",
     "Consent",
     "Cosignature",
     "CutOff",

@@ -20,6 +20,7 @@ from hashlib import sha256
 from relay.canonical import MAX_INTEGER, Json, encode
 from relay.contracts.payloads import fields
 from relay.contracts.payloads.fields import Object, refuse
+from relay.contracts.payloads.itemised import BillLines
 from relay.errors import Invalid, Reason
 from relay.money import MAX_AMOUNT, Rate, Residue, check_currency
 
@@ -294,6 +295,8 @@ class Instruction:
     rounding: str
     quote: Quote
     legs: tuple[Leg, ...]
+    itemised: BillLines | None = None
+    """Of an itemised bill whose rounding difference is to be posted by itself."""
 
     @property
     def ledgers(self) -> tuple[str, ...]:
@@ -311,7 +314,9 @@ class Instruction:
 
     def to_json(self) -> dict[str, Json]:
         """The members of the payload."""
+        itemised = {} if self.itemised is None else {"itemised": self.itemised.to_json()}
         return {
+            **itemised,
             "deadline": self.deadline,
             "legs": [leg.to_json() for leg in self.legs],
             "quote": self.quote.to_json(),
@@ -346,7 +351,11 @@ class Instruction:
     @classmethod
     def from_json(cls, value: Json) -> Instruction:
         """Raises Malformed."""
-        body = fields.members(value, _INSTRUCTION, "instruction")
+        names, itemised = _INSTRUCTION, None
+        if type(value) is dict and "itemised" in value:
+            names = _INSTRUCTION | {"itemised"}
+            itemised = BillLines.from_json(value["itemised"])
+        body = fields.members(value, names, "instruction")
         fields.kind(body, "instruction")
         found = cls(
             relay=fields.identifier(body, "relay"),
@@ -359,6 +368,7 @@ class Instruction:
             rounding=fields.name(body, "rounding"),
             quote=Quote.from_json(body["quote"]),
             legs=fields.sequence(body, "legs", Leg.from_json, MAX_LEGS, low=2),
+            itemised=itemised,
         )
         if {leg.side for leg in found.legs} != set(Side):
             refuse("legs", "must hold both sides")

@@ -95,8 +95,9 @@ def check(signed: SignedInstruction, state: State, now: int) -> None:
 def check_return(instruction: Instruction, state: State) -> None:
     """A return gives back what was settled here, once, at the rate of then; all or a part.
 
-    Raises NotFound(NOT_FOUND), Refused(SETTLEMENT_DECIDED) where the original was not committed or
-    was given back, Invalid(RATE_INVALID) for another rate, Invalid(AMOUNT_INVALID) for more.
+    Lines are the original's, or there are none. Raises NotFound(NOT_FOUND),
+    Refused(SETTLEMENT_DECIDED) where the original was not committed or was given back,
+    Invalid(RATE_INVALID) for another rate, Invalid(AMOUNT_INVALID) for more or for other lines.
     """
     original, _ = find_instruction(state, settlement_of(state, instruction.returns))
     first = original.instruction
@@ -117,6 +118,8 @@ def check_return(instruction: Instruction, state: State) -> None:
         raise Invalid(Reason.RATE_INVALID, "a return is at the rate and by the maker of then")
     if back.bill.amount > then.bill.amount:
         raise Invalid(Reason.AMOUNT_INVALID, "more than was settled")
+    if instruction.itemised not in (None, first.itemised):
+        raise Invalid(Reason.AMOUNT_INVALID, "a return has the lines of then, or none")
     if {(leg.ledger, leg.debtor, leg.creditor) for leg in first.legs} != {
         (leg.ledger, leg.creditor, leg.debtor) for leg in instruction.legs
     }:

@@ -16,7 +16,7 @@ from relay.canonical import MAX_INTEGER, Json, encode
 from relay.contract import State
 from relay.contracts import base
 from relay.contracts.base import Reader, key
-from relay.contracts.escrow.locks import obligations
+from relay.contracts.escrow.postings import obligations
 from relay.contracts.payloads import (
     CutOff,
     LockAnswer,

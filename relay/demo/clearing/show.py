@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.contracts.payloads import Leg
+from relay.contracts.quotes import itemised
 from relay.demo.clearing.attacks import Tried, cheats, faults
 from relay.demo.clearing.story import (
     HK,
@@ -32,7 +33,7 @@ from relay.demo.replicated import ReplicatedStage
 from relay.demo.stage import Stage, Stoppable
 from relay.errors import Refused
 from relay.fixings import Fixing
-from relay.money import format_amount, format_rate, itemise
+from relay.money import format_amount, format_rate
 from relay.money_views import Shown
 from relay.record.bill import Bill, describe
 
@@ -123,9 +124,9 @@ class ClearingShow:
 
     def _lines(self, bill: Bill, shown: Shown) -> Iterator[tuple[str, str]]:
         """Each line of the bill in what is paid, and the difference that rounding them makes."""
-        quote = shown.view.signed.instruction.quote
-        code = quote.payable.currency
-        found = itemise(bill.lines, bill.currency, code, quote.rate, less=bill.adjustment)
+        code = shown.view.signed.instruction.quote.payable.currency
+        found = itemised(shown.view.signed.instruction)
+        assert found is not None, "the story's bill is signed line by line"
         for number, (name, of, to) in enumerate(
             zip((name for name, _ in LINES), bill.lines, found.lines, strict=True), 1
         ):

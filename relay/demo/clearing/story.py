@@ -12,7 +12,15 @@ from dataclasses import dataclass
 
 from relay.canonical import encode
 from relay.contracts.accounts import Limits, Terms
-from relay.contracts.payloads import Fee, Instruction, Mode, Money, Quote, SignedInstruction
+from relay.contracts.payloads import (
+    BillLines,
+    Fee,
+    Instruction,
+    Mode,
+    Money,
+    Quote,
+    SignedInstruction,
+)
 from relay.contracts.policy.values import DatedKey
 from relay.contracts.settlement import RatePolicy, SettlementStatus, read_policy
 from relay.demo.stage import Stage
@@ -72,8 +80,10 @@ class Cast:
             expires=int(time.time()) + seconds,
         )
 
-    def instruction(self, quote: Quote, bill: bytes = b"") -> Instruction:
-        """Both legs for a quote; `bill` is the salted commitment."""
+    def instruction(
+        self, quote: Quote, bill: bytes = b"", lines: BillLines | None = None
+    ) -> Instruction:
+        """Both legs for a quote; `bill` is the salted commitment, `lines` what it is made of."""
         return make_instruction(
             quote,
             relay=HUB,
@@ -85,6 +95,7 @@ class Cast:
             uetr=uuid4_of(os.urandom(16)),
             subject=bill,
             fee=Fee("hk-fees", FEE),
+            itemised=lines,
         )
 
     def sign(self, instruction: Instruction) -> SignedInstruction:
@@ -210,7 +221,8 @@ def settle_bill(cast: Cast, tell: Tell) -> tuple[Bill, Shown]:
     (cast.stage.directory / "bill.json.sig").write_bytes(signature.encode())
     bill = take_signed(raw, signature, insurer.public)
     tell("bill", 1, 1)
-    signed = cast.sign(cast.instruction(cast.quote(bill.amount), subject(raw, os.urandom(32))))
+    salted, lines = subject(raw, os.urandom(32)), BillLines(bill.adjustment, bill.lines)
+    signed = cast.sign(cast.instruction(cast.quote(bill.amount), salted, lines))
     begun = cast.stage.node(HUB).instruct(signed)
     shown = cast.wait(begun.settlement, closed)
     tell("settle", int(shown.view.status is SettlementStatus.SETTLED), 1)

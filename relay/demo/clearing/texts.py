@@ -33,7 +33,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "settle": ("settled, payment against payment", "同步交收完成"),
     "row_bill": ("bill", "账单"),
     "row_line": ("line {number}: {name}", "第 {number} 项:{name}"),
-    "row_difference": ("rounding difference", "舍入差额"),
+    "row_difference": ("rounding difference, posted", "舍入差额(已入账)"),
     "row_quote": ("quote", "报价"),
     "row_residue": ("residue", "尾差"),
     "row_settlement": ("settlement", "结算号"),

@@ -74,8 +74,8 @@ MONEY_BUGS = (
             Edit(
                 endings,
                 "_release",
-                "for movement in held.movements:",
-                'for movement in [m for m in held.movements if m.debtor != "maker-cny"]:',
+                "for one in held.movements:",
+                'for one in [m for m in held.movements if m.debtor != "maker-cny"]:',
             ),
         ),
     ),
@@ -133,8 +133,8 @@ MONEY_BUGS = (
             Edit(
                 endings,
                 "_release",
-                "held=movement.amount",
-                "held=min(movement.amount, books.last(movement.debtor).held)",
+                "held=free",
+                "held=min(free, books.last(debtor).held)",
             ),
             Edit(End, "encode", '"time": self.time', '"time": 1'),
         ),
@@ -171,7 +171,7 @@ MONEY_BUGS = (
         (
             Edit(
                 relay.money.rate,
-                "_half_up",
+                "round_half_up",
                 "(2 * numerator + denominator) // (2 * denominator)",
                 "numerator // denominator",
             ),
@@ -276,7 +276,7 @@ MONEY_BUGS = (
             Edit(
                 locks,
                 "lock",
-                "return _write(plan, dict(plan.gross),",
+                "return _write(plan, held(plan.movements),",
                 "return _write(plan, {m.debtor: m.amount for m in plan.movements[:1]},",
             ),
         ),
