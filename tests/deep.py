@@ -8,7 +8,7 @@
     kills      real processes, killed a hundred times under load
 
 It takes hours, so it is cut into pieces and goes on where it was stopped: what has passed is kept
-in `.deep.json` until `--anew`. `--share 0.1` runs a tenth of each (the table of fault points is run
+in `tests/deep.json` until `--anew`. `--share 0.1` runs a tenth of each (the table of fault points is run
 whole); `--only seeds,fuzz` some of them; `--within 30` begins no piece after thirty minutes. What
 was run, when, on which sources and how it ended is written into tests/README.md, in place of the
 figures before. Exit 1 where anything failed or is left; what comes after a failure is run all the
@@ -33,7 +33,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "tests" / "README.md"
-KEPT = ROOT / ".deep.json"
+KEPT = ROOT / "tests" / "deep.json"
 MAP = ROOT / ".deep.map"
 BEGIN, END = "<!-- deep tier: begin -->", "<!-- deep tier: end -->"
 SEEDS, INPUTS, KILLS = 10_000, 10_000_000, 100
@@ -227,7 +227,9 @@ def _sources() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout
 
-    differs = git("status", "--porcelain", "--", ".", ":!tests/README.md").strip()
+    differs = git(
+        "status", "--porcelain", "--", ".", ":!tests/README.md", ":!tests/deep.json"
+    ).strip()
     return git("rev-parse", "--short", "HEAD").strip() + ("*" if differs else "")
 
 
