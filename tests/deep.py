@@ -8,8 +8,8 @@
     kills      real processes, killed a hundred times under load
 
 It takes hours, so it is cut into pieces and goes on where it was stopped: what has passed is kept
-in `tests/deep.json` until `--anew`. `--share 0.1` runs a tenth of each (the table of fault points is
-run whole); `--only seeds,fuzz` some of them; `--within 30` begins no piece after thirty minutes.
+in `tests/deep.json` until `--anew`. `--share 0.1` runs a tenth of each (but the whole table of
+fault points); `--only seeds,fuzz` some of them; `--within 30` begins no piece after thirty minutes.
 What was run, when, on which sources and how it ended is written into tests/README.md, in place of
 the figures before. Exit 1 where anything failed or is left; what comes after a failure is run all
 the same.
