@@ -50,6 +50,7 @@ NEAR: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("relay/contracts/settlement/", _MONEY),
     ("relay/contracts/accounts", _MONEY),
     ("relay/contracts/quotes", _MONEY),
+    ("relay/contracts/undelivered", ("tests/contracts/test_undelivered.py",)),
     ("relay/contracts/", tuple(dict.fromkeys((*_RECORDS, *_MONEY)))),
     ("adapters/cometbft/", ("tests/adapters/cometbft",)),
     ("adapters/evm/", ("tests/adapters/evm",)),

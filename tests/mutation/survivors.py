@@ -73,6 +73,7 @@ EXPLAINED: dict[str, str] = {
     "relay/bundle_format.py::encode_bundle::skip::decode_bundle(raw)": (
         "what the writer makes is read back before it leaves; nothing that it makes is refused"
     ),
+    "adapters/cometbft/light/zip215.py::verify::drop::len(signature) != 64": _LIBRARY,
     "adapters/evm/light/client.py::EvmClient.succeeds::drop::next_height": (
         "whoever decoded the header has compared its parent's number with its own"
     ),

@@ -118,7 +118,7 @@ def non_existence_root(proof: NonExistence, spec: Spec, key: bytes) -> bytes:
     elif proof.right is None:
         adjacent = _is_right_most(spec, proof.left.path)
     else:
-        adjacent = _are_neighbours(spec, proof.left.path, proof.right.path)
+        adjacent = are_neighbours(spec, proof.left.path, proof.right.path)
     if not adjacent:
         raise invalid("there is room between the neighbours")
     return roots[0]
@@ -152,8 +152,9 @@ def _side(spec: Spec, op: InnerOp) -> int | None:
 
 def other_is_empty(spec: Spec, op: InnerOp, side: int) -> bool:
     """Whether the child of this step is on `side`, and its sibling is the tree's empty child."""
-    if not spec.empty_child or _side(spec, op) != side:
+    if _side(spec, op) != side:
         return False
+    # Where a tree has no empty child, nothing as long as a child equals its b"".
     sibling = op.prefix[-spec.child_size :] if side else op.suffix
     return sibling == spec.empty_child
 
@@ -166,7 +167,8 @@ def _is_right_most(spec: Spec, path: tuple[InnerOp, ...]) -> bool:
     return all(_side(spec, op) == 1 or other_is_empty(spec, op, 0) for op in path)
 
 
-def _are_neighbours(spec: Spec, left: tuple[InnerOp, ...], right: tuple[InnerOp, ...]) -> bool:
+def are_neighbours(spec: Spec, left: tuple[InnerOp, ...], right: tuple[InnerOp, ...]) -> bool:
+    """Whether two leaves of one tree, by their steps from the leaf up, have none between them."""
     while (
         left
         and right
@@ -193,9 +195,13 @@ def decode_proof(raw: bytes) -> Proof:
         raise Malformed("an ics23 proof is too long", reason=Reason.LIMIT_EXCEEDED)
     fields = Fields(raw, "ics23 proof")
     exist, absent = fields.optional(1), fields.optional(2)
-    if (exist is None) == (absent is None):
+    proof: Proof
+    if exist is not None and absent is None:
+        proof = _read_existence(exist)
+    elif absent is not None and exist is None:
+        proof = _read_absence(absent)
+    else:
         raise Malformed("ics23 proof: it shows either a presence or an absence")
-    proof: Proof = _read_existence(exist) if exist is not None else _read_absence(absent or b"")
     proto.check_encoding(raw, encode_proof(proof), "ics23 proof")
     return proof
 
