@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import sys
 import tempfile
 import time
@@ -79,9 +80,16 @@ class Collector:
         for file, count in by.most_common(12):
             print(f"  {count:5} first noticed by {file}")
         print(
-            f"{len(verdicts)} mutants in {seconds:.0f} s: {len(verdicts) - len(lost)} noticed, "
+            f"{len(verdicts)} mutants in {seconds:.0f} s ({_processor():.0f} s of processor time "
+            f"with all tests once): {len(verdicts) - len(lost)} noticed, "
             f"{len(lost) - len(unexplained)} explained, {len(unexplained)} survive"
         )
+
+
+def _processor() -> float:
+    """Seconds that this process and its children have had of processors."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def chosen(options: argparse.Namespace) -> list[Mutant]:
