@@ -10,20 +10,27 @@ record of it follows from those on the other chains (relay.reconcile).
 
     {"version": 1, "books": [{chain_id, port, height, headers, records: [[key, value], …],
                               proofs: [[count, proof], …]}, …]}
+
+Where a chain of another kind keeps the books, it does not write these records. Then `records` are
+what was done to them in order, under BE64 numbers from 1: whoever verifies does it again, by the
+chain's Bookkeeper (entry points `lianqiao.books`, by client type), and holds what it comes to
+against what the chain's own state says.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from relay import canonical
 from relay.canonical import Json
 from relay.contracts.payloads import ESCROW_PORT, SETTLEMENT_PORT, fields
 from relay.errors import Invalid, Malformed, Reason
 from relay.light.client import verify_header
-from relay.light.types import Claim, ClientType
+from relay.light.types import Claim, ClientState, ClientType, ConsensusState
+from relay.packet import be64
 from relay.paths import record_path
 from relay.trust import Trust
 
@@ -48,6 +55,50 @@ class Books:
     """(key, value), ascending by key."""
     proofs: tuple[tuple[int, bytes], ...]
     """(how many of the records, in order; the proof of them)."""
+
+
+class Bookkeeper(Protocol):
+    """Does again what was done to the books of a chain that writes no records. Pure."""
+
+    def records(
+        self,
+        state: ClientState,
+        consensus: ConsensusState,
+        steps: Sequence[bytes],
+        proofs: Sequence[tuple[int, bytes]],
+    ) -> tuple[dict[bytes, bytes], list[str]]:
+        """(the records that the contract `escrow` makes of all steps, what the chain has otherwise,
+        in words), under a verified header.
+
+        Raises Malformed, Invalid(INVALID_PROOF), Invalid(BUNDLE_INCOMPLETE) for steps that are not
+        all of them.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StepsProven:
+    """What proves the steps of books that a chain of another kind keeps; nothing is verified."""
+
+    height: int
+    headers: tuple[bytes, ...]
+    steps: int
+    """How many there are at that height."""
+    proofs: tuple[tuple[int, bytes], ...]
+    """(words that it proves, proof)."""
+
+
+@runtime_checkable
+class KeptElsewhere(Protocol):
+    """A node before a chain of another kind, which keeps its books."""
+
+    def steps(self, after: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """(number, step) of what was done to the books, above `after`, in order."""
+        ...
+
+    def prove_steps(self, trusted_height: int) -> StepsProven:
+        """Proves all of them as of now. Raises Refused(CONFIG_INVALID), Unavailable."""
+        ...
 
 
 class Records:
@@ -90,21 +141,37 @@ class Proven(Records):
     """Verified records of one contract."""
 
     def __init__(
-        self, chain_id: str, port: str, height: int, time: int, records: dict[bytes, bytes]
+        self,
+        chain_id: str,
+        port: str,
+        height: int,
+        time: int,
+        records: dict[bytes, bytes],
+        findings: Sequence[str] = (),
     ) -> None:
         super().__init__(records)
         self.chain_id = chain_id
         """Without the epoch."""
         self.port, self.height, self.time = port, height, time
+        self.findings = tuple(findings)
+        """What the chain itself says otherwise than these records."""
+
+
+_NOBODY: Mapping[str, Bookkeeper] = {}
 
 
 def verify_books(
-    books: Books, trust: Trust, client_types: Callable[[str], ClientType], now: int
+    books: Books,
+    trust: Trust,
+    client_types: Callable[[str], ClientType],
+    now: int,
+    bookkeepers: Mapping[str, Bookkeeper] = _NOBODY,
 ) -> Proven:
     """The records, each proven under a head that follows from the trusted one.
 
-    Raises Malformed, NotFound(TRUST_MISSING), Invalid (INVALID_PROOF, INVALID_SIGNATURE …),
-    Refused (CLIENT_EXPIRED …), Invalid(BUNDLE_INCOMPLETE) for a record without a proof.
+    `bookkeepers`: of chains that write no records, by client type. Raises Malformed,
+    NotFound(TRUST_MISSING), Invalid (INVALID_PROOF, INVALID_SIGNATURE …), Refused (CLIENT_EXPIRED
+    …), Invalid(BUNDLE_INCOMPLETE) for a record without a proof.
     """
     trusted = trust.chain(books.chain_id)
     kind, state, consensus = client_types(trusted.state.client_type), trusted.state, trusted.anchor
@@ -114,6 +181,14 @@ def verify_books(
         raise Invalid(Reason.BUNDLE_INCOMPLETE, "the headers do not lead to the books' height")
     if any(a >= b for (a, _), (b, _) in zip(books.records, books.records[1:], strict=False)):
         raise Invalid(Reason.NOT_CANONICAL, "the books' records do not ascend, each once")
+    chain = books.chain_id.rpartition("/")[0] or books.chain_id
+    keeper = bookkeepers.get(state.client_type)
+    if keeper is not None:
+        steps = [value for _, value in books.records]
+        if [key for key, _ in books.records] != [be64(n) for n in range(1, len(steps) + 1)]:
+            raise Invalid(Reason.BUNDLE_INCOMPLETE, "the steps of the books are not numbered")
+        records, findings = keeper.records(state, consensus, steps, books.proofs)
+        return Proven(chain, books.port, books.height, consensus.time, records, findings)
     start = 0
     for count, proof in books.proofs:
         part = books.records[start : start + count]
@@ -122,7 +197,6 @@ def verify_books(
         start += count
     if start != len(books.records):
         raise Invalid(Reason.BUNDLE_INCOMPLETE, "a record of the books is not proven")
-    chain = books.chain_id.rpartition("/")[0] or books.chain_id
     return Proven(chain, books.port, books.height, consensus.time, dict(books.records))
 
 

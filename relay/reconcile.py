@@ -11,7 +11,7 @@ zero, balances follow from lines, decisions from answers).
 | MISSING | one side has written what must stand on the other, and does not |
 | DOUBLE | written twice: a lock of two settlements, a quote or a reference used twice |
 | MISMATCH | both sides speak of it, and not alike |
-| BOOKS | one side's own books do not add up |
+| BOOKS | one side's own books do not add up, or its chain's state is not what they come to |
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class Side:
 
     chain: str
     state: Reader
+    findings: tuple[str, ...] = ()
+    """What its chain itself says otherwise (relay.books.Proven)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def reconcile(relay: Side, ledgers: Sequence[Side]) -> Reconciled:
     known = {view.under: view for view in views}
     lines = 0
     for side in ledgers:
-        found += [Break(side.chain, "books", Kind.BOOKS, said) for said in audit_escrow(side.state)]
+        wrong = [*audit_escrow(side.state), *side.findings]
+        found += [Break(side.chain, "books", Kind.BOOKS, said) for said in wrong]
         held = _lines(side.state)
         lines += sum(map(len, held.values()))
         found += _ledger(side, relay, known, held)

@@ -3,6 +3,7 @@
     group               name             value
     lianqiao.clients    client type      a relay.light.types.ClientType
     lianqiao.chains     adapter          connect(settings) -> relay.chain.Chain
+    lianqiao.books      client type      a relay.books.Bookkeeper, where a chain writes no records
     lianqiao.contracts  port             a relay.contract.Contract
     lianqiao.engines    engine           a callable that serves a node
     lianqiao.commands   group of them    a typer application of an adapter's own commands
@@ -19,6 +20,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar, cast
 
+from relay.books import Bookkeeper
 from relay.chain import Chain
 from relay.contract import Contract
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
@@ -26,7 +28,7 @@ from relay.light.types import ClientType
 
 CLIENTS, CHAINS = "lianqiao.clients", "lianqiao.chains"
 CONTRACTS, ENGINES = "lianqiao.contracts", "lianqiao.engines"
-COMMANDS = "lianqiao.commands"
+COMMANDS, BOOKS = "lianqiao.commands", "lianqiao.books"
 
 Settings = Mapping[str, str]
 """What an adapter is told, from the configuration: at least `address`."""
@@ -110,6 +112,12 @@ def client_types() -> Installed[ClientType]:
 def chains() -> Installed[Connect]:
     """Installed chain adapters by name. Unknown: CONFIG_INVALID."""
     return Installed(CHAINS, Reason.CONFIG_INVALID, "chain adapter")
+
+
+@cache
+def bookkeepers() -> Installed[Bookkeeper]:
+    """Installed bookkeepers by client type."""
+    return Installed(BOOKS, Reason.CLIENT_TYPE_UNKNOWN, "bookkeeper")
 
 
 @cache

@@ -161,6 +161,13 @@ class EvmChain:
         nodes.update(dict.fromkeys(of_storage))
         return encode_proof(self._endpoint, list(nodes))
 
+    def prove_storage(self, address: bytes, slots: Sequence[bytes], height: int) -> bytes:
+        """A proof of a contract's words, those that are zero too, in the form of
+        `adapters.evm.light.state`. Raises Malformed, Unavailable."""
+        account, words = self._proof(address, slots, height)
+        nodes = dict.fromkeys([*account, *(node for _, proof in words for node in proof)])
+        return encode_proof(address, list(nodes))
+
     def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
         """See relay.chain.StatingChain: the endpoint's own count, at that block."""
         self._check_client(client_id)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from adapters.evm import calls
 from adapters.evm.light.crypto import keccak
-from adapters.evm.rpc import Rpc, decode_hex
+from adapters.evm.rpc import Rpc, decode_hex, decode_number
 from adapters.evm.sdk import Web3
 from adapters.evm.sender import Sender
 from relay.errors import Malformed, Reason, Refused, Unavailable
@@ -125,8 +125,9 @@ def transact(
     name: str,
     arguments: Sequence[object],
     contract: str = "Endpoint",
-) -> None:
-    """One call of a contract by its owner. Raises Refused with its reason, Unavailable."""
+) -> int:
+    """One call of a contract; the block that holds it. Raises Refused with its reason,
+    Unavailable."""
     data = calls.encode(name, [_checksummed(a) for a in arguments], contract)
     tried = rpc.call(to, data, sender=sender.address)
     if tried.reverted:
@@ -135,8 +136,10 @@ def transact(
             Reason(reason) if reason in set(Reason) else Reason.CONTRACT_REFUSED,
             f"the {contract.lower()} refuses {name}: {reason}",
         )
-    if sender.send(rpc, to, data).get("status") != "0x1":
+    receipt = sender.send(rpc, to, data)
+    if receipt.get("status") != "0x1":
         raise Unavailable(Reason.CHAIN_UNREACHABLE, "the call was mined and reverted: try again")
+    return decode_number(receipt.get("blockNumber"))
 
 
 def view(rpc: Rpc, endpoint: bytes, name: str) -> object:

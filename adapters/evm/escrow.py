@@ -62,37 +62,52 @@ def deploy_escrow(rpc: Rpc, sender: Sender, endpoint: bytes) -> Deployed:
 
 
 class EscrowCalls:
-    """Calls of one escrow. Each is tried first, so that a refusal costs nothing."""
+    """Calls of one escrow, each tried first, so that a refusal costs nothing; the block of each."""
 
     def __init__(self, rpc: Rpc, sender: Sender, address: bytes) -> None:
         self._rpc = rpc
         self._sender = sender
         self.address = address
 
-    def open_currency(self, code: str, token: bytes, digits: int) -> None:
+    def open_currency(self, code: str, token: bytes, digits: int) -> int:
         """Keeps accounts over a token of `digits`. Raises Refused (PATH_WRITTEN,
         CURRENCY_MISMATCH, NOT_PERMITTED)."""
-        self._transact("openCurrency", code.encode(), _checksum(token), digits)
+        return self._transact("openCurrency", code.encode(), _checksum(token), digits)
 
-    def open_account(self, body: Object, holder: bytes) -> None:
+    def open_account(self, body: Object, holder: bytes) -> int:
         """The next version of an account's terms, as for `account.open` of any escrow.
 
         Raises Malformed, Invalid(WEAK_KEY), Malformed(ALGORITHM_NOT_PINNED) for another kind of
         key, Refused (CONFLICT, PARTY_INVALID, CURRENCY_MISMATCH, ACCOUNT_CLOSED, NOT_PERMITTED).
         """
-        self._transact("openAccount", terms_argument(body, holder))
+        return self._transact("openAccount", terms_argument(body, holder))
 
-    def assign(self, account: str, amount: int) -> None:
-        """Out of suspense. Raises Refused(FUNDS_MISSING …)."""
-        self._transact("assign", account, amount)
+    def assign(self, account: str, amount: int, movement: bytes) -> int:
+        """Out of suspense. `movement`: its name, 32 bytes; the same again moves nothing. Raises
+        Refused (FUNDS_MISSING, REQUEST_ID_REUSED …)."""
+        return self._transact("assign", account, amount, movement)
 
-    def deposit(self, account: str, amount: int) -> None:
-        """Pulls the token of whoever calls, who approved it. Raises Refused."""
-        self._transact("deposit", account, amount)
+    def deposit(self, account: str, amount: int, movement: bytes) -> int:
+        """Pulls the token of whoever calls, who approved it. As `assign`."""
+        return self._transact("deposit", account, amount, movement)
 
-    def withdraw(self, account: str, amount: int, to: bytes) -> None:
-        """Pays out to an address. Raises Refused."""
-        self._transact("withdraw", account, amount, _checksum(to))
+    def withdraw(self, account: str, amount: int, to: bytes, movement: bytes) -> int:
+        """Pays out to an address. As `assign`."""
+        return self._transact("withdraw", account, amount, _checksum(to), movement)
+
+    def approve(self, token: bytes, amount: int) -> int:
+        """Lets the escrow pull `amount` units of a token of whoever calls."""
+        return transact(
+            self._rpc, self._sender, token, "approve", (_text(self.address), amount), "Token"
+        )
+
+    def approved(self, token: bytes, holder: bytes) -> int:
+        """What of a holder's token the escrow may pull. Raises Malformed, Unavailable."""
+        data = calls.encode("allowance", [_checksum(holder), _checksum(self.address)], "Token")
+        done = self._rpc.call(token, data)
+        if done.reverted or len(done.data) != 32:
+            raise Malformed("the token does not say what may be pulled of it")
+        return int.from_bytes(done.data, "big")
 
     def standing(self, account: str) -> Standing:
         """Raises NotFound(ACCOUNT_NOT_FOUND)."""
@@ -101,6 +116,11 @@ class EscrowCalls:
             raise NotFound(Reason.ACCOUNT_NOT_FOUND, "no such account", account=account)
         balance, held, _, _, version, _, code, closed, _, _ = self._view("accounts", number)
         return Standing(number, bytes(code).decode("ascii"), balance, held, version, closed)
+
+    def holder(self, account: str) -> bytes:
+        """The address that deposits and withdraws; zeros where there is no such account."""
+        (number,) = self._view("ids", keccak(account.encode()))
+        return bytes.fromhex(self._view("accounts", number)[5][2:])
 
     def suspense(self, code: str) -> int:
         """What waits to be assigned, minor units."""
@@ -130,8 +150,8 @@ class EscrowCalls:
         entry = next(e for e in calls.artifacts()["Escrow"]["abi"] if e.get("name") == name)
         return calls.decode_as([calls.type_of(p) for p in entry["outputs"]], result.data)
 
-    def _transact(self, name: str, *arguments: Any) -> None:
-        transact(self._rpc, self._sender, self.address, name, arguments, "Escrow")
+    def _transact(self, name: str, *arguments: Any) -> int:
+        return transact(self._rpc, self._sender, self.address, name, arguments, "Escrow")
 
 
 def _posting(log: dict[str, Any]) -> Posting:
@@ -172,5 +192,9 @@ def _key(one: DatedKey) -> tuple[int, int, int, int, int]:
     return (one.key[0], x, y, min(one.start, MAX_TIME), min(one.end, MAX_TIME))
 
 
+def _text(address: bytes) -> str:
+    return "0x" + address.hex()
+
+
 def _checksum(address: bytes) -> str:
-    return str(Web3.to_checksum_address("0x" + address.hex()))
+    return str(Web3.to_checksum_address(_text(address)))

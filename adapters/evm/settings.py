@@ -16,7 +16,7 @@ from relay.light.types import Witness
 
 NAMES = {
     "address", "rpc", "endpoint", "variant", "validators", "key", "max_gas_price", "from_block",
-    "witnesses", "registry",
+    "witnesses", "registry", "escrow",
 }  # fmt: skip
 _T = TypeVar("_T")
 

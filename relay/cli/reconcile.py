@@ -51,7 +51,7 @@ def reconcile(
     from relay.contracts.payloads import SETTLEMENT_PORT
     from relay.reconcile import Side
     from relay.reconcile import reconcile as compare
-    from relay.registry import client_types
+    from relay.registry import bookkeepers, client_types
     from relay.trust import MAX_TRUST_BYTES, decode_trust
 
     if not books and not node:
@@ -65,14 +65,15 @@ def reconcile(
     if save is not None:
         write_file(save, encode_books(found))
     proven = [
-        verify_books(one, trusted, client_types().__getitem__, int(time.time())) for one in found
+        verify_books(one, trusted, client_types().__getitem__, int(time.time()), bookkeepers())
+        for one in found
     ]
     relays = [one for one in proven if one.port == SETTLEMENT_PORT]
     if save is not None and (len(relays) != 1 or len(proven) == 1):
         _only_saved(proven, save, as_json)
         return
     _check_sides(proven, len(relays))
-    ledgers = [Side(one.chain_id, one) for one in proven if one is not relays[0]]
+    ledgers = [Side(one.chain_id, one, one.findings) for one in proven if one is not relays[0]]
     result = compare(Side(relays[0].chain_id, relays[0]), ledgers)
     if as_json:
         output.print_json({"agrees": result.agrees, **output.plain(result), "books": _told(proven)})

@@ -1,12 +1,20 @@
-"""Fetching books: what a money contract has written on one node, with proofs of each record."""
+"""Fetching books: what a money contract has written on one node, with proofs of each record.
+
+Of a ledger that a chain of another kind keeps, in its place: what was done to it, with the proof
+that this is all.
+"""
 
 from __future__ import annotations
+
+from itertools import islice
 
 from relay.books import PROOF_RECORDS, Books
 from relay.client.node import NodeClient
 from relay.contracts.payloads import ESCROW_PORT, SETTLEMENT_PORT
+from relay.packet import be64
 from relay.paths import record_path
-from relay.trust import Trust
+from relay.registry import bookkeepers
+from relay.trust import Trust, TrustedChain
 
 
 def fetch_books(peer: NodeClient, port: str, trust: Trust) -> Books:
@@ -15,6 +23,10 @@ def fetch_books(peer: NodeClient, port: str, trust: Trust) -> Books:
     Raises NotFound(TRUST_MISSING, PORT_NOT_FOUND, HEIGHT_NOT_FOUND) or Unavailable.
     """
     assert port in (ESCROW_PORT, SETTLEMENT_PORT)
+    if port == ESCROW_PORT:
+        trusted = trust.chain(peer.head().origin)
+        if trusted.state.client_type in bookkeepers():
+            return _fetch_steps(peer, trusted)
     listed = peer.escrow_entries() if port == ESCROW_PORT else peer.settlement_entries()
     records = tuple(listed)
     head = peer.head()
@@ -31,3 +43,15 @@ def fetch_books(peer: NodeClient, port: str, trust: Trust) -> Books:
         paths = [record_path(port, key) for key, _ in part]
         proofs.append((len(part), peer.prove(paths, head.size)))
     return Books(head.origin, port, head.size, tuple(headers), records, tuple(proofs))
+
+
+def _fetch_steps(peer: NodeClient, trusted: TrustedChain) -> Books:
+    """Of a node before a chain that keeps the books. Steps that were done since the proof was made
+    are left out: it is not about them."""
+    proven = peer.prove_book_steps(trusted.anchor.height)
+    records = []
+    for number, step in enumerate(islice(peer.book_steps(), proven.steps), 1):
+        records.append((be64(number), step))
+    chain_id = trusted.state.chain_id
+    height = max(proven.height, trusted.anchor.height)
+    return Books(chain_id, ESCROW_PORT, height, proven.headers, tuple(records), proven.proofs)

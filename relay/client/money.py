@@ -12,6 +12,7 @@ from lianqiao.ledger.v1 import escrow_service_pb2 as epb
 from lianqiao.ledger.v1 import escrow_service_pb2_grpc as erpc
 from lianqiao.relay.v1 import settlement_service_pb2 as pb
 from lianqiao.relay.v1 import settlement_service_pb2_grpc as rpc
+from relay.books import StepsProven
 from relay.client.base import Calls
 from relay.client.connection import Connection
 from relay.codec import money
@@ -155,9 +156,10 @@ class EscrowCalls(Calls):
         request = epb.RegisterCurrencyRequest(currency=currency)
         self._connection.call(self._escrow.RegisterCurrency, request)
 
-    def register_account(self, terms: Terms) -> AccountView:
-        """Opens an account, changes its terms, or closes it: by the next version."""
-        request = epb.RegisterAccountRequest(terms=money.terms_to_bytes(terms))
+    def register_account(self, terms: Terms, holder: str = "") -> AccountView:
+        """Opens an account, changes its terms, or closes it: by the next version. `holder`: on an
+        EVM ledger, the address in hex that deposits and withdraws."""
+        request = epb.RegisterAccountRequest(terms=money.terms_to_bytes(terms, holder))
         response = self._connection.call(self._escrow.RegisterAccount, request)
         return money.account_from_pb(response.account)
 
@@ -218,3 +220,15 @@ class EscrowCalls(Calls):
         return self._pages(
             self._escrow.ListEscrowEntries, request, "entries", lambda e: (e.key, e.value)
         )
+
+    def book_steps(self) -> Iterator[bytes]:
+        """What was done to books that another chain keeps, in order. Raises
+        NotFound(PORT_NOT_FOUND) where the node keeps them."""
+        request = epb.ListBookStepsRequest()
+        return self._pages(self._escrow.ListBookSteps, request, "steps", bytes)
+
+    def prove_book_steps(self, trusted_height: int) -> StepsProven:
+        """What proves them. Raises as `book_steps`, Refused(CONFIG_INVALID), Unavailable."""
+        request = epb.ProveBookStepsRequest(trusted_height=trusted_height)
+        response = self._connection.call(self._escrow.ProveBookSteps, request)
+        return money.steps_proven_from_pb(response)

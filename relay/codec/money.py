@@ -8,8 +8,20 @@ from __future__ import annotations
 from lianqiao.ledger.v1 import escrow_service_pb2 as epb
 from lianqiao.relay.v1 import settlement_service_pb2 as spb
 from relay import canonical
+from relay.books import StepsProven
 from relay.canonical import Json
-from relay.codec.fields import blob, digest, document, identifier, integer, malformed, member, name
+from relay.codec.fields import (
+    blob,
+    blobs,
+    digest,
+    document,
+    each,
+    identifier,
+    integer,
+    malformed,
+    member,
+    name,
+)
 from relay.contracts.accounts import Terms, read_terms
 from relay.contracts.base import key
 from relay.contracts.escrow import End, Held, Line, Netted, read_line
@@ -22,6 +34,7 @@ from relay.contracts.payloads import (
     fields,
 )
 from relay.contracts.settlement import SettlementStatus, SettlementView
+from relay.light.types import MAX_HEADER_BYTES, MAX_PROOF_BYTES
 from relay.money import MAX_AMOUNT, Rate
 from relay.money_views import (
     AccountView,
@@ -35,6 +48,7 @@ from relay.money_views import (
 
 MAX_TERMS_BYTES = 64 * 1024
 MAX_RECORD_BYTES = 8 * 1024 * 1024
+MAX_STEP_HEADERS, MAX_STEP_PROOFS = 1000, 4096
 _STATES = {
     spb.SETTLEMENT_STATE_WINDOW: SettlementStatus.WINDOW,
     spb.SETTLEMENT_STATE_LOCKING: SettlementStatus.LOCKING,
@@ -150,10 +164,36 @@ def window_from_pb(message: spb.Window) -> WindowView:
     )
 
 
-def terms_to_bytes(terms: Terms) -> bytes:
-    """The canonical bytes of an account's terms, as a call takes them."""
+def steps_proven_to_pb(proven: StepsProven) -> epb.ProveBookStepsResponse:
+    """What proves the steps of books, as a message."""
+    return epb.ProveBookStepsResponse(
+        height=proven.height,
+        headers=proven.headers,
+        steps=proven.steps,
+        proofs=[epb.BookProof(words=words, proof=proof) for words, proof in proven.proofs],
+    )
+
+
+def steps_proven_from_pb(message: epb.ProveBookStepsResponse) -> StepsProven:
+    """Raises Malformed."""
+
+    def proof(one: epb.BookProof, where: str) -> tuple[int, bytes]:
+        words = integer(one.words, f"{where}.words", 1)
+        return words, blob(one.proof, f"{where}.proof", MAX_PROOF_BYTES)
+
+    return StepsProven(
+        integer(message.height, "height", 1),
+        blobs(message.headers, "headers", MAX_STEP_HEADERS, MAX_HEADER_BYTES),
+        integer(message.steps, "steps"),
+        each(message.proofs, "proofs", MAX_STEP_PROOFS, proof),
+    )
+
+
+def terms_to_bytes(terms: Terms, holder: str = "") -> bytes:
+    """The canonical bytes of an account's terms, as a call takes them; with who deposits and
+    withdraws, where an EVM ledger is told."""
     limits = terms.limits
-    value: Json = {
+    value: dict[str, Json] = {
         "account": terms.account,
         "closed": terms.closed,
         "cosigners": [
@@ -175,6 +215,8 @@ def terms_to_bytes(terms: Terms) -> bytes:
         "owner": terms.owner,
         "version": terms.version,
     }
+    if holder:
+        value["holder"] = holder
     return canonical.encode(value)
 
 

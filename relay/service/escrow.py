@@ -7,9 +7,10 @@ import grpc
 from lianqiao.ledger.v1 import escrow_service_pb2 as pb
 from lianqiao.ledger.v1 import escrow_service_pb2_grpc as rpc
 from relay import canonical, query
+from relay.books import KeptElsewhere
 from relay.canonical import Json
 from relay.codec import pages
-from relay.codec.fields import digest, identifier, malformed
+from relay.codec.fields import digest, identifier, integer, malformed
 from relay.codec.money import (
     MAX_RECORD_BYTES,
     MAX_TERMS_BYTES,
@@ -17,6 +18,7 @@ from relay.codec.money import (
     line_to_pb,
     lock_to_pb,
     read_blob,
+    steps_proven_to_pb,
 )
 from relay.contracts.accounts import find_terms
 from relay.contracts.base import Reader, everything, key
@@ -160,6 +162,36 @@ class EscrowServicer(rpc.EscrowServiceServicer):
             listing, size, found, lambda f: pb.EscrowEntry(key=f[0], value=f[1]), lambda f: f[0]
         )
         return pb.ListEscrowEntriesResponse(entries=entries, next_page_token=token)
+
+    def ListBookSteps(
+        self, request: pb.ListBookStepsRequest, context: grpc.ServicerContext
+    ) -> pb.ListBookStepsResponse:
+        """KeptElsewhere.steps."""
+        size, listing = pages.page_size(request.page_size), pages.filter_hash("BookSteps")
+        after = pages.decode_number(pages.decode_token(request.page_token, listing))
+        found = self._elsewhere().steps(after, size)
+        numbered = [(pages.encode_number(number), step) for number, step in found]
+        steps, token = pages.cut_bytes(listing, size, numbered)
+        return pb.ListBookStepsResponse(steps=steps, next_page_token=token)
+
+    def ProveBookSteps(
+        self, request: pb.ProveBookStepsRequest, context: grpc.ServicerContext
+    ) -> pb.ProveBookStepsResponse:
+        """KeptElsewhere.prove_steps."""
+        trusted = integer(request.trusted_height, "trusted_height")
+        return steps_proven_to_pb(self._elsewhere().prove_steps(trusted))
+
+    def _elsewhere(self) -> KeptElsewhere:
+        """Raises NotFound(PORT_NOT_FOUND) where this node itself keeps its books."""
+        self._parts.require(ESCROW_PORT)
+        node = self._parts.node
+        if not isinstance(node, KeptElsewhere):
+            raise NotFound(
+                Reason.PORT_NOT_FOUND,
+                "this node keeps its books itself",
+                hint="ListEscrowEntries lists them, EvidenceService.Prove proves them",
+            )
+        return node
 
     def _call(self, method: str, body: Json) -> fields.Object:
         answer = self._parts.node.call(ESCROW_PORT, method, canonical.encode(body))

@@ -1,9 +1,12 @@
-"""The tables of the contract `registry` out of an EVM ledger's logs, by the contract itself.
+"""The tables of `registry` and `escrow` out of an EVM ledger's logs, by the contracts themselves.
 
 What was posted is called again on the contract that every lianqiao ledger runs, with the block's
 time; notices are received by it, answers and timeouts told to it. What it would send, the chain has
 sent: a `Plan` says under which sequence. What the contract refuses leaves the packet alone: it was
 sent, whoever wrote it there, and the relay judges it by its signatures.
+
+What was done to the escrow is done again on the contract `escrow` (adapters.evm.books). The steps
+are kept, for whoever wants to do so himself; what came out otherwise is kept and told.
 """
 
 from __future__ import annotations
@@ -15,7 +18,18 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from adapters.evm.engine.logs import Answered, Block, Lapsed, Recorded, Told, is_of
+from adapters.evm.books.fold import do, shown_with
+from adapters.evm.books.steps import EMPTY, BookStep
+from adapters.evm.engine.logs import (
+    Answered,
+    Block,
+    Lapsed,
+    Place,
+    Recorded,
+    Told,
+    book_step,
+    is_of,
+)
 from adapters.evm.light.state import CLIENT_ID
 from relay.canonical import Json, encode
 from relay.chain import PacketStep, Step
@@ -24,7 +38,7 @@ from relay.clients import Client, Clients
 from relay.contract import CONTRACT_FAILURES, Contract
 from relay.contracts import undelivered
 from relay.contracts.base import key
-from relay.contracts.payloads import REGISTRY_PORT, fields
+from relay.contracts.payloads import ESCROW_PORT, REGISTRY_PORT, fields
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
 from relay.host import HostState
 from relay.light.checkpoint import chain_name
@@ -107,10 +121,17 @@ class Mirror(Channel):
 
     ticks = False
 
-    def __init__(self, chain_id: str, origin: str, contracts: Mapping[str, Contract]) -> None:
-        """`origin`: of the relay that the endpoint follows."""
+    def __init__(
+        self,
+        chain_id: str,
+        origin: str,
+        contracts: Mapping[str, Contract],
+        endpoint: bytes = bytes(20),
+    ) -> None:
+        """`origin`: of the relay that the endpoint follows; `endpoint`: its address."""
         super().__init__(chain_id, _OneClient(origin), contracts)
         self._relay = chain_name(origin)
+        self._endpoint = endpoint
         self._plans: dict[int, Plan] = {}
 
     @contextmanager
@@ -134,21 +155,33 @@ class Mirror(Channel):
         plan = self._plans.get(id(tx)) or Plan()  # of who only tries what a call would do
         return plan.send(payloads[0], timeout_timestamp)
 
-    def call(self, tx: Transaction, method: str, body: bytes, now: int) -> bytes:
-        """One call of the contract. Raises what it raises."""
-        state = HostState(self, tx, REGISTRY_PORT, now)
-        return self.contracts[REGISTRY_PORT].call(method, body, state, now)
+    def call(
+        self, tx: Transaction, method: str, body: bytes, now: int, port: str = REGISTRY_PORT
+    ) -> bytes:
+        """One call of a contract. Raises what it raises."""
+        state = HostState(self, tx, port, now)
+        return self.contracts[port].call(method, body, state, now)
 
     # --- what was told
 
-    def fold(self, tx: Transaction, blocks: Iterable[Block], read_to: int, steps: int) -> None:
+    def fold(self, tx: Transaction, blocks: Iterable[Block], place: Place) -> None:
         """Writes what the blocks tell, and how far was read."""
         for block in blocks:
             for told in block.told:
+                step = book_step(told, block.time, self._endpoint)
                 if is_of(told, REGISTRY_PORT):
                     self._fold(tx, told, block.time)
-        value: Json = {"block": read_to, "steps": steps}
-        HostState(self, tx, READ_PORT, 0).put(key("read", f"{read_to:016d}"), encode(value))
+                elif ESCROW_PORT in self.contracts and isinstance(told, PacketStep):
+                    if told.step is Step.RECEIVE:
+                        self._take(tx, told.packet, told.acknowledgements[0], step, block.time)
+                elif ESCROW_PORT in self.contracts and step is not None:
+                    self._do(tx, step)
+        value: Json = {
+            "block": place.block,
+            "history": place.history.hex(),
+            "steps": place.steps,
+        }
+        HostState(self, tx, READ_PORT, 0).put(key("read", f"{place.block:016d}"), encode(value))
 
     def _fold(self, tx: Transaction, told: Told, now: int) -> None:
         if isinstance(told, PacketStep):
@@ -161,7 +194,7 @@ class Mirror(Channel):
         elif isinstance(told, Lapsed):
             plan = Plan(deque([told.again])) if told.again else Plan(refused=True)
             self._ended(tx, told.sequence, None, plan, now)
-        else:
+        elif isinstance(told, Recorded):
             self._recorded(tx, told, now)
 
     def _sent(self, tx: Transaction, packet: Packet, now: int) -> None:
@@ -191,7 +224,7 @@ class Mirror(Channel):
             return "request", {"request": body, "timeout_seconds": seconds}
         return "outcome", {"outcome": body}
 
-    def _received(self, tx: Transaction, packet: Packet, answer: bytes, now: int) -> None:
+    def _receipt(self, tx: Transaction, packet: Packet, now: int) -> PacketRow:
         index = tx.append(receipt_path(CLIENT_ID, packet.sequence), packet_commitment(packet))
         row = replace(
             new_row(packet, Direction.IN, PacketState.DEFERRED, index=-1, time=now),
@@ -199,6 +232,36 @@ class Mirror(Channel):
             closed_time=now,
         )
         tx.add(row)
+        return row
+
+    def _take(
+        self, tx: Transaction, packet: Packet, answer: bytes, step: BookStep | None, now: int
+    ) -> None:
+        """A packet that the escrow received; no step where that changed nothing."""
+        row = self._receipt(tx, packet, now)
+        self.write_acknowledgement(
+            tx, row, [answer], "" if step is None else self._do(tx, step), now
+        )
+
+    def _do(self, tx: Transaction, step: BookStep) -> str:
+        """Does a step of the books again and keeps it; what was different."""
+        kept = HostState(self, tx, READ_PORT, 0)
+        last = kept.last(b"step/")
+        number = 1 if last is None else int(last[0].rpartition(b"/")[2]) + 1
+        kept.put(key("step", f"{number:016d}"), step.encode())
+        mark = tx.mark()
+        proven = {} if step.answer is None else shown_with(step)
+        found = do(step, HostState(self, tx, ESCROW_PORT, step.time, proven))
+        if found is None:
+            return ""
+        tx.rollback(mark)
+        if not found.foreseen:
+            kept.put(key("differs", f"{number:016d}"), encode({"said": found.said}))
+            _log.error("books_differ", step=number, said=found.said)
+        return found.said
+
+    def _received(self, tx: Transaction, packet: Packet, answer: bytes, now: int) -> None:
+        row = self._receipt(tx, packet, now)
         why = ""
         if answer != ERROR_ACKNOWLEDGEMENT:
             payload = packet.payloads[0]
@@ -249,10 +312,11 @@ class Mirror(Channel):
         return ""
 
 
-def last_read(tx: Transaction, mirror: Mirror) -> tuple[int, int]:
-    """(block that was read last, steps of the endpoint up to there); zeros at first."""
+def last_read(tx: Transaction, mirror: Mirror) -> Place:
+    """How far was read; block 0 at first."""
     found = HostState(mirror, tx, READ_PORT, 0).last(b"read/")
     if found is None:
-        return 0, 0
+        return Place(0)
     document = fields.document(found[1])
-    return fields.integer(document, "block"), fields.integer(document, "steps")
+    history = fields.octets(document, "history") if "history" in document else EMPTY
+    return Place(fields.integer(document, "block"), fields.integer(document, "steps"), history)

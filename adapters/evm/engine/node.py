@@ -11,21 +11,26 @@ import threading
 import time as clock
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adapters.evm import calls
-from adapters.evm.engine.logs import LOG_BLOCKS, Block, Logs, sequences_of
-from adapters.evm.engine.mirror import Mirror, Plan, last_read
+from adapters.evm.books.proven import parts
+from adapters.evm.books.steps import BookStep, named_by
+from adapters.evm.chain import EvmChain
+from adapters.evm.engine.logs import LOG_BLOCKS, Block, Logs, Place, sequences_of
+from adapters.evm.engine.mirror import READ_PORT, Mirror, Plan, last_read
+from adapters.evm.engine.money import EscrowDesk, clipped, withdrawn
 from adapters.evm.rpc import Rpc
 from adapters.evm.sender import Sender
 from relay import actions
 from relay.actions import MAX_BODY_BYTES, Action, Tick
 from relay.batch import Groups
+from relay.books import StepsProven
 from relay.canonical import Json, encode
 from relay.channel import Channel
 from relay.contract import Contract
-from relay.contracts.payloads import fields
+from relay.contracts.payloads import ESCROW_PORT, Withdrawal, fields
 from relay.errors import (
     Conflict,
     Denied,
@@ -35,8 +40,10 @@ from relay.errors import (
     Refused,
     Unavailable,
 )
+from relay.host import HostState
 from relay.node import Node
 from relay.packet import Payload
+from relay.query import list_records
 from relay.store import Transaction
 
 MAX_POSTED = 40
@@ -55,13 +62,12 @@ class _Fold:
     """What was read of the chain, as an action of the journal."""
 
     blocks: tuple[Block, ...]
-    read_to: int
-    steps: int
+    place: Place
 
     def apply(self, channel: Channel, tx: Transaction, now: int) -> None:
         """See Mirror.fold."""
         assert isinstance(channel, Mirror)
-        channel.fold(tx, self.blocks, self.read_to, self.steps)
+        channel.fold(tx, self.blocks, self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +100,27 @@ class LedgerNode(Node):
         sender: Sender | None,
         from_block: int,
         contracts: Mapping[str, Contract],
+        escrow: bytes | None = None,
+        chain: EvmChain | None = None,
         **how: Any,
     ) -> None:
-        """`relay`: origin of the relay that the endpoint follows; `how`: as for Node. Raises
-        what Node raises."""
+        """`relay`: origin of the relay that the endpoint follows; `escrow`: where the ledger keeps
+        money; `chain` proves its books; `how`: as for Node. Raises what Node raises."""
         super().__init__(contracts=contracts, **how)
-        self.mirror = Mirror(self.chain_id, relay, contracts)
+        self.mirror = Mirror(self.chain_id, relay, contracts, endpoint)
         self.channel = self.mirror
         self._rpc = rpc
         self._registry = registry
         self._sender = sender
-        self._logs = Logs(rpc, endpoint, registry)
+        self._escrow, self._chain = escrow, chain
+        self._desk = None if escrow is None else EscrowDesk(rpc, sender, escrow)
+        self._logs = Logs(rpc, endpoint, registry, escrow)
         self._reading = threading.RLock()
         self._asking: Groups[_Asked] = Groups(self._ask_together)
         with self.store.reading() as tx:
-            block, self._steps = last_read(tx, self.mirror)
-        self._read_to = self._kept_to = max(block, from_block - 1)
+            place = last_read(tx, self.mirror)
+        self._place = replace(place, block=max(place.block, from_block - 1))
+        self._kept_to = self._place.block
 
     # --- what changes something
 
@@ -137,6 +148,8 @@ class LedgerNode(Node):
         actions.contract_on(self.channel, port)
         if any(len(body) > MAX_BODY_BYTES for body in bodies):
             raise Malformed("the body is too long", reason=Reason.LIMIT_EXCEEDED)
+        if port == ESCROW_PORT and self._desk is not None:
+            return [self._ask_escrow(self._desk, method, body) for body in bodies]
         found: list[bytes | LianqiaoError] = self._asking.submit(_Asked(method, tuple(bodies)))
         return found
 
@@ -216,6 +229,78 @@ class LedgerNode(Node):
             )
         return receipts
 
+    # --- money
+
+    def _ask_escrow(self, desk: EscrowDesk, method: str, body: bytes) -> bytes | LianqiaoError:
+        """One call of the escrow: tried on the tables, posted, and answered out of them."""
+        asked: dict[str, Json] = dict(fields.document(body, MAX_BODY_BYTES))
+        try:
+            with self._reading:
+                self.read()
+                holder = b""
+                if method == "account.open":
+                    holder = desk.holder_of(asked)
+                    clipped(asked)
+                answer = self._done(method, asked)
+                if answer is None:
+                    self.read(desk.post(method, asked, holder))
+                    answer = self._done(method, asked)
+        except LianqiaoError as err:
+            return err
+        if answer is None:
+            return Unavailable(Reason.CHAIN_UNREACHABLE, "the chain does not show what was posted")
+        return answer
+
+    def _done(self, method: str, asked: fields.Object) -> bytes | None:
+        """The answer where the tables have it already; None where the call would change them.
+
+        Raises what the contract raises."""
+        body = encode(dict(asked))
+        with self.store.reading() as tx:
+            state = HostState(self.mirror, tx, ESCROW_PORT, self.now())
+            if method == "withdraw":
+                found = withdrawn(state, Withdrawal.from_json(asked.get("withdrawal")))
+                if found is not None:
+                    return found
+            written = len(tx.entries)
+            answer = self.mirror.call(tx, method, body, self.now(), ESCROW_PORT)
+            return None if len(tx.entries) > written else answer
+
+    def steps(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """See relay.books.KeptElsewhere."""
+        found = list_records(
+            self.store, READ_PORT, b"step/", b"step/%016d" % after if after else b"", limit
+        )
+        return [(int(name.rpartition(b"/")[2]), value) for name, value in found]
+
+    def prove_steps(self, trusted_height: int) -> StepsProven:
+        """See relay.books.KeptElsewhere. Raises Refused(CONFIG_INVALID) where the node is not told
+        how the chain is sealed, NotFound(PORT_NOT_FOUND), Unavailable."""
+        if self._escrow is None or self._chain is None:
+            raise Refused(
+                Reason.CONFIG_INVALID,
+                "this node cannot prove what the escrow on its chain was told",
+                hint="give the engine the settings escrow, variant, validators: evm deploy",
+            )
+        with self._reading:
+            self.read()
+            height, done = self._place.block, self._all_steps()
+        slots = named_by(done).slots()
+        headers: tuple[bytes, ...] = ()
+        if trusted_height < height:
+            headers = tuple(self._chain.headers(trusted_height, height))
+        proofs = tuple(
+            (len(part), self._chain.prove_storage(self._escrow, part, height))
+            for part in parts(slots)
+        )
+        return StepsProven(height, headers, len(done), proofs)
+
+    def _all_steps(self) -> list[BookStep]:
+        found: list[BookStep] = []
+        while page := self.steps(len(found), 1000):
+            found += [BookStep.decode(raw) for _, raw in page]
+        return found
+
     # --- what was told
 
     def read(self, until: int = 0) -> None:
@@ -224,9 +309,9 @@ class LedgerNode(Node):
         with self._reading:
             while True:
                 head = self._logs.head()
-                while self._read_to < head:
-                    self._read_some(min(head, self._read_to + LOG_BLOCKS))
-                if self._read_to >= until:
+                while self._place.block < head:
+                    self._read_some(min(head, self._place.block + LOG_BLOCKS))
+                if self._place.block >= until:
                     return
                 if clock.monotonic() > end:
                     raise Unavailable(
@@ -235,14 +320,11 @@ class LedgerNode(Node):
                 clock.sleep(0.1)
 
     def _read_some(self, last: int) -> None:
-        blocks = self._logs.read(max(self._read_to + 1, 0), last, self._steps)
-        steps = self._steps + sum(
-            1 for block in blocks for told in block.told if hasattr(told, "cursor")
-        )
+        blocks, place = self._logs.read(max(self._place.block + 1, 0), last, self._place)
         if blocks or last - self._kept_to >= _KEPT_BLOCKS:
-            self.run(_Fold(tuple(blocks), last, steps))
+            self.run(_Fold(tuple(blocks), place))
             self._kept_to = last
-        self._read_to, self._steps = last, steps
+        self._place = place
 
 
 _HINTS = {

@@ -1,9 +1,10 @@
 """The entry point `lianqiao.engines: evm`: makes, opens and serves a node before an EVM ledger.
 
 Settings: `rpc` (HOST:PORT of a JSON-RPC node of the institution's own; more of them, by commas),
-`endpoint`, `registry` (addresses), `key` (file with the private key in hex of an account that the
-registry admits; without it nothing is posted), `max_gas_price` (wei), `from_block` (where the
-endpoint was deployed).
+`endpoint`, `registry` (addresses), `escrow` (address, where the ledger keeps money), `key` (file
+with the private key in hex of an account that the registry admits; without it nothing is posted),
+`max_gas_price` (wei), `from_block` (where the endpoint was deployed), `variant` and `validators`
+(as the chain file has them: with both the node can prove the books of the escrow).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from adapters.evm import calls
+from adapters.evm.chain import EvmChain
 from adapters.evm.engine.node import LedgerNode
 from adapters.evm.light.parameters import hexadecimal
 from adapters.evm.rpc import Rpc
 from adapters.evm.sender import Sender
+from adapters.evm.settings import read_settings
 from relay.config import Config
-from relay.contracts.payloads import REGISTRY_PORT
+from relay.contracts.payloads import ESCROW_PORT, REGISTRY_PORT
 from relay.errors import Denied, Malformed, Reason, Refused
 from relay.keys import SigningKey
 from relay.light.types import Validator
@@ -35,7 +38,9 @@ from relay.store import Store
 from relay.store.migrate import migrate
 
 NEEDED = ("rpc", "endpoint", "registry")
-SETTINGS = {*NEEDED, "key", "max_gas_price", "from_block"}
+SETTINGS = {
+    *NEEDED, "escrow", "key", "max_gas_price", "from_block", "variant", "validators",
+}  # fmt: skip
 DEFAULT_GAS_PRICE = 10**12
 
 
@@ -106,6 +111,8 @@ class EvmEngine:
         if "key" in settings:
             price = int(settings.get("max_gas_price", DEFAULT_GAS_PRICE))
             sender = Sender(config.data / settings["key"], price)
+        escrow = _address(settings, "escrow") if "escrow" in settings else None
+        chain = _proving(settings)
         store = Store(config.database_url)
         try:
             mark = HighWaterMark(config.mark_file)
@@ -116,12 +123,16 @@ class EvmEngine:
                 relay=relay,
                 sender=sender,
                 from_block=int(settings.get("from_block", 0)),
+                escrow=escrow,
+                chain=chain,
                 chain_id=config.chain_id,
                 role=config.role,
                 store=store,
                 signer=CheckpointSigner(_signers(config), mark),
                 client_types=client_types(),
-                contracts=contracts_on((REGISTRY_PORT,)),
+                contracts=contracts_on(
+                    (REGISTRY_PORT,) if escrow is None else (REGISTRY_PORT, ESCROW_PORT)
+                ),
                 clock=clock,
                 epoch=config.epoch,
                 tick_seconds=config.tick_seconds,
@@ -159,8 +170,24 @@ def _check(settings: Mapping[str, str]) -> None:
             reason=Reason.CONFIG_INVALID,
             hint=f"the engine evm knows {', '.join(sorted(SETTINGS))}",
         )
-    for name in ("endpoint", "registry"):
-        _address(settings, name)
+    for name in ("endpoint", "registry", "escrow"):
+        if name in settings:
+            _address(settings, name)
+    _proving(settings)
+
+
+def _proving(settings: Mapping[str, str]) -> EvmChain | None:
+    """The chain as a lane sees it, whose headers and proofs show what was read; None where the
+    settings do not say how it is sealed. Raises Malformed(CONFIG_INVALID)."""
+    names = ("variant", "validators")
+    if not all(name in settings for name in names):
+        return None
+    first, *more = [one for one in settings["rpc"].split(",") if one]
+    asked = {name: settings[name] for name in ("endpoint", *names)}
+    try:
+        return EvmChain(*read_settings({**asked, "address": first, "rpc": ",".join(more)}))
+    except Refused as err:
+        raise Malformed(f"[engine_settings] {err.detail}", reason=Reason.CONFIG_INVALID) from err
 
 
 def _address(settings: Mapping[str, str], name: str) -> bytes:

@@ -2,6 +2,8 @@
 
     endpoint     0x and 40 hex digits: the contract whose storage is believed
     code         0x and 64 hex digits: Keccak-256 of its code, immutables included
+    escrow       0x and 40 hex digits: the contract whose books are believed; and
+    escrow_code  0x and 64 hex digits: of its code. Both, or neither where it keeps no money
     validators   header:EPOCH                 headers list the set; votes are void each EPOCH blocks
                  contract:0xADDRESS:SLOT      an array of that contract, at that storage slot
 
@@ -23,6 +25,7 @@ QUORUM = Threshold(2, 3, strict=False)
 TRUST_LEVEL = Threshold(1, 3, strict=True)
 TREE_HASH, PROOF_KIND = "keccak256", "mpt"
 NAMES = ("code", "endpoint", "validators")
+WITH_ESCROW = ("code", "endpoint", "escrow", "escrow_code", "validators")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Pinned:
     code: bytes
     source: bytes
     """`relay.light.types.ValidatorSet.source` of every set."""
+    escrow: tuple[bytes, bytes] | None = None
+    """Its address and its code, where the chain keeps money."""
 
 
 @lru_cache(maxsize=64)
@@ -44,13 +49,20 @@ def pinned(state: ClientState) -> Pinned:
         raise Malformed(f"an evm client pins tree {TREE_HASH} and proofs {PROOF_KIND}")
     if (state.threshold, state.trust_level) != (QUORUM, TRUST_LEVEL) or state.witnesses:
         raise Malformed("an evm client pins 2/3 of the validators, trust above 1/3, no witnesses")
-    if tuple(name for name, _ in state.parameters) != NAMES:
-        raise Malformed(f"an evm client pins the parameters {', '.join(NAMES)}")
+    if tuple(name for name, _ in state.parameters) not in (NAMES, WITH_ESCROW):
+        raise Malformed(
+            f"an evm client pins the parameters {', '.join(NAMES)}, and beside them both of "
+            "escrow, escrow_code or neither"
+        )
     said = dict(state.parameters)
+    escrow = None
+    if "escrow" in said:
+        escrow = (hexadecimal(said["escrow"], 20), hexadecimal(said["escrow_code"], 32))
     return Pinned(
         hexadecimal(said["endpoint"], 20),
         hexadecimal(said["code"], 32),
         read_source_text(said["validators"]),
+        escrow,
     )
 
 

@@ -1,6 +1,7 @@
 """Accounts, locks and their one way to end; runs on a money ledger (see contract.py)."""
 
 from relay.contracts.escrow.books import Entry, Line, last_line, nostro, read_line, suspense
+from relay.contracts.escrow.calls import pay_out
 from relay.contracts.escrow.contract import CONTRACT, Escrow
 from relay.contracts.escrow.keys import (
     End,
@@ -31,6 +32,7 @@ __all__ = [
     "movements",
     "nostro",
     "obligations",
+    "pay_out",
     "read_line",
     "suspense",
 ]

@@ -128,6 +128,23 @@ def withdraw(body: bytes, state: State, now: int) -> bytes:
     return _done(state, wanted.withdrawal, Entry.WITHDRAWAL, asked["withdrawal"], now)
 
 
+def pay_out(body: bytes, state: State, now: int) -> bytes:
+    """{account, amount, currency, reference}: a withdrawal that was paid already.
+
+    No call of anybody's: for books that are kept by another program (adapters/evm), which has
+    checked who asked. Raises as `deposit`, and Refused(FUNDS_MISSING).
+    """
+    asked = base.read_call(body, "account amount currency reference")
+    code, minor, reference = currency(asked), amount(asked), fields.octets(asked, "reference")
+    done = _once(state, reference, asked)
+    if done is not None:
+        return done
+    terms = accounts.terms_of(state, fields.identifier(asked, "account"))
+    accounts.check_open(terms, code)
+    Books(state, now, reference).post(Entry.WITHDRAWAL, terms.account, nostro(code), minor)
+    return _done(state, reference, Entry.WITHDRAWAL, asked, now)
+
+
 def assign(body: bytes, state: State, now: int) -> bytes:
     """`assign`: {account, amount, currency, reference}: from suspense to an account of whom it is
     due to, by the operator. Raises as `deposit`, and Refused(FUNDS_MISSING)."""

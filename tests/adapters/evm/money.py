@@ -85,7 +85,7 @@ class MoneyLedger(EvmLedger):
         for account, (code, owner, person) in ON_EVM.items():
             self.open(terms(account, code, owner, person))
             if funds:
-                self.escrow.deposit(account, funds)
+                self.escrow.deposit(account, funds, digest(f"funds of {account}"))
 
     def open(self, body: dict[str, Any], holder: bytes = b"") -> None:
         """Opens an account, or its next version."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.evm import calls
-from adapters.evm.engine.logs import Logs
+from adapters.evm.engine.logs import Logs, Place
 from adapters.evm.engine.node import LedgerNode
 from adapters.evm.practice.chain import KEYS
 from adapters.evm.rpc import Rpc
@@ -323,9 +323,9 @@ def test_a_step_in_the_middle_cannot_be_left_out(before: Before) -> None:
     before.attest(before.signed("one"), before.signed("two"))
     logs = Logs(before.ledger.rpc, before.ledger.endpoint.address, before.ledger.registry.address)
     with pytest.raises(LianqiaoError) as err:
-        logs.read(0, logs.head(), 1)
+        logs.read(0, logs.head(), Place(-1, 1))
     assert err.value.reason is Reason.CHAIN_UNREACHABLE
-    blocks = logs.read(0, logs.head(), 0)
+    blocks, _ = logs.read(0, logs.head(), Place(-1))
     steps = [t for b in blocks for t in b.told if getattr(t, "step", None) is Step.SEND]
     assert len(steps) == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -49,6 +50,11 @@ from tests.refusals import refused
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 LATER = NOW + 20 * DAY
+
+
+def fresh() -> bytes:
+    """A name of a movement that none had before."""
+    return os.urandom(32)
 
 
 class Twins:
@@ -406,10 +412,10 @@ def test_a_release_pays_into_suspense_where_the_account_was_closed(twins: Twins)
     reference = digest("assigned").hex()
     body = {"account": "hospital", "amount": 118_000, "currency": "CNY", "reference": reference}
     twins.sz.call("assign", encode(body))
-    twins.evm.escrow.assign("hospital", 118_000)
+    twins.evm.escrow.assign("hospital", 118_000, digest("assigned"))
     twins.same()
     with pytest.raises(LianqiaoError) as err:
-        twins.evm.escrow.assign("hospital", 1)
+        twins.evm.escrow.assign("hospital", 1, fresh())
     assert err.value.reason is Reason.FUNDS_MISSING
 
 
@@ -541,18 +547,18 @@ def test_tokens_that_take_a_fee_or_change_balances(twins: Twins) -> None:
     evm = twins.evm
     deposit, withdraw = evm.escrow.deposit, evm.escrow.withdraw
     evm.transact("Token", "set", 1, 100, False, False, False)
-    refused(Reason.AMOUNT_INVALID, deposit, "hospital", 100)
+    refused(Reason.AMOUNT_INVALID, deposit, "hospital", 100, fresh())
     evm.transact("Token", "set", 0, 100, False, True, False)
-    refused(Reason.FUNDS_MISSING, deposit, "hospital", 100)
-    refused(Reason.FUNDS_MISSING, withdraw, "hospital", 100, b"\x11" * 20)
+    refused(Reason.FUNDS_MISSING, deposit, "hospital", 100, fresh())
+    refused(Reason.FUNDS_MISSING, withdraw, "hospital", 100, b"\x11" * 20, fresh())
     evm.transact("Token", "set", 0, 99, False, False, False)
-    refused(Reason.FUNDS_MISSING, deposit, "hospital", 100)
+    refused(Reason.FUNDS_MISSING, deposit, "hospital", 100, fresh())
     assert twins.evm_lock(given()) == "FUNDS_MISSING"
     evm.transact("Token", "set", 0, 100, False, False, True)
     assert twins.evm_lock(given()) == "FUNDS_MISSING", "a token that says nothing"
     evm.transact("Token", "set", 0, 100, True, False, False)
-    deposit("hospital", 100)
-    withdraw("hospital", 100, b"\x11" * 20)
+    deposit("hospital", 100, fresh())
+    withdraw("hospital", 100, b"\x11" * 20, fresh())
     assert evm.tokens(b"\x11" * 20) == 100 * UNIT
     evm.transact("Token", "set", 0, 100, False, False, False)
     assert twins.lock(signed_here(given())) == ""
@@ -560,23 +566,23 @@ def test_tokens_that_take_a_fee_or_change_balances(twins: Twins) -> None:
 
 def test_who_moves_money(twins: Twins) -> None:
     evm, me = twins.evm, twins.evm.me
-    refused(Reason.AMOUNT_INVALID, evm.escrow.deposit, "hospital", 0)
-    refused(Reason.AMOUNT_INVALID, evm.escrow.deposit, "hospital", MAX_AMOUNT)
-    refused(Reason.ACCOUNT_NOT_FOUND, evm.escrow.deposit, "nobody", 1)
-    refused(Reason.AMOUNT_INVALID, evm.escrow.withdraw, "hospital", 0, me)
-    refused(Reason.FUNDS_MISSING, evm.escrow.withdraw, "hospital", 100_000_001, me)
-    refused(Reason.AMOUNT_INVALID, evm.escrow.withdraw, "hospital", 1, evm.escrow.address)
+    refused(Reason.AMOUNT_INVALID, evm.escrow.deposit, "hospital", 0, fresh())
+    refused(Reason.AMOUNT_INVALID, evm.escrow.deposit, "hospital", MAX_AMOUNT, fresh())
+    refused(Reason.ACCOUNT_NOT_FOUND, evm.escrow.deposit, "nobody", 1, fresh())
+    refused(Reason.AMOUNT_INVALID, evm.escrow.withdraw, "hospital", 0, me, fresh())
+    refused(Reason.FUNDS_MISSING, evm.escrow.withdraw, "hospital", 100_000_001, me, fresh())
+    refused(Reason.AMOUNT_INVALID, evm.escrow.withdraw, "hospital", 1, evm.escrow.address, fresh())
     assert twins.lock(signed_here(given())) == ""
     free = 100_000_000 - 118_000
-    refused(Reason.FUNDS_MISSING, evm.escrow.withdraw, "maker-cny", free + 1, me)
-    evm.escrow.withdraw("maker-cny", free, b"\x22" * 20)
+    refused(Reason.FUNDS_MISSING, evm.escrow.withdraw, "maker-cny", free + 1, me, fresh())
+    evm.escrow.withdraw("maker-cny", free, b"\x22" * 20, fresh())
     assert evm.tokens(b"\x22" * 20) == free * UNIT
     evm.check_books()
     stranger = b"\x77" * 20
     for call in (
-        ("Escrow", "deposit", "hospital", 1),
-        ("Escrow", "withdraw", "hospital", 1, "0x" + stranger.hex()),
-        ("Escrow", "assign", "hospital", 1),
+        ("Escrow", "deposit", "hospital", 1, fresh()),
+        ("Escrow", "withdraw", "hospital", 1, "0x" + stranger.hex(), fresh()),
+        ("Escrow", "assign", "hospital", 1, fresh()),
         ("Escrow", "openCurrency", b"USD", "0x" + evm.token.hex(), 6),
         ("Escrow", "openAccount", terms_argument(terms("x", "CNY", "y", MAKER_K), stranger)),
         ("Escrow", "onTimeout", (1, "a", "b", 1, "c", "d", "e", "f", b"g")),
@@ -616,8 +622,8 @@ def test_a_payee_whom_the_token_refuses_stops_nobody(twins: Twins) -> None:
     evm.transact("Token", "set", 50, 100, False, True, False)
     assert twins.end(Ruling.COMMIT, order) == "released"
     evm.transact("Token", "set", 0, 100, False, False, False)
-    refused(Reason.FUNDS_MISSING, evm.escrow.withdraw, "hospital", 118_000, evm.me)
-    evm.escrow.withdraw("hospital", 118_000, b"\x33" * 20)
+    refused(Reason.FUNDS_MISSING, evm.escrow.withdraw, "hospital", 118_000, evm.me, fresh())
+    evm.escrow.withdraw("hospital", 118_000, b"\x33" * 20, fresh())
     assert evm.tokens(b"\x33" * 20) == 118_000 * UNIT
     evm.check_books()
 
@@ -629,24 +635,24 @@ def test_a_token_that_calls_back(twins: Twins) -> None:
     evm.open(terms("token", "CNY", "hostile", MAKER_K), evm.token)
     evm.transact("Token", "mint", "0x" + evm.token.hex(), 10**12)
     evm.transact("Token", "approveOwn", escrow, 2**255)
-    inner = evm.data("Escrow", "deposit", "token", 500)
+    inner = evm.data("Escrow", "deposit", "token", 500, fresh())
     evm.transact("Token", "hook", escrow, inner)
-    evm.escrow.deposit("hospital", 1000)
+    evm.escrow.deposit("hospital", 1000, fresh())
     assert evm.hooked() == (False, Reason.NOT_PERMITTED)
     evm.as_address(evm.token, evm.escrow.address, inner)
     assert evm.escrow.standing("token").balance == 500
     for outer in (
-        lambda: evm.escrow.deposit("hospital", 1000),
-        lambda: evm.escrow.withdraw("hospital", 1000, b"\x44" * 20),
+        lambda: evm.escrow.deposit("hospital", 1000, fresh()),
+        lambda: evm.escrow.withdraw("hospital", 1000, b"\x44" * 20, fresh()),
     ):
-        inner = evm.data("Escrow", "withdraw", "token", 500, "0x" + evm.token.hex())
+        inner = evm.data("Escrow", "withdraw", "token", 500, "0x" + evm.token.hex(), fresh())
         evm.transact("Token", "hook", escrow, inner)
         outer()
         assert evm.hooked() == (False, Reason.NOT_PERMITTED)
     assert evm.escrow.standing("token").balance == 500
     packet = (1, "a", "b", 1, "c", "d", "e", "f", b"g")
     evm.transact("Token", "hook", escrow, evm.data("Escrow", "onReceive", packet, []))
-    evm.escrow.deposit("hospital", 1000)
+    evm.escrow.deposit("hospital", 1000, fresh())
     assert evm.hooked() == (False, Reason.NOT_PERMITTED)
     booked, unit, _ = evm.escrow.booked("CNY")
     assert evm.tokens(evm.escrow.address) == booked * unit

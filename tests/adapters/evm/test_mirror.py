@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.evm.engine.logs import Answered, Block, Lapsed, Recorded, Told
+from adapters.evm.engine.logs import Answered, Block, Lapsed, Place, Recorded, Told
 from adapters.evm.engine.mirror import Mirror, last_read
 from adapters.evm.light.state import CLIENT_ID
 from relay.canonical import Json, encode
@@ -63,7 +63,7 @@ def _fold(mirror: Mirror, tx: Transaction, number: int, *told: Told) -> None:
     blocks = [Block(number, NOW + number, told)]
     if number == 1:
         blocks.insert(0, Block(0, NOW, (first,)))
-    mirror.fold(tx, blocks, number, number)
+    mirror.fold(tx, blocks, Place(number, number))
 
 
 def _state(mirror: Mirror, tx: Transaction) -> HostState:
@@ -75,7 +75,7 @@ def test_what_was_posted_is_in_the_tables(mirror: Mirror, tx: Transaction) -> No
     assert standing(_state(mirror, tx), RECORD) == ""
     _fold(mirror, tx, 2, _attested(2, Action.RETRACT))
     assert standing(_state(mirror, tx), RECORD) == "RETRACTED"
-    assert last_read(tx, mirror) == (2, 2)
+    assert last_read(tx, mirror) == Place(2, 2)
 
 
 def test_what_the_contract_refuses_leaves_the_packet(mirror: Mirror, tx: Transaction) -> None:

@@ -31,6 +31,7 @@ contract Escrow is IApp {
     error CURRENCY_MISMATCH();
     error AMOUNT_INVALID();
     error FUNDS_MISSING();
+    error REQUEST_ID_REUSED();
 
     /// The line of a book that an event shows: amounts are minor units, names Keccak-256 of a text.
     enum Kind {
@@ -53,6 +54,8 @@ contract Escrow is IApp {
     event Locked(bytes32 indexed settlement, bytes32 digest);
     event Refused(bytes32 indexed settlement, bytes32 reason);
     event Ended(bytes32 indexed settlement, State how, bytes32 decision);
+    /// A call that changed something, whole; packets are told by the endpoint (`Written`).
+    event Called(uint64 indexed step, address indexed by, bytes data);
 
     enum State {
         NONE,
@@ -167,8 +170,14 @@ contract Escrow is IApp {
     mapping(bytes32 => Lock) public locks; // by settlement
     mapping(bytes32 => mapping(uint256 => Hold)) public holds;
     mapping(bytes32 => Paid) private _paid; // (account, payee's owner)
+    mapping(bytes32 => bytes32) public moved; // by name: Keccak-256 of the call that moved money
     uint32 public count;
     bool private _moving;
+    uint64 public steps;
+    /// All that was done here, in order, in one word: Keccak-256 of (the word before, block time, who
+    /// called, Keccak-256 of his call, or of a packet's value, and of the answer to it). Whoever does
+    /// the same again comes to the same books, and shows by this word that nothing was left out.
+    bytes32 public history;
 
     constructor(Endpoint endpoint) {
         ENDPOINT = endpoint;
@@ -198,6 +207,7 @@ contract Escrow is IApp {
         if (token.code.length == 0 || digits < exponent || digits > 36) revert CURRENCY_MISMATCH();
         currencies[currency] = Currency(token, 0, 10 ** (digits - exponent));
         emit CurrencyOpened(currency, token, 10 ** (digits - exponent));
+        _called();
     }
 
     /// The next version of an account's terms, from 1. Owner and currency never change; the keys of a
@@ -226,6 +236,7 @@ contract Escrow is IApp {
             _register(id, terms.version, who, one.keys);
         }
         emit AccountOpened(id, terms.account, terms.owner, terms.version, terms.closed);
+        _called();
     }
 
     function _register(uint32 id, uint32 version, bytes32 who, Key[] calldata keys) private {
@@ -237,23 +248,27 @@ contract Escrow is IApp {
         }
     }
 
-    /// Out of suspense, to whom it is due.
-    function assign(string calldata account, uint64 amount) external onlyOperator {
+    /// Out of suspense, to whom it is due. What moves money has a name of 32 bytes and is done once: the same
+    /// again does nothing.
+    function assign(string calldata account, uint64 amount, bytes32 movement) external onlyOperator {
+        if (_done(movement)) return;
         (uint32 id, Account storage to) = _account(account);
         if (amount == 0) revert AMOUNT_INVALID();
         if (suspense[to.currency] < amount) revert FUNDS_MISSING();
         suspense[to.currency] -= amount;
         to.balance += amount;
         emit Posted(0, Kind.ASSIGNED, to.currency, 0, id, amount);
+        _called();
     }
 
     // --- what an account's holder does
 
     /// Pulls the token. What arrives must be what was asked for, and what lies here at least what is
     /// booked: tokens that take a fee or change balances are refused.
-    function deposit(string calldata account, uint64 amount) external moving {
+    function deposit(string calldata account, uint64 amount, bytes32 movement) external moving {
         (uint32 id, Account storage to) = _account(account);
         if (msg.sender != to.holder) revert NOT_PERMITTED();
+        if (_done(movement)) return;
         Currency storage currency = currencies[to.currency];
         if (amount == 0 || currency.booked + amount > Canonical.MAX_INTEGER) revert AMOUNT_INVALID();
         uint256 tokens = amount * currency.unit;
@@ -265,19 +280,22 @@ contract Escrow is IApp {
         currency.booked += amount;
         to.balance += amount;
         emit Posted(0, Kind.DEPOSIT, to.currency, 0, id, amount);
+        _called();
     }
 
     /// Pays out what is free, to wherever the holder says: a payee whom the token refuses can name
     /// another, and nobody else waits for him.
-    function withdraw(string calldata account, uint64 amount, address to) external moving {
+    function withdraw(string calldata account, uint64 amount, address to, bytes32 movement) external moving {
         (uint32 id, Account storage from) = _account(account);
         if (msg.sender != from.holder) revert NOT_PERMITTED();
+        if (_done(movement)) return;
         if (amount == 0) revert AMOUNT_INVALID();
         if (from.balance - from.held < amount) revert FUNDS_MISSING();
         Currency storage currency = currencies[from.currency];
         from.balance -= amount;
         currency.booked -= amount;
         emit Posted(0, Kind.WITHDRAWAL, from.currency, id, 0, amount);
+        _called(); // here, since what the token may do in its midst comes after it
         uint256 tokens = amount * currency.unit;
         uint256 before = IToken(currency.token).balanceOf(address(this));
         _call(currency.token, abi.encodeCall(IToken.transfer, (to, tokens)));
@@ -288,6 +306,25 @@ contract Escrow is IApp {
     function _call(address token, bytes memory data) private {
         (bool done, bytes memory said) = token.call(data);
         if (!done || (said.length != 0 && !abi.decode(said, (bool)))) revert FUNDS_MISSING();
+    }
+
+    /// Whether a call of that name did the same before. Another call under it is refused.
+    function _done(bytes32 movement) private returns (bool) {
+        bytes32 asked = keccak256(msg.data);
+        bytes32 before = moved[movement];
+        if (before == 0) moved[movement] = asked;
+        else if (before != asked) revert REQUEST_ID_REUSED();
+        return before != 0;
+    }
+
+    function _called() private {
+        _tell(keccak256(msg.data), 0);
+        emit Called(steps, msg.sender, msg.data);
+    }
+
+    function _tell(bytes32 what, bytes32 answer) private {
+        steps++;
+        history = keccak256(abi.encode(history, block.timestamp, msg.sender, what, answer));
     }
 
     function _account(string calldata name) private view returns (uint32 id, Account storage account) {
@@ -301,16 +338,20 @@ contract Escrow is IApp {
 
     /// A refused lock is an answer with its reason and leaves nothing behind. What reverts becomes the
     /// error acknowledgement; ENTRY_MISSING alone leaves the packet to be delivered again.
-    function onReceive(Packet calldata packet, Entry[] calldata entries) external returns (bytes memory) {
+    function onReceive(Packet calldata packet, Entry[] calldata entries) external returns (bytes memory answer) {
         if (msg.sender != address(ENDPOINT)) revert NOT_PERMITTED();
         if (keccak256(bytes(packet.version)) != VERSION) revert UNSUPPORTED_VERSION();
         if (keccak256(bytes(packet.encoding)) != ENCODING) revert UNSUPPORTED_VERSION();
         if (keccak256(bytes(packet.sourcePort)) != SETTLEMENT_PORT) revert COUNTERPARTY_MISMATCH();
-        if (packet.value.length > 2 && packet.value[2] == "d") return _end(packet.value, entries);
-        Order memory order = READER.readLock(packet.value, LEDGER);
-        if (order.ledger != LEDGER) revert CHAIN_ID_MISMATCH();
-        if (order.relay != RELAY) revert COUNTERPARTY_MISMATCH();
-        return _lock(order);
+        if (packet.value.length > 2 && packet.value[2] == "d") {
+            answer = _end(packet.value, entries);
+        } else {
+            Order memory order = READER.readLock(packet.value, LEDGER);
+            if (order.ledger != LEDGER) revert CHAIN_ID_MISMATCH();
+            if (order.relay != RELAY) revert COUNTERPARTY_MISMATCH();
+            answer = _lock(order);
+        }
+        _tell(keccak256(packet.value), keccak256(answer));
     }
 
     function onAcknowledge(Packet calldata, bytes calldata) external pure {
