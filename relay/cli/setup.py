@@ -91,7 +91,8 @@ def init(
     try:
         names = [f"{chain_id}-{number}" for number in range(1, validators + 1)]
         if engine != "journal":
-            shared = _Shared(engine, name or chain_id, peer, tuple(setting or ()))
+            own = name or (chain_id if _alone(engine) else "")
+            shared = _Shared(engine, own, peer, tuple(setting or ()))
             _build_shared(building, chain_id, role, listen, shared)
         else:
             _build(building, chain_id, role, names, listen, algorithms)
@@ -199,6 +200,8 @@ def _build_shared(directory: Path, chain_id: str, role: str, listen: str, shared
     engine = engines().named(shared.engine)
     pairs = [text.partition("=") for text in shared.settings]
     try:
+        if not shared.name:
+            raise ValueError("each institution has a name of its own")
         check_id(shared.name)
         if shared.peer or not _alone(shared.engine):
             check_address(shared.peer)

@@ -79,8 +79,7 @@ def genesis_json(joins: Sequence[Join], quorum: int) -> bytes:
     Raises Malformed where they do not fit together.
     """
     ordered = sorted(joins, key=lambda join: join.name)
-    if len({(join.chain_id, join.role) for join in ordered}) != 1:
-        raise Malformed("the joins are of different chains or roles")
+    _check_joins(ordered, quorum)
     operators = []
     for join in ordered:
         algorithm, _, key = join.operator_key.partition(":")
@@ -119,6 +118,33 @@ def genesis_json(joins: Sequence[Join], quorum: int) -> bytes:
         "app_state": json.loads(encode_genesis(state)),
     }
     return json.dumps(genesis, indent=2).encode() + b"\n"
+
+
+def _check_joins(ordered: Sequence[Join], quorum: int) -> None:
+    """Raises Malformed where they cannot found one chain together."""
+    first = ordered[0]
+    for other in ordered:
+        if (other.chain_id, other.role) != (first.chain_id, first.role):
+            raise Malformed(
+                f"{first.name} founds the {first.role} {first.chain_id}, and {other.name} the "
+                f"{other.role} {other.chain_id}",
+                hint="all run `lianqiao init` with the same --chain-id and --role",
+            )
+    for field in ("name", "operator_key", "validator_key", "node_id", "peer_address"):
+        seen: set[str] = set()
+        for join in ordered:
+            value = getattr(join, field)
+            if value in seen:
+                raise Malformed(
+                    f"two of these files have the same {field}: {value[:64]}",
+                    hint="one file of each institution, each made by its own `lianqiao init`",
+                )
+            seen.add(value)
+    if quorum > len(ordered):
+        raise Malformed(
+            f"a quorum of {quorum} where there are {len(ordered)} institutions",
+            hint="give the join files of all of them, one's own too",
+        )
 
 
 @dataclass(frozen=True, slots=True)

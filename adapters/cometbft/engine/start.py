@@ -44,6 +44,7 @@ from relay.store.migrate import migrate
 SETTINGS = {"abci", "rpc", "p2p", "binary", "snapshot_interval", "pace"}
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 10.0
+MAX_LAST = 400
 _log = structlog.get_logger("lianqiao.cometbft")
 
 
@@ -105,10 +106,13 @@ class CometEngine:
         With `sync` the chain runs already: the genesis that its founders made stays as it is.
         """
         settings = _settings(config)
-        decoded = [decode_join(raw) for raw in joins]
+        decoded = [_join(raw, number) for number, raw in enumerate(joins, 1)]
         own = decode_join((_home(config).parent / "join.json").read_bytes())
         if sync is None and own not in decoded:
-            raise Malformed("the join file of this institution is not among those given")
+            raise Malformed(
+                "the join file of this institution is not among those given",
+                hint=f"give {_home(config).parent / 'join.json'} too",
+            )
         path = _home(config) / "config/genesis.json"
         if sync is None:
             path.write_bytes(genesis_json(decoded, quorum or 2 * len(decoded) // 3 + 1))
@@ -152,9 +156,11 @@ class CometEngine:
     def serve(self, config: Config, node: ReplicatedNode, **how: Any) -> RunningReplica:
         """Serves ABCI and the node's own API, and runs CometBFT where `binary` names it.
 
-        Raises Refused(CONFIG_INVALID) where there is no such program, or a port is taken.
+        Raises NotFound(NOT_FOUND) before `found`, Refused(CONFIG_INVALID) where there is no such
+        program, or a port is taken.
         """
         settings = _settings(config)
+        _check_founded(_home(config))
         binary = _program(settings.get("binary", ""))
 
         def findings(connection: Any) -> list[Finding]:
@@ -219,7 +225,14 @@ class _Child:
                 kill(self._process)  # somebody killed the keeper: what it kept goes with it
             if self._stopping.wait(RESTART_SECONDS):
                 return
-            _log.warning("cometbft_ended", code=code, log=str(self._log_path))
+            _log.warning("cometbft_ended", code=code, log=str(self._log_path), last=self._last())
+
+    def _last(self) -> str:
+        """The last line of its log, which says why it has ended."""
+        with self._log_path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - MAX_LAST))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
 
     def stop(self) -> None:
         """Ends it; waits until it is gone."""
@@ -228,6 +241,25 @@ class _Child:
         if self._process is not None:
             end(self._process, STOP_SECONDS)
         self._thread.join(STOP_SECONDS)
+
+
+def _join(raw: bytes, number: int) -> Join:
+    """Raises Malformed, saying which of the files it is."""
+    try:
+        return decode_join(raw)
+    except Malformed as error:
+        raise Malformed(f"file {number}: {error.detail}") from None
+
+
+def _check_founded(home: Path) -> None:
+    """Raises NotFound(NOT_FOUND) where CometBFT would find nothing to begin with."""
+    if not all((home / "config" / name).is_file() for name in ("genesis.json", "config.toml")):
+        config = home.parent / "config.toml"
+        raise NotFound(
+            Reason.NOT_FOUND,
+            "this chain is not founded yet",
+            hint=f"lianqiao found --config {config} JOIN..., with the join.json of everybody",
+        )
 
 
 def _program(binary: str) -> str:

@@ -1,0 +1,3 @@
+"""Fixtures of more than one file here."""
+
+from tests.cli.conftest import run as run
