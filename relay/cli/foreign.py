@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from relay.cli import output
 from relay.cli.chain_file import ChainFile, read_chain_file
 from relay.cli.clients import threshold
-from relay.cli.connect import check_unbound
+from relay.cli.ends import check_unbound, end_of, usable
 from relay.cli.options import node_at
 from relay.cli.proposal import Asking
 from relay.errors import Invalid, Reason
@@ -125,12 +125,10 @@ def _client(
 ) -> tuple[str, bool]:
     """A client of `node` that pins this very state and can be updated, and whether it is new; a
     new one with that counterparty, where it is known."""
-    now = time.time()
-    usable = [v for v in node.clients() if v.state == state and not v.frozen and now < v.expires]
-    usable.sort(key=lambda view: not view.counterparty_client_id)
-    check_unbound(node, state, usable[0].client_id if usable else "")
-    if usable:
-        return usable[0].client_id, False
+    there = sorted(usable(node, state), key=lambda view: not view.counterparty_client_id)
+    check_unbound(node, state, there[0].client_id if there else "")
+    if there:
+        return there[0].client_id, False
     return asked.create(node, state, raw, kept, option, counterparty), True
 
 
@@ -138,8 +136,6 @@ def _follow_relay(
     asked: Asking, node: NodeClient, relay: NodeClient, client_id: str, days: int, height: int
 ) -> str:
     """The client by which the chain's own node follows the relay, told its counterparty."""
-    from relay.cli.connect import end_of
-
     decider = end_of(relay, "ed25519", days, height=height)
     own, _ = _client(
         asked,

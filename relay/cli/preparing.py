@@ -273,7 +273,7 @@ def give_back(
     import os
     import time
 
-    from relay.cli.settlement import find
+    from relay.cli.named import find
     from relay.money import parse_amount
     from relay.settling import make_return, uuid4_of
 

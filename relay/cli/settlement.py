@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay.cli import bills, clearing, itemised, output, preparing, quoting, rates
+from relay.cli.named import find
 from relay.cli.options import Json, Node, node_at, read_file
-from relay.errors import Malformed
 
 if TYPE_CHECKING:
-    from relay.client import NodeClient
     from relay.money_views import Shown
 
 app = typer.Typer(no_args_is_help=True)
@@ -142,18 +141,6 @@ def _plain(one: Shown) -> dict[str, Any]:
         "under": view.under.hex(),
         "uetr": view.signed.instruction.uetr,
     }
-
-
-def find(peer: NodeClient, name: str) -> Shown:
-    """A settlement by its id in hex or its UETR. Raises Malformed, NotFound(NOT_FOUND)."""
-    if "-" in name:
-        return peer.settlement(uetr=name)
-    try:
-        return peer.settlement(bytes.fromhex(name))
-    except ValueError:
-        raise Malformed(
-            f"{name[:80]!r} is no settlement", hint="give its id in hex, or its UETR"
-        ) from None
 
 
 @app.command()

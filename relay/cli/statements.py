@@ -104,7 +104,7 @@ def documents(
     Example: lianqiao settlement documents 4f0c9a1e-6a51-4c4e-9d0c-6a1f4b1c7d11 -o out
     --node 127.0.0.1:7000
     """
-    from relay.cli.settlement import find
+    from relay.cli.named import find
     from relay.statements.iso20022 import documents as make
 
     with node_at(node) as peer:

@@ -16,7 +16,7 @@ from itertools import count
 from relay.contracts.codes import Reexamination
 from relay.contracts.payloads import Consent, ItemOutcome, Outcome, Purpose, Result, Role, Signer
 from relay.demo.hospitals import DAY
-from relay.demo.lots import side_by_side
+from relay.demo.side_by_side import side_by_side
 from relay.demo.stage import ASKING, SOURCE, Stage
 from relay.demo.story import RECEIVER, WAIT_SECONDS, Case, Progress, waited
 from relay.disclosure.asks import MAX_FETCHES, Fetch, Fetched, FindQuery, Withheld

@@ -17,7 +17,7 @@ from pathlib import Path
 from relay.chain import MAX_BATCH, Step
 from relay.client import NodeClient
 from relay.contracts.payloads import Notice, fields
-from relay.demo.lots import side_by_side
+from relay.demo.side_by_side import side_by_side
 from relay.demo.stage import ASKING, RELAY, SOURCE, Command, Stage
 from relay.demo.story import Case, Progress, wait_answered
 from relay.errors import Invalid, Reason

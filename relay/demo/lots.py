@@ -7,37 +7,16 @@ another for long, and a record's time from attestation to delivery is that of it
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TypeVar
+from collections.abc import Sequence
 
+from relay.demo.delivery import deliver_all, find_some, report_outcomes
+from relay.demo.side_by_side import side_by_side
 from relay.demo.stage import Stage
 from relay.demo.story import Case, Progress, attest_all, request_all, wait_announced
 
 MIN_LOT, MAX_LOT, LOTS = 8, 50, 6
 """A lot is large enough to share a head among many packets, and no larger than makes few wait."""
 LOTS_AT_ONCE = 3
-CALLERS = 8
-"""Calls that are made one a record go out so many at a time."""
-_T = TypeVar("_T")
-
-
-def side_by_side(
-    stage: Stage, call: Callable[[_T], object], each: Sequence[_T], callers: int = CALLERS
-) -> None:
-    """Calls `call` with each, some at a time. Raises what the first that fails raises.
-
-    After a failure, or Ctrl-C, the calls that are under way fail too: nobody waits for them.
-    """
-    pool = ThreadPoolExecutor(callers)
-    try:
-        for done in as_completed([pool.submit(call, one) for one in each]):
-            done.result()
-    except BaseException:
-        stage.abandon()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class Overall:
@@ -67,8 +46,6 @@ class Overall:
 
 def tell_story(stage: Stage, cases: Sequence[Case], now: int, tell: Progress) -> None:
     """Everything from attestation to outcome, for all cases."""
-    from relay.demo.delivery import deliver_all, find_some, report_outcomes
-
     size = max(MIN_LOT, min(MAX_LOT, len(cases) // LOTS))
     lots = [cases[i : i + size] for i in range(0, len(cases), size)]
     overall = Overall(tell, [len(lot) for lot in lots])

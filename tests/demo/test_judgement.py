@@ -20,9 +20,10 @@ from relay.demo.attacks import Attack
 from relay.demo.delivery import reexamination
 from relay.demo.generator import generate
 from relay.demo.leave import Checked
-from relay.demo.lots import Overall, side_by_side
+from relay.demo.lots import Overall
 from relay.demo.report import as_it_should, print_results, print_summary, print_unexpected
 from relay.demo.show import Show
+from relay.demo.side_by_side import side_by_side
 from relay.demo.story import Case, cases_of_generated
 from relay.demo.texts import Words
 from relay.errors import Refused
