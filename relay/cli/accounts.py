@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 app.command("open")(terms.open_account)
 app.command("change")(terms.change)
+app.command("announce")(terms.announce)
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Id of the account.")]
 Amount = Annotated[str, typer.Argument(metavar="AMOUNT", help="Such as 1234.50.")]
@@ -147,11 +148,12 @@ def show(account: Account, node: Node, as_json: Json = False) -> None:
 
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         view, lines = peer.account(account), list(peer.lines(account))
+        told = peer.announcements(account)
     if as_json:
-        output.print_json({"account": view, "lines": lines})
+        output.print_json({"account": view, "lines": lines, "told": told})
         return
     print_accounts([view], as_json)
-    print_terms(view)
+    print_terms(view, told)
     code = view.currency
     output.table(
         ("line", "time", "entry", "amount", "held", "balance", "with", "reference"),

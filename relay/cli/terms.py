@@ -10,13 +10,15 @@ import typer
 from relay.cli import output
 from relay.cli.access import public_key
 from relay.cli.accounts_view import print_accounts
+from relay.cli.attest import relays_of
 from relay.cli.keys import load_key
 from relay.cli.options import Json, Node, node_at, time_of
 from relay.cli.proposal import ask_alike
-from relay.errors import Malformed
+from relay.errors import Malformed, NotFound, Reason
 
 if TYPE_CHECKING:
     from relay.contracts.accounts import Cosigner, Terms
+    from relay.contracts.escrow.telling import Told
     from relay.contracts.policy.values import DatedKey
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Id of the account.")]
@@ -44,7 +46,12 @@ Regulators = Annotated[
     typer.Option("--regulator", metavar="ID=ALGORITHM:HEX", help="A regulator, who may co-sign."),
 ]
 Relay = Annotated[
-    str, typer.Option("--relay", metavar="ADDRESS", help="Tell this relay of it too.")
+    str,
+    typer.Option(
+        "--relay",
+        metavar="ADDRESS",
+        help="Register it there by hand, now: with a relay's operator role, or of an EVM ledger.",
+    ),
 ]
 Start = Annotated[
     str, typer.Option("--from", metavar="TIME", help="Keys hold from here on. Default: now.")
@@ -68,7 +75,7 @@ def open_account(
     start: Start = "",
     as_json: Json = False,
 ) -> None:
-    """Opens an account, and lets a relay settle through it.
+    """Opens an account. Every relay that the ledger is connected to is told of it.
 
     Above --officer-above or --regulator-above a day, one of those named by --officer or
     --regulator must co-sign; --daily and --counterparty are the most for a day, and for one party.
@@ -101,10 +108,14 @@ def open_account(
     pinned = ("--from", str(now))
     with node_at(node) as peer:
         ask_alike(lambda: peer.open_currency(currency), *pinned)
-        view = ask_alike(lambda: peer.register_account(terms), *pinned)
+        connected = relays_of(peer)
+        view = ask_alike(lambda: peer.register_account(terms, connected), *pinned)
+        told = peer.announcements(account)
         ledger = peer.status().chain_id
     if relay:
         ask_alike(lambda: _tell(relay, ledger, terms), *pinned)
+    if not as_json:
+        _say_who_hears(told)
     print_accounts([view], as_json)
 
 
@@ -128,8 +139,8 @@ def change(
 ) -> None:
     """Writes the next version of an account's terms: what is not named stays as it is.
 
-    Keys replace those before, co-signers those of their role. Tell every relay that settles through
-    the account (--relay): each judges by its own version.
+    Keys replace those before, co-signers those of their role. Every relay that the ledger is
+    connected to, or ever told of an account, hears of it.
 
     Example: lianqiao accounts change insurer --daily 500000.00 --node 127.0.0.1:7001
     --relay 127.0.0.1:7000
@@ -168,14 +179,60 @@ def change(
     _check_cosigners(terms)
     pinned = ("--from", str(now))
     with node_at(node) as peer:
-        view = ask_alike(lambda: peer.register_account(terms), *pinned)
+        connected = relays_of(peer)
+        view = ask_alike(lambda: peer.register_account(terms, connected), *pinned)
+        told = peer.announcements(account)
     if relay:
         ask_alike(lambda: _tell(relay, ledger, terms), *pinned)
     if not as_json:
-        output.note(f"version {terms.version}" + ("" if relay else "; no relay was told (--relay)"))
+        output.note(f"version {terms.version}")
+        _say_who_hears(told)
     print_accounts([view], as_json)
 
 
+def announce(
+    node: Node,
+    accounts: Annotated[
+        list[str] | None, typer.Argument(metavar="ACCOUNT...", help="Default: every account.")
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="CHAIN", help="A relay. Default: all that are connected."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tells relays the terms that accounts have now: for a relay that was connected later.
+
+    Example: lianqiao accounts announce --to hub-2 --node 127.0.0.1:7001
+    """
+    with node_at(node) as peer:
+        relays = sorted(to) if to else relays_of(peer)
+        if not relays:
+            raise NotFound(
+                Reason.CLIENT_NOT_FOUND,
+                "the ledger is connected to no relay",
+                hint="lianqiao connect --node LEDGER --relay RELAY",
+            )
+        named = sorted(accounts or [view.account for view in peer.accounts() if view.terms])
+        for first in range(0, len(named), MAX_AT_ONCE):
+            part = named[first : first + MAX_AT_ONCE]
+            ask_alike(lambda part=part: peer.announce_accounts(part, relays))  # type: ignore[misc]
+    if as_json:
+        output.print_json({"accounts": named, "relays": relays})
+        return
+    output.say(f"{len(named)} accounts, {', '.join(relays)}")
+    output.say(f"what they answer: lianqiao accounts show ACCOUNT --node {node}")
+
+
+def _say_who_hears(told: list[Told]) -> None:
+    if told:
+        output.note(f"told: {', '.join(one.relay for one in told)}")
+        return
+    output.note("no relay hears of it from this ledger: it is connected to none, or an EVM chain")
+    output.note("hint: lianqiao accounts announce, when it is; or --relay ADDRESS, by hand")
+
+
+MAX_AT_ONCE = 200
 _YEARS = 10 * 366 * 86_400
 
 

@@ -19,6 +19,7 @@ from relay.codec import money
 from relay.codec.fields import document, malformed
 from relay.contracts.accounts import Terms
 from relay.contracts.escrow import Line
+from relay.contracts.escrow.telling import Told
 from relay.contracts.payloads import CutOff, SignedInstruction, Withdrawal, fields
 from relay.contracts.settlement import RatePolicy, read_policy
 from relay.money import Rate
@@ -156,10 +157,16 @@ class EscrowCalls(Calls):
         request = epb.RegisterCurrencyRequest(currency=currency)
         self._connection.call(self._escrow.RegisterCurrency, request)
 
-    def register_account(self, terms: Terms, holder: str = "") -> AccountView:
-        """Opens an account, changes its terms, or closes it: by the next version. `holder`: on an
-        EVM ledger, the address in hex that deposits and withdraws."""
-        request = epb.RegisterAccountRequest(terms=money.terms_to_bytes(terms, holder))
+    def register_account(
+        self, terms: Terms, relays: Sequence[str] = (), *, holder: str = ""
+    ) -> AccountView:
+        """Opens an account, changes its terms, or closes it: by the next version.
+
+        Relays named by their global ids are told, and all that were told before. `holder`: on an
+        EVM ledger, which tells nobody, the address in hex that deposits and withdraws.
+        """
+        raw = money.terms_to_bytes(terms, holder)
+        request = epb.RegisterAccountRequest(terms=raw, relays=sorted(relays))
         response = self._connection.call(self._escrow.RegisterAccount, request)
         return money.account_from_pb(response.account)
 
@@ -190,6 +197,19 @@ class EscrowCalls(Calls):
         request = epb.GetAccountRequest(account=account)
         response = self._connection.call(self._escrow.GetAccount, request)
         return money.account_from_pb(response.account)
+
+    def announcements(self, account: str) -> list[Told]:
+        """What each relay said last to an account's terms."""
+        request = epb.GetAccountRequest(account=account)
+        response = self._connection.call(self._escrow.GetAccount, request)
+        return [money.announcement_from_pb(one) for one in response.announcements]
+
+    def announce_accounts(self, accounts: Sequence[str], relays: Sequence[str]) -> None:
+        """Has relays told the terms that accounts have now. Raises NotFound: CLIENT_NOT_FOUND."""
+        request = epb.RequestAccountAnnouncementRequest(
+            accounts=sorted(accounts), relays=sorted(relays)
+        )
+        self._connection.call(self._escrow.RequestAccountAnnouncement, request)
 
     def accounts(self) -> Iterator[AccountView]:
         """All accounts, the ledger's own among them."""

@@ -9,7 +9,6 @@ from lianqiao.ledger.v1 import escrow_service_pb2 as epb
 from lianqiao.relay.v1 import settlement_service_pb2 as spb
 from relay import canonical
 from relay.books import StepsProven
-from relay.canonical import Json
 from relay.codec.fields import (
     blob,
     blobs,
@@ -25,6 +24,7 @@ from relay.codec.fields import (
 from relay.contracts.accounts import Terms, read_terms
 from relay.contracts.base import key
 from relay.contracts.escrow import End, Held, Line, Netted, read_line
+from relay.contracts.escrow.telling import Told
 from relay.contracts.payloads import (
     CutOff,
     DecisionAnswer,
@@ -192,38 +192,10 @@ def steps_proven_from_pb(message: epb.ProveBookStepsResponse) -> StepsProven:
 def terms_to_bytes(terms: Terms, holder: str = "") -> bytes:
     """The canonical bytes of an account's terms, as a call takes them; with who deposits and
     withdraws, where an EVM ledger is told."""
-    limits = terms.limits
-    value: dict[str, Json] = {
-        "account": terms.account,
-        "closed": terms.closed,
-        "cosigners": [
-            {
-                "keys": [_dated(k) for k in one.keys],
-                "officer": one.officer,
-                "role": one.role.value,
-            }
-            for one in terms.cosigners
-        ],
-        "currency": terms.currency,
-        "keys": [_dated(k) for k in terms.keys],
-        "limits": {
-            "counterparty": limits.counterparty,
-            "daily": limits.daily,
-            "officer": limits.officer,
-            "regulator": limits.regulator,
-        },
-        "owner": terms.owner,
-        "version": terms.version,
-    }
+    value = terms.to_json()
     if holder:
         value["holder"] = holder
     return canonical.encode(value)
-
-
-def _dated(dated: object) -> Json:
-    algorithm, public = getattr(dated, "algorithm", ""), getattr(dated, "key", b"")
-    start, end = getattr(dated, "start", 0), getattr(dated, "end", 0)
-    return {"algorithm": algorithm, "end": end, "key": public.hex(), "start": start}
 
 
 def terms_from_bytes(raw: bytes, field: str = "terms") -> Terms:
@@ -252,6 +224,23 @@ def account_from_pb(message: epb.Account) -> AccountView:
         held=integer(message.held, "held", 0, MAX_AMOUNT),
         lines=integer(message.lines, "lines"),
         terms=terms_from_bytes(message.terms) if message.terms else None,
+    )
+
+
+def announcement_to_pb(told: Told) -> epb.AccountAnnouncement:
+    """What a relay said to an account's terms, as a message."""
+    return epb.AccountAnnouncement(
+        relay=told.relay, version=told.version, reason=told.reason, answered=told.time
+    )
+
+
+def announcement_from_pb(message: epb.AccountAnnouncement) -> Told:
+    """Raises Malformed."""
+    return Told(
+        identifier(message.relay, "relay"),
+        integer(message.version, "version"),
+        name(message.reason, "reason") if message.reason else "",
+        integer(message.answered, "answered"),
     )
 
 

@@ -72,6 +72,37 @@ class Terms:
     limits: Limits
     closed: bool
 
+    def to_json(self) -> dict[str, Json]:
+        """The members of a version, as `read_terms` takes them."""
+        limits = self.limits
+        return {
+            "account": self.account,
+            "closed": self.closed,
+            "cosigners": [
+                {
+                    "keys": [key_json(dated) for dated in one.keys],
+                    "officer": one.officer,
+                    "role": one.role.value,
+                }
+                for one in self.cosigners
+            ],
+            "currency": self.currency,
+            "keys": [key_json(dated) for dated in self.keys],
+            "limits": {name: getattr(limits, name) for name in _LIMIT_ORDER},
+            "owner": self.owner,
+            "version": self.version,
+        }
+
+
+def key_json(dated: DatedKey) -> Json:
+    """The members of a key with its time."""
+    return {
+        "algorithm": dated.algorithm,
+        "end": dated.end,
+        "key": dated.key.hex(),
+        "start": dated.start,
+    }
+
 
 def _cosigner(value: Json) -> Cosigner:
     body = fields.members(value, ("role", "officer", "keys"), "cosigner")
@@ -121,6 +152,27 @@ def terms_of(state: base.Reader, *name: str) -> Terms:
     if found is None:
         raise NotFound(Reason.ACCOUNT_NOT_FOUND, "no such account", account="/".join(name))
     return found
+
+
+def learn(terms: Terms, ledger: str, state: State, now: int) -> Reason | None:
+    """Keeps what a ledger said of its account; why not, or None. Versions may come late or leave
+    gaps: the last counts, and one before it changes nothing any more.
+
+    CONFLICT where other terms stand under that version, PARTY_INVALID, CURRENCY_MISMATCH.
+    """
+    before = find_terms(state, ledger, terms.account)
+    if before is not None:
+        if terms.owner != before.owner:
+            return Reason.PARTY_INVALID
+        if terms.currency != before.currency:
+            return Reason.CURRENCY_MISMATCH
+        if terms.version < before.version:
+            return None
+        if terms.version == before.version:
+            return None if terms == before else Reason.CONFLICT
+    name = base.key("account", ledger, terms.account, f"{terms.version:08d}")
+    state.put(name, encode({**terms.to_json(), "registered": now}))
+    return None
 
 
 def register(body: fields.Object, state: State, now: int, *ledger: str) -> bytes:

@@ -15,6 +15,7 @@ from relay.codec.money import (
     MAX_RECORD_BYTES,
     MAX_TERMS_BYTES,
     account_to_pb,
+    announcement_to_pb,
     line_to_pb,
     lock_to_pb,
     read_blob,
@@ -31,6 +32,7 @@ from relay.contracts.escrow import (
     read_line,
     suspense,
 )
+from relay.contracts.escrow.telling import answers_of
 from relay.contracts.payloads import ESCROW_PORT, fields
 from relay.errors import NotFound, Reason
 from relay.money_views import AccountView, LockView
@@ -58,8 +60,17 @@ class EscrowServicer(rpc.EscrowServiceServicer):
     ) -> pb.RegisterAccountResponse:
         """`account.open` of the contract."""
         body = read_blob(request.terms, "terms", MAX_TERMS_BYTES)
-        self._call("account.open", body)
+        relays: dict[str, Json] = {"relays": list(request.relays)} if request.relays else {}
+        self._call("account.open", {**body, **relays})
         return pb.RegisterAccountResponse(account=self._account(str(body["account"])))
+
+    def RequestAccountAnnouncement(
+        self, request: pb.RequestAccountAnnouncementRequest, context: grpc.ServicerContext
+    ) -> pb.RequestAccountAnnouncementResponse:
+        """`account.announce` of the contract."""
+        body: Json = {"accounts": list(request.accounts), "relays": list(request.relays)}
+        self._call("account.announce", body)
+        return pb.RequestAccountAnnouncementResponse()
 
     def SubmitDeposit(
         self, request: pb.SubmitDepositRequest, context: grpc.ServicerContext
@@ -87,7 +98,10 @@ class EscrowServicer(rpc.EscrowServiceServicer):
         self, request: pb.GetAccountRequest, context: grpc.ServicerContext
     ) -> pb.GetAccountResponse:
         """The last terms and the last line."""
-        return pb.GetAccountResponse(account=self._account(identifier(request.account, "account")))
+        account = identifier(request.account, "account")
+        with self._parts.state(ESCROW_PORT) as state:
+            told = [announcement_to_pb(one) for one in answers_of(state, account)]
+        return pb.GetAccountResponse(account=self._account(account), announcements=told)
 
     def ListAccounts(
         self, request: pb.ListAccountsRequest, context: grpc.ServicerContext

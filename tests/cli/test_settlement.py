@@ -387,13 +387,17 @@ def test_terms_change_by_versions_and_cosigners_sign_above_a_threshold(
     desk: Desk, run: Run
 ) -> None:
     ledger, hub = ("--node", desk.hk), ("--node", desk.hub)
-    change = ("accounts", "change", "insurer", *ledger, "--relay", desk.hub)
+    change = ("accounts", "change", "insurer", *ledger)
     assert run(*change, "--officer-above", "1.00").reason == "MALFORMED", "nobody could co-sign"
     officer = ("--officer", f"ho={desk.public('officer')}")
     assert run(*change, "--officer", "ho").reason == "MALFORMED"
-    assert run(*change, "--officer-above", "1.00", *officer).code == 0
+    changed = run(*change, "--officer-above", "1.00", *officer)
+    assert changed.code == 0
+    assert "told: hub" in changed.err
+    desk.clearing.settle()
     shown = run("accounts", "show", "insurer", *ledger)
     assert "version 2" in shown.out
+    assert "hub knows version 2" in shown.out, "by a packet, and by nobody's hand"
     assert "officer ho" in shown.out
     file = desk.folder / "cosigned.json"
     assert run(*desk.prepare(desk.quote(run, "30.00"), "-o", file)).code == 0
@@ -404,6 +408,13 @@ def test_terms_change_by_versions_and_cosigners_sign_above_a_threshold(
     assert run("settlement", "instruct", file, *hub).code == 0
     desk.clearing.settle()
     assert run(*change, "--officer-above", "0", "--daily", "100000").code == 0
+    announce = ("accounts", "announce", *ledger)
+    assert "hk-fees" not in run(*announce, "insurer", "--json").json["accounts"]
+    assert run(*announce).out.startswith("2 accounts, hub")
+    assert run(*announce, "--to", "hub-9").reason == "CLIENT_NOT_FOUND"
+    desk.clearing.settle()
+    told = run("accounts", "show", "insurer", *ledger, "--json").json["told"]
+    assert [(t["relay"], t["version"], t["reason"]) for t in told] == [("hub", 3, "")]
     assert run("accounts", "show", "insurer", *ledger, "--json").json["account"]["terms"][
         "limits"
     ] == {"counterparty": 0, "daily": 10_000_000, "officer": 0, "regulator": 0}

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from relay.canonical import decode
+from relay.contracts.accounts import Cosigner, Limits, Terms, read_terms
 from relay.contracts.codes import Reexamination
 from relay.contracts.payloads import (
     ESCROW_PORT,
@@ -54,9 +55,11 @@ from relay.contracts.payloads import (
     SignedInstruction,
     Withdrawal,
 )
+from relay.contracts.terms_notice import TermsAnswer, TermsNotice
 from relay.contracts.undelivered import payload_for
 from relay.packet import payload_hash
-from tests.contracts.money_world import examples
+from tests.contracts.money_flow import terms
+from tests.contracts.money_world import HK, HUB, INSURER, OFFICER, examples
 from tests.contracts.world import NOW, RECORD, World, attestation, digest, outcome, request
 
 README = Path(__file__).resolve().parents[2] / "proto" / "README.md"
@@ -79,7 +82,16 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "decision_notice": DecisionNotice.decode,
     "decision_answer": DecisionAnswer.decode,
     "withdrawal": Withdrawal.decode,
+    "terms_notice": TermsNotice.decode,
+    "terms_answer": TermsAnswer.decode,
 }
+
+TERMS = read_terms(
+    terms(
+        "insurer", "HKD", "hk-insurer", INSURER, 2, limits={"daily": 90_000_000, "officer": 1_000},
+        cosigners=[{"keys": [OFFICER.dated()], "officer": "hk-officer", "role": "officer"}],
+    )
+)  # fmt: skip
 
 
 def made() -> dict[str, bytes]:
@@ -103,6 +115,8 @@ def made() -> dict[str, bytes]:
         "outcome_notice": told,
         "answer": next(a for where, _, a in seen if where == "zj-medical"),
         **{name: value.encode() for name, value in examples().items()},
+        "terms_notice": TermsNotice(HK, HUB, TERMS).encode(),
+        "terms_answer": TermsAnswer(HUB, TERMS.account, TERMS.version, None).encode(),
     }
 
 
@@ -115,6 +129,8 @@ def block(name: str, raw: bytes) -> str:
         payload = payload_for(REGISTRY_PORT, RECOGNITION_PORT, raw)
     elif name in ("lock", "net_lock", "decision_notice"):
         payload = payload_for(ESCROW_PORT, SETTLEMENT_PORT, raw)
+    elif name == "terms_notice":
+        payload = payload_for(SETTLEMENT_PORT, ESCROW_PORT, raw)
     else:
         return "\n".join(lines)
     return "\n".join([*lines[:-1], f"{lines[-1]}, payload hash `{payload_hash(payload).hex()}`"])
@@ -144,6 +160,7 @@ def test_the_vectors_are_read() -> None:
         Fee,
         Signature, Cosignature, SignedInstruction, Lock, NetLock, CutOff, Member, LockAnswer,
         SettlementDecision, DecisionNotice, DecisionAnswer, Withdrawal,
+        TermsNotice, TermsAnswer, Terms, Cosigner, Limits,
     ],
 )  # fmt: skip
 def test_every_member_is_documented(kind: type) -> None:

@@ -24,7 +24,7 @@ from relay.contracts.payloads import (
 from relay.contracts.settlement import SettlementStatus, find_settlement, policy_at, settlement_of
 from relay.contracts.settlement.decide import read_done
 from relay.contracts.settlement.rates import check_rate
-from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.errors import LianqiaoError, Malformed, NotFound, Reason
 from relay.money import Rate, convert
 from relay.money.rate import ratio
 from relay.packet import ERROR_ACKNOWLEDGEMENT
@@ -338,13 +338,6 @@ def test_a_ledger_that_errs_at_a_decision_gets_it_again(flow: Flow) -> None:
     flow.hub.call("resend", encode({"limit": 10}))
     flow.settle()
     check_end(flow)
-
-
-def test_nothing_is_received_on_this_port(flow: Flow) -> None:
-    flow.instruct(signed())
-    with pytest.raises(Refused) as err:
-        flow.hub.contract.receive(flow.hub.sent[0], flow.hub.sent[0].payloads[0], flow.hub, NOW)
-    assert err.value.reason is Reason.NOT_PERMITTED
 
 
 def test_an_unknown_call(flow: Flow) -> None:

@@ -16,7 +16,7 @@ from adapters.evm.light.state import CLIENT_ID
 from relay import canonical
 from relay.contract import CONTRACT_FAILURES, Head, State
 from relay.contracts.accounts import find_terms
-from relay.contracts.escrow import CONTRACT, pay_out
+from relay.contracts.escrow import QUIET, pay_out
 from relay.contracts.payloads import (
     ENCODING,
     ESCROW_PORT,
@@ -78,13 +78,13 @@ def _call(step: BookStep, state: State) -> None:
     if call.method == "withdraw":
         pay_out(body, state, step.time)
     else:
-        CONTRACT.call(call.method, body, state, step.time)
+        QUIET.call(call.method, body, state, step.time)
 
 
 def _receive(step: BookStep, there: bytes, state: State) -> Difference | None:
     payload = Payload(SETTLEMENT_PORT, ESCROW_PORT, ESCROW_VERSION, ENCODING, step.data)
     packet = Packet(1, "of-the-relay", CLIENT_ID, 1, (payload,))
-    here = CONTRACT.receive(packet, payload, state, step.time)
+    here = QUIET.receive(packet, payload, state, step.time)
     if here == there:
         return None
     uncovered = _refused_for(there) is Reason.FUNDS_MISSING and b'"accepted":true' in here

@@ -38,6 +38,7 @@ from relay.clients import Client, Clients
 from relay.contract import CONTRACT_FAILURES, Contract
 from relay.contracts import undelivered
 from relay.contracts.base import key
+from relay.contracts.escrow import QUIET
 from relay.contracts.payloads import ESCROW_PORT, REGISTRY_PORT, fields
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
 from relay.host import HostState
@@ -129,7 +130,9 @@ class Mirror(Channel):
         endpoint: bytes = bytes(20),
     ) -> None:
         """`origin`: of the relay that the endpoint follows; `endpoint`: its address."""
-        super().__init__(chain_id, _OneClient(origin), contracts)
+        # The escrow of the chain sends nothing, and so tells no relay of its accounts.
+        quiet = {ESCROW_PORT: QUIET} if ESCROW_PORT in contracts else {}
+        super().__init__(chain_id, _OneClient(origin), {**contracts, **quiet})
         self._relay = chain_name(origin)
         self._endpoint = endpoint
         self._plans: dict[int, Plan] = {}

@@ -2,7 +2,7 @@
 
 from relay.contracts.escrow.books import Entry, Line, last_line, nostro, read_line, suspense
 from relay.contracts.escrow.calls import pay_out
-from relay.contracts.escrow.contract import CONTRACT, Escrow
+from relay.contracts.escrow.contract import CONTRACT, QUIET, Escrow
 from relay.contracts.escrow.keys import (
     End,
     Held,
@@ -17,6 +17,7 @@ from relay.contracts.escrow.postings import movements, obligations
 
 __all__ = [
     "CONTRACT",
+    "QUIET",
     "End",
     "Entry",
     "Escrow",

@@ -51,12 +51,14 @@ def _check_currency(state: State, code: str) -> None:
 
 
 def open_account(body: bytes, state: State, now: int) -> bytes:
-    """`account.open`: {account, closed, cosigners, currency, keys, limits, owner, version}.
+    """`account.open`: {account, closed, cosigners, currency, keys, limits, owner, version}, relays.
 
-    Also what changes the terms, and closes: by the next version. Raises Refused(ACCOUNT_CLOSED)
-    where an account that holds money would close, and what accounts.register raises.
+    Also what changes the terms, and closes: by the next version. `relays` to tell may be left out
+    (relay.contracts.escrow.telling). Raises Refused(ACCOUNT_CLOSED) where an account that holds
+    money would close, and what accounts.register raises.
     """
-    asked = base.read_call(body, "account closed cosigners currency keys limits owner version")
+    members = "account closed cosigners currency keys limits owner version"
+    asked = {n: v for n, v in base.read_call(body, members, "relays").items() if n != "relays"}
     terms = accounts.read_terms(asked)
     _check_currency(state, terms.currency)
     line = last_line(state, terms.account)

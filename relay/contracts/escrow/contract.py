@@ -3,20 +3,23 @@
 Calls (bodies are RFC 8785 JSON; each is documented where it is implemented):
 
     currency.open  account.open  deposit  assign     by the ledger's operator
+    account.announce                                  tells relays of accounts, by the operator
     withdraw                                          signed by the account's owner
+    resend                                            takes up again what could not be sent
 
-Packets: rows 6, 7 and 8 from a relay (relay.contracts.payloads). A refused lock is an answer with
-its reason and leaves nothing behind; an error acknowledgement is for what should not have been
-sent. What an operator must know: README.md beside this file.
+Packets: rows 6, 7 and 8 from a relay, row 9 to relays (relay.contracts.payloads). A refused lock is
+an answer with its reason and leaves nothing behind; an error acknowledgement is for what should not
+have been sent. What an operator must know: README.md beside this file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
-from relay.contract import Contract, HeadNeed, State
-from relay.contracts import base
-from relay.contracts.escrow import calls
+from relay.contract import HeadNeed, State
+from relay.contracts import base, undelivered
+from relay.contracts.escrow import calls, telling
 from relay.contracts.escrow.audit import audit
 from relay.contracts.escrow.endings import end
 from relay.contracts.escrow.locks import lock, net_lock
@@ -39,24 +42,41 @@ from relay.paths import record_path
 
 _CALLS: dict[str, Callable[[bytes, State, int], bytes]] = {
     "currency.open": calls.open_currency,
-    "account.open": calls.open_account,
+    "account.open": telling.open_account,
+    "account.announce": telling.announce,
     "deposit": calls.deposit,
     "withdraw": calls.withdraw,
     "assign": calls.assign,
+    "resend": undelivered.resend,
 }
 
 
-class Escrow(Contract):
+class Escrow(undelivered.Posts):
     """See the module. Stateless: everything it knows is in `state`."""
 
+    def __init__(self, *, tells: bool = True) -> None:
+        """`tells`: whether relays hear of accounts from here; not where the books are those of
+        another program, which sends nothing (adapters/evm)."""
+        self._tells = tells
+
     port = ESCROW_PORT
-    operator_methods = frozenset({"currency.open", "account.open", "deposit", "assign"})
+    operator_methods = frozenset(
+        {"currency.open", "account.open", "account.announce", "deposit", "assign"}
+    )
 
     def call(self, method: str, body: bytes, state: State, now: int) -> bytes:
         """One of the calls above. Raises NotFound(NOT_FOUND) for another."""
         run = _CALLS.get(method)
         if run is None:
             raise base.unknown_method(self.port, method)
+        if not self._tells and method == "account.open":
+            run = calls.open_account
+        if not self._tells and method == "account.announce":
+            raise Denied(
+                Reason.NOT_PERMITTED,
+                "the books are those of a chain, which tells no relay of its accounts",
+                hint="register them at each relay: lianqiao accounts open --relay ADDRESS",
+            )
         return run(body, state, now)
 
     def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes:
@@ -74,13 +94,37 @@ class Escrow(Contract):
             asked = Lock.from_json(body)
             self._check(asked.relay, asked.ledger, packet, payload, state)
             settlement = asked.signed.instruction.settlement
-            return _answer(settlement, state, now, lambda: lock(asked, state, now))
+            return self._answer(
+                settlement, asked.relay, state, now, partial(lock, asked, state, now)
+            )
         if kind == "net_lock":
             netted = NetLock.from_json(body)
             self._check(netted.relay, netted.ledger, packet, payload, state)
             settlement = window_settlement(netted.relay, netted.window)
-            return _answer(settlement, state, now, lambda: net_lock(netted, state, now))
+            run = partial(net_lock, netted, state, now)
+            return self._answer(settlement, netted.relay, state, now, run)
         fields.refuse("type", "must be lock, net_lock or decision_notice")
+
+    def _answer(
+        self,
+        settlement: bytes,
+        relay: str,
+        state: State,
+        now: int,
+        run: Callable[[], LockAnswer],
+    ) -> bytes:
+        """The answer to a lock; a refusal is one too. Nothing was written where it was refused."""
+        try:
+            answer = run()
+        except Malformed:
+            raise
+        except (Denied, Invalid, NotFound, Refused) as err:
+            if err.reason in _NOT_ANSWERS:
+                raise
+            return LockAnswer(state.chain_id, settlement, err.reason, now).encode()
+        if self._tells:
+            telling.note(state, relay)
+        return answer.encode()
 
     def _check(
         self, relay: str, ledger: str, packet: Packet, payload: Payload, state: State
@@ -95,10 +139,12 @@ class Escrow(Contract):
     def acknowledge(
         self, packet: Packet, payload: Payload, acknowledgement: bytes, state: State, now: int
     ) -> None:
-        """Nothing is sent from here."""
+        """A relay heard of an account."""
+        telling.answered(packet, acknowledgement, state, now)
 
     def timeout(self, packet: Packet, payload: Payload, state: State, now: int) -> None:
-        """Nothing is sent from here."""
+        """A relay has not heard of an account: it is told again."""
+        telling.again(packet, state, now)
 
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int
@@ -122,19 +168,8 @@ class Escrow(Contract):
         return audit(state)
 
 
-def _answer(settlement: bytes, state: State, now: int, run: Callable[[], LockAnswer]) -> bytes:
-    """The answer to a lock; a refusal is one too. Nothing was written where it was refused."""
-    try:
-        return run().encode()
-    except Malformed:
-        raise
-    except (Denied, Invalid, NotFound, Refused) as err:
-        if err.reason in _NOT_ANSWERS:
-            raise
-        return LockAnswer(state.chain_id, settlement, err.reason, now).encode()
-
-
 _NOT_ANSWERS = frozenset((Reason.DECISION_MISMATCH, Reason.PATH_WRITTEN))
 """What shows a wrong relay, not a wrong instruction."""
 
 CONTRACT = Escrow()
+QUIET = Escrow(tells=False)

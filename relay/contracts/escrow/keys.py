@@ -13,6 +13,7 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
                                                    account; rounding only where there is any
     ended/<relay>/<settlement>                     End
     quote/<maker>/<quote>                          {relay, settlement}
+    told/…  terms-answer/…                         who hears of accounts (…escrow.telling)
 
 Readers take anything with `get`, `scan` and `last` (relay.contracts.base.Reader).
 """

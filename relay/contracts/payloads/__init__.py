@@ -10,6 +10,9 @@
 | 6 | Lock, answered by LockAnswer | relay → money ledger | escrow |
 | 7 | NetLock, answered by LockAnswer | relay → money ledger | escrow |
 | 8 | DecisionNotice, answered by DecisionAnswer | relay → money ledger | escrow |
+| 9 | TermsNotice, answered by TermsAnswer | money ledger → relay | settlement |
+
+Row 9 holds the terms of an account and is in relay.contracts.terms_notice.
 
 Decoding is strict: RFC 8785 bytes, exact members, bounded strings, exact lengths; anything else is
 Malformed. Each value knows its `signing_bytes`; a signature is put in by `dataclasses.replace`.

@@ -9,6 +9,7 @@ packet in a bundle has no clients: he holds it against the chains whose heads th
     notice, outcome_notice      relay      target
     lock, net_lock              relay      ledger
     decision_notice             relay      ledger
+    terms_notice                ledger     relay
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _ENDS = {
     "lock": ("relay", "ledger"),
     "net_lock": ("relay", "ledger"),
     "decision_notice": ("relay", "ledger"),
+    "terms_notice": ("ledger", "relay"),
 }
 
 

@@ -10,8 +10,8 @@ Calls (bodies are RFC 8785 JSON; each is documented where it is implemented):
     retry                     asks a ledger again whose answer is missing
     resend                    takes up again what could not be sent (relay.contracts.undelivered)
 
-Packets: rows 6 to 8 to the escrows of the ledgers concerned. The rules: README.md beside this file;
-keys: relay.contracts.settlement.keys.
+Packets: rows 6 to 8 to the escrows of the ledgers concerned; row 9 from them. The rules: README.md
+beside this file; keys: relay.contracts.settlement.keys.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from relay.contracts.base import key
 from relay.contracts.payloads import (
     ESCROW_PORT,
     SETTLEMENT_PORT,
+    SETTLEMENT_VERSION,
     DecisionNotice,
     Lock,
     NetLock,
@@ -40,7 +41,8 @@ from relay.contracts.settlement.decide import Asked, answered, done, read_answer
 from relay.contracts.settlement.keys import find_decision
 from relay.contracts.settlement.retry import retry
 from relay.contracts.settlement.sending import send_decision
-from relay.errors import Reason, Refused
+from relay.contracts.terms_notice import TermsAnswer, TermsNotice
+from relay.errors import Invalid, Reason
 from relay.packet import Packet, Payload
 
 
@@ -101,8 +103,22 @@ class Settlement(undelivered.Posts):
         return [("window.cut_off", encode({"window": w})) for w in windows.due(state, now)]
 
     def receive(self, packet: Packet, payload: Payload, state: State, now: int) -> bytes:
-        """Nothing is received here: what ledgers say, they say in acknowledgements."""
-        raise Refused(Reason.NOT_PERMITTED, "no packets are received on this port")
+        """Row 9: a ledger's own word of its accounts. All else ledgers say in acknowledgements.
+
+        Raises Malformed or Invalid (CHAIN_ID_MISMATCH, COUNTERPARTY_MISMATCH, WEAK_KEY).
+        """
+        told = TermsNotice.from_json(base.read_payload(payload, SETTLEMENT_VERSION))
+        if told.relay != state.chain_id:
+            raise Invalid(Reason.CHAIN_ID_MISMATCH, "meant for another relay", relay=told.relay)
+        if told.ledger != base.sender(packet, state) or payload.source_port != ESCROW_PORT:
+            raise Invalid(
+                Reason.COUNTERPARTY_MISMATCH,
+                "another ledger or port than sent it",
+                ledger=told.ledger,
+            )
+        reason = accounts.learn(told.terms, told.ledger, state, now)
+        terms = told.terms
+        return TermsAnswer(state.chain_id, terms.account, terms.version, reason).encode()
 
     def acknowledge(
         self, packet: Packet, payload: Payload, acknowledgement: bytes, state: State, now: int
@@ -138,7 +154,7 @@ class Settlement(undelivered.Posts):
     def heads_needed(
         self, packet: Packet, payload: Payload, state: State, now: int
     ) -> Iterable[HeadNeed]:
-        """Nothing is received here."""
+        """Nothing here depends on the age of a head."""
         return ()
 
     def entries(self, packet: Packet, payload: Payload, state: State) -> Sequence[bytes]:
