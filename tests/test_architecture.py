@@ -274,6 +274,7 @@ MAY_READ_CLOCKS = (
     "adapters.memory",
     "adapters.cometbft.engine.start",
     "adapters.evm.cli",
+    "adapters.evm.cli_money",
     "adapters.evm.engine.start",
     "adapters.evm.practice",
 )

@@ -7,38 +7,44 @@ from __future__ import annotations
 
 import signal
 import threading
-import tomllib
-from importlib.util import find_spec
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adapters.evm.cli_money import add_money_commands
+from adapters.evm.cli_parts import (
+    ChainArgument,
+    Currencies,
+    KeyFile,
+    LaneKey,
+    OwnerKey,
+    RpcAddress,
+    TrustingDays,
+    Validators,
+    Variant,
+    Witnesses,
+    WitnessQuorum,
+    node_of,
+    owner_key,
+    reached,
+    read_chain,
+    require_extra,
+    sender_of,
+    write,
+)
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
 
 if TYPE_CHECKING:
     from adapters.evm.deploy import Ledger
-    from adapters.evm.rpc import Rpc
-    from adapters.evm.sender import Sender
     from relay.light.types import Header
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="EVM ledgers: their contracts, their accounts."
 )
 
-DEFAULT_GAS_PRICE = 10**12
 CLIENT_ID = "checkpoint-0"
-
-RpcAddress = Annotated[
-    str, typer.Option("--rpc", metavar="ADDRESS", help="HOST:PORT of a JSON-RPC node of the chain.")
-]
-KeyFile = Annotated[
-    Path,
-    typer.Option("--key", metavar="FILE", help="The private key that pays, in hex, mode 0600."),
-]
-ChainArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The chain file that `evm deploy` wrote.")
-]
 
 
 @app.command()
@@ -52,63 +58,49 @@ def deploy(
     out: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The chain file to write.")
     ],
-    variant: Annotated[
-        str, typer.Option("--variant", help="Its seals: qbft-seal, ibft2-seal or ibft1-seal.")
-    ] = "qbft-seal",
-    validators: Annotated[
-        str,
-        typer.Option(
-            "--validators", help="Where sets are kept: header:EPOCH or contract:0xADDRESS:SLOT."
-        ),
-    ] = "header:30000",
-    trusting_days: Annotated[
-        int,
-        typer.Option("--trusting-days", min=1, max=3650, help="How long a head can be built upon."),
-    ] = 90,
-    witness: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--witness", metavar="NAME=secp256k1:HEX", help="Who must co-sign the relay's heads."
-        ),
-    ] = None,
-    witness_quorum: Annotated[
-        int, typer.Option("--witness-quorum", min=0, max=16, help="How many of them.")
-    ] = 0,
+    variant: Variant = "qbft-seal",
+    validators: Validators = "header:30000",
+    trusting_days: TrustingDays = 90,
+    witness: Witnesses = None,
+    witness_quorum: WitnessQuorum = 0,
+    currency: Currencies = None,
+    lane_key: LaneKey = None,
 ) -> None:
     """Puts the endpoint and the registry on a chain, and writes the file that `connect` takes.
+
+    With --currency also the escrow. Whoever holds --key owns the endpoint: he admits institutions,
+    opens currencies and accounts. The relay's lane pays with the same key unless it has another.
 
     Example: lianqiao evm deploy --relay 127.0.0.1:7100 --rpc 127.0.0.1:8545 --key sz.hex
     --chain-id sz-medical -o sz.toml
     """
-    _require_extra()
-    from adapters.evm.deploy import Wanted, deploy_ledger
+    require_extra()
+    from adapters.evm.deploy import Wanted, deploy_ledger, read_currencies
     from adapters.evm.light.parameters import read_source_text
     from adapters.evm.settings import read_witnesses
 
     read_source_text(validators)
+    if lane_key is not None:
+        sender_of(lane_key)
     named = ",".join(witness or ())
-    nodes, sender = _reached(rpc), _sender(key)
-    wanted = Wanted(chain_id, trusting_days, read_witnesses(named), witness_quorum)
+    nodes, sender = reached(rpc), sender_of(key)
+    currencies = read_currencies(currency or ())
+    wanted = Wanted(chain_id, trusting_days, read_witnesses(named), witness_quorum, currencies)
     anchor = _relay_head(relay)
     made = deploy_ledger(nodes, sender, anchor, wanted)
     settings = {
         "endpoint": made.endpoint, "registry": made.registry,
         "variant": variant, "validators": validators,
-        "key": str(key.absolute()), "from_block": str(made.block),
+        "key": str((lane_key or key).absolute()), "from_block": str(made.block),
     } | ({"witnesses": named} if named else {})  # fmt: skip
     parameters = {"endpoint": made.endpoint, "code": made.code, "validators": validators}
+    if made.escrow:
+        settings["escrow"] = parameters["escrow"] = made.escrow
+        parameters["escrow-code"] = made.escrow_code
     pinned = _newest(rpc, settings, variant)
-    _write(out, _chain_file(rpc, chain_id, variant, pinned, parameters, settings))
+    write(out, _chain_file(rpc, chain_id, variant, pinned, parameters, settings))
     _say_deployed(out, anchor, made, pinned, sender.address)
-    typer.echo(f"next: lianqiao connect --chain {out} --relay {relay}")
-    typer.echo(f"      lianqiao evm join {out} --relay {relay}")
-    typer.echo(
-        f"      lianqiao init DIR --chain-id {chain_id} --role ledger --engine evm --set rpc={rpc} "
-        f"--set endpoint={made.endpoint} --set registry={made.registry} "
-        f"--set from_block={made.block} --set key=KEYFILE"
-    )
-    typer.echo("  KEYFILE: of an account of the institution's own, told to the registry by")
-    typer.echo(f"      lianqiao evm admit {out} KEYFILE")
+    _say_next(out, relay, chain_id, rpc, settings)
 
 
 def _say_deployed(
@@ -117,26 +109,43 @@ def _say_deployed(
     say, (height, digest) = typer.echo, pinned
     say(f"the endpoint is at {made.endpoint}, the registry at {made.registry}")
     say(f"  owner of both, and admitted to the registry: 0x{account.hex()}")
+    if made.escrow:
+        say(f"the escrow is at {made.escrow}; {out} pins its code {made.escrow_code}")
     say(f"  they believe heads of {anchor.chain_id} that follow size {anchor.height},")
     say(f"    root {anchor.root.hex()}: compare it with the relay's operator")
     say(f"  {out} pins block {height}, hash {digest}:")
     say("    compare it with the chain's operators")
 
 
+def _say_next(out: Path, relay: str, chain_id: str, rpc: str, settings: dict[str, str]) -> None:
+    say = typer.echo
+    names = ("endpoint", "registry", "escrow", "from_block", "variant", "validators")
+    told = " ".join(f"--set {name}={settings[name]}" for name in names if name in settings)
+    say(f"next: lianqiao connect --chain {out} --relay {relay}")
+    say(f"      lianqiao evm join {out} --relay {relay}")
+    say(
+        f"      lianqiao init DIR --chain-id {chain_id} --role ledger --engine evm --set rpc={rpc} "
+        f"{told} --set key=KEYFILE"
+    )
+    say("  KEYFILE: of an account of the institution's own, told to the registry by")
+    say(f"      lianqiao evm admit {out} KEYFILE")
+
+
 @app.command()
 def join(
     chain: ChainArgument,
     relay: Annotated[str, typer.Option("--relay", metavar="ADDRESS", help="The relay.")],
+    key: OwnerKey = None,
 ) -> None:
     """Tells the endpoint which client of the relay follows its chain, once and for ever.
 
     Example: lianqiao evm join sz.toml --relay 127.0.0.1:7100
     """
-    _require_extra()
+    require_extra()
     from adapters.evm import deploy as deploying
 
-    named = _read(chain)
-    with _node(relay) as node:
+    named = read_chain(chain)
+    with node_of(relay) as node:
         found = [
             view
             for view in node.clients()
@@ -151,7 +160,7 @@ def join(
             f"the relay has no client of {named['chain_id']}",
             hint=f"lianqiao connect --chain {chain} --relay {relay}",
         )
-    nodes, sender = _reached(named["address"]), _sender(Path(named["settings"]["key"]))
+    nodes, sender = reached(named["address"]), sender_of(owner_key(named, key))
     endpoint = bytes.fromhex(named["settings"]["endpoint"][2:])
     client_id = found[0].client_id
     if deploying.view(nodes, endpoint, "counterparty") != client_id:
@@ -166,22 +175,23 @@ def admit(
         str, typer.Argument(metavar="ACCOUNT", help="0x and 40 hex digits, or a key file.")
     ],
     end: Annotated[bool, typer.Option("--end", help="Admit it no longer.")] = False,
+    key: OwnerKey = None,
 ) -> None:
     """Lets an institution's account post to the registry of a ledger, or ends that.
 
     Example: lianqiao evm admit sz.toml 0x70997970c51812dc3a010c7d01b50e0d17dc79c8
     """
-    _require_extra()
+    require_extra()
     from adapters.evm import deploy as deploying
     from adapters.evm.light.parameters import hexadecimal
 
-    named = _read(chain)
+    named = read_chain(chain)
     settings = named["settings"]
     where = hexadecimal(str(settings.get("registry", "")).lower(), 20)
     is_file = not account.startswith("0x")
-    who = _sender(Path(account)).address if is_file else hexadecimal(account.lower(), 20)
+    who = sender_of(Path(account)).address if is_file else hexadecimal(account.lower(), 20)
     deploying.transact(
-        _reached(named["address"]), _sender(Path(settings["key"])), where,
+        reached(named["address"]), sender_of(owner_key(named, key)), where,
         "registerInstitution", ["0x" + who.hex(), not end], "Registry",
     )  # fmt: skip
     typer.echo(f"0x{who.hex()} {'is admitted no longer' if end else 'is admitted'}")
@@ -199,7 +209,7 @@ def reread(
 
     Example: lianqiao evm reread --config sz/config.toml
     """
-    _require_extra()
+    require_extra()
     from adapters.evm.engine.start import ENGINE
     from relay.config import load
 
@@ -224,15 +234,19 @@ def practise(
             "--key", metavar="FILE", help="Where to write a key that has money there; repeat."
         ),
     ] = None,
+    token: Annotated[
+        list[str] | None,
+        typer.Option("--token", metavar="CODE", help="Deploy a token of play money in it; repeat."),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Only find out whether it could run.")
     ] = False,
 ) -> None:
     """Runs a chain to practise on until Ctrl-C: a real EVM (anvil), sealed by four test validators.
 
-    Example: lianqiao evm practise --port 8545 --key sz.hex
+    Example: lianqiao evm practise --port 8545 --key sz.hex --token CNY
     """
-    _require_extra()
+    require_extra()
     from adapters.evm.light.header import VARIANTS
     from adapters.evm.practice.chain import KEYS, SealedAnvil, find_anvil
 
@@ -248,8 +262,11 @@ def practise(
     chain = SealedAnvil(anvil, variant=variant, port=port)
     try:
         for file, known in zip(key or (), KEYS, strict=False):
-            _write(file, known + "\n", private=True)
+            write(file, known + "\n", private=True)
+        tokens = _play_money(chain.address, token or ())
         typer.echo(f"a chain to practise on answers at {chain.address}; nothing of it is kept")
+        for one in tokens:
+            typer.echo(f"  play money, as evm deploy --currency takes it: {one}")
         typer.echo(f"  the keys of its {len(chain.sealers)} validators are in this one process:")
         for sealer in chain.sealers:
             typer.echo(f"    0x{sealer.address.hex()}")
@@ -261,37 +278,24 @@ def practise(
 # --- small things
 
 
-def _require_extra() -> None:
-    """Raises Refused(CONFIG_INVALID) without the extra `evm`."""
-    for name in ("web3", "coincurve", "sha3"):
-        if find_spec(name) is None:
-            raise Refused(
-                Reason.CONFIG_INVALID,
-                f"this needs the package {name!r}, which is not installed",
-                hint="pip install 'lianqiao[evm]'",
-            )
+def _play_money(address: str, codes: Sequence[str]) -> list[str]:
+    """A token of each currency, of which every known account has plenty: CODE=0xTOKEN."""
+    import tempfile
 
+    from adapters.evm.deploy import deploy_play_money
+    from adapters.evm.practice.chain import KEYS
+    from relay.money import check_currency
 
-def _reached(rpc: str) -> Rpc:
-    _require_extra()
-    from adapters.evm.rpc import Rpc
-
-    return Rpc([rpc])
-
-
-def _sender(key: Path) -> Sender:
-    from adapters.evm.sender import Sender
-
-    return Sender(key, DEFAULT_GAS_PRICE)
-
-
-def _node(address: str) -> Any:
-    from relay.client import connect
-
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isascii() and port.isdigit() and len(port) < 6):
-        raise Malformed(f"{address[:100]!r} is not an address", hint="such as 127.0.0.1:7100")
-    return connect(address)
+    with tempfile.TemporaryDirectory() as directory:
+        files = [Path(directory) / str(number) for number in range(len(KEYS))]
+        for file, known in zip(files, KEYS, strict=True):
+            write(file, known, private=True)
+        senders, rpc = [sender_of(file) for file in files], reached(address)
+        holders = [sender.address for sender in senders]
+        return [
+            f"{check_currency(code)}=0x{deploy_play_money(rpc, senders[0], holders).hex()}"
+            for code in codes
+        ]
 
 
 def _relay_head(address: str) -> Header:
@@ -302,7 +306,7 @@ def _relay_head(address: str) -> Header:
     from relay.light.types import ClientState
     from relay.registry import client_types
 
-    with _node(address) as node:
+    with node_of(address) as node:
         status = node.status()
         raw = node.headers(0, status.signed_size, "secp256k1")[-1]
     client_type = client_types().named("checkpoint")
@@ -372,25 +376,4 @@ def _chain_file(
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(path.read_text())
-        for name in ("chain_id", "address", "parameters", "settings"):
-            found[name]
-        if not {"key", "endpoint"} <= found["settings"].keys():
-            raise KeyError("settings")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Malformed(
-            f"{path}: is no chain file of an EVM ledger",
-            reason=Reason.CONFIG_INVALID,
-            hint="lianqiao evm deploy writes one",
-        ) from error
-    return found
-
-
-def _write(path: Path, text: str, *, private: bool = False) -> None:
-    try:
-        path.touch(mode=0o600 if private else 0o644)
-        path.write_text(text)
-    except OSError as error:
-        raise Malformed(f"{path}: {error.strerror}", hint="choose another file") from error
+add_money_commands(app)

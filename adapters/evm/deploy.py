@@ -7,16 +7,18 @@ client is; it becomes the owner's, who should be a contract of several signers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.evm import calls
 from adapters.evm.light.crypto import keccak
+from adapters.evm.light.parameters import hexadecimal
 from adapters.evm.rpc import Rpc, decode_hex, decode_number
 from adapters.evm.sdk import Web3
 from adapters.evm.sender import Sender
 from relay.errors import Malformed, Reason, Refused, Unavailable
 from relay.light.checkpoint import split_origin
 from relay.light.types import DAY, DEFAULT_CLOCK_DRIFT, DEFAULT_TRUSTING_PERIOD, Header, Witness
+from relay.money import check_currency
 
 MAX_SHORT = 31
 
@@ -68,6 +70,8 @@ class Wanted:
     trusting_days: int
     witnesses: Sequence[Witness] = ()
     witness_quorum: int = 0
+    currencies: Sequence[tuple[str, bytes]] = ()
+    """(code, token) of what money is kept in; none: the ledger keeps no money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +82,15 @@ class Ledger:
     registry: str
     code: str
     block: int
+    escrow: str = ""
+    """Empty where it keeps no money."""
+    escrow_code: str = ""
 
 
 def deploy_ledger(rpc: Rpc, sender: Sender, anchor: Header, wanted: Wanted) -> Ledger:
-    """Endpoint and registry, joined to each other, the sender admitted. Raises as `deploy`."""
+    """Endpoint and registry, joined to each other, the sender admitted; with currencies, the escrow
+    over their tokens. Raises as `deploy`, and Refused(CURRENCY_MISMATCH)."""
+    digits = [digits_of(rpc, token) for _, token in wanted.currencies]
     made = deploy_endpoint(
         rpc, sender, wanted.chain_id, anchor,
         trusting_period=wanted.trusting_days * DAY,
@@ -93,7 +102,52 @@ def deploy_ledger(rpc: Rpc, sender: Sender, anchor: Header, wanted: Wanted) -> L
     transact(rpc, sender, made.address, "registerApp", ["registry", registry])
     account = "0x" + sender.address.hex()
     transact(rpc, sender, kept.address, "registerInstitution", [account, True], "Registry")
-    return Ledger(endpoint, registry, "0x" + made.code_hash.hex(), made.block)
+    found = Ledger(endpoint, registry, "0x" + made.code_hash.hex(), made.block)
+    if not wanted.currencies:
+        return found
+    money = deploy(rpc, sender, "Escrow", Web3.to_checksum_address(endpoint))
+    escrow = "0x" + money.address.hex()
+    for (code, token), each in zip(wanted.currencies, digits, strict=True):
+        asked = [code.encode(), "0x" + token.hex(), each]
+        transact(rpc, sender, money.address, "openCurrency", asked, "Escrow")
+    transact(rpc, sender, made.address, "registerApp", ["escrow", escrow])
+    return replace(found, escrow=escrow, escrow_code="0x" + money.code_hash.hex())
+
+
+def read_currencies(texts: Sequence[str]) -> list[tuple[str, bytes]]:
+    """(code, token) of each CODE=0xTOKEN. Raises Malformed."""
+    found = []
+    for text in texts:
+        code, equals, token = text.partition("=")
+        if not equals:
+            raise Malformed(f"--currency: {text[:80]!r} is not CODE=0xTOKEN")
+        found.append((check_currency(code), hexadecimal(token.lower(), 20)))
+    if len({code for code, _ in found}) != len(found):
+        raise Malformed("--currency: each once")
+    return found
+
+
+def digits_of(rpc: Rpc, token: bytes) -> int:
+    """The decimals of a token. Raises Refused(CURRENCY_MISMATCH), Unavailable."""
+    done = rpc.call(token, calls.encode("decimals", [], "Token"))
+    digits = int.from_bytes(done.data, "big")
+    if done.reverted or len(done.data) != 32 or digits > 36:
+        raise Refused(
+            Reason.CURRENCY_MISMATCH,
+            f"0x{token.hex()} is no token that says how many digits it has",
+            hint="it must be an ERC-20 of this chain",
+        )
+    return digits
+
+
+def deploy_play_money(rpc: Rpc, sender: Sender, holders: Sequence[bytes]) -> bytes:
+    """A token without worth that anybody can mint, of which each holder has 10^12 whole ones; its
+    address. Raises Unavailable."""
+    made = deploy(rpc, sender, "Token")
+    for holder in holders:
+        amount = 10 ** (12 + digits_of(rpc, made.address))
+        transact(rpc, sender, made.address, "mint", ["0x" + holder.hex(), amount], "Token")
+    return made.address
 
 
 def deploy(rpc: Rpc, sender: Sender, contract: str, *arguments: object) -> Deployed:

@@ -12,7 +12,7 @@ from typing import Any
 import coincurve
 
 from adapters.evm import calls
-from adapters.evm.deploy import Deployed, deploy, transact
+from adapters.evm.deploy import Deployed, deploy, digits_of, transact
 from adapters.evm.light.crypto import keccak
 from adapters.evm.rpc import Rpc, decode_hex, decode_number
 from adapters.evm.sdk import Web3
@@ -73,6 +73,12 @@ class EscrowCalls:
         """Keeps accounts over a token of `digits`. Raises Refused (PATH_WRITTEN,
         CURRENCY_MISMATCH, NOT_PERMITTED)."""
         return self._transact("openCurrency", code.encode(), _checksum(token), digits)
+
+    def open_over(self, code: str, token: bytes) -> int:
+        """As `open_currency`, with the digits that the token says; these."""
+        digits = digits_of(self._rpc, token)
+        self.open_currency(code, token, digits)
+        return digits
 
     def open_account(self, body: Object, holder: bytes) -> int:
         """The next version of an account's terms, as for `account.open` of any escrow.

@@ -53,6 +53,14 @@ Relay = Annotated[
         help="Register it there by hand, now: with a relay's operator role, or of an EVM ledger.",
     ),
 ]
+Holder = Annotated[
+    str,
+    typer.Option(
+        "--holder",
+        metavar="ADDRESS",
+        help="On an EVM ledger: who deposits and withdraws. By default who opens it.",
+    ),
+]
 Start = Annotated[
     str, typer.Option("--from", metavar="TIME", help="Keys hold from here on. Default: now.")
 ]
@@ -72,6 +80,7 @@ def open_account(
     regulator_above: Limit = "0",
     officer: Officers = None,
     regulator: Regulators = None,
+    holder: Holder = "",
     start: Start = "",
     as_json: Json = False,
 ) -> None:
@@ -109,7 +118,7 @@ def open_account(
     with node_at(node) as peer:
         ask_alike(lambda: peer.open_currency(currency), *pinned)
         connected = relays_of(peer)
-        view = ask_alike(lambda: peer.register_account(terms, connected), *pinned)
+        view = ask_alike(lambda: peer.register_account(terms, connected, holder=holder), *pinned)
         told = peer.announcements(account)
         ledger = peer.status().chain_id
     if relay:
@@ -134,6 +143,7 @@ def change(
     close: Annotated[
         bool, typer.Option("--close", help="Takes and pays nothing any more; it must be empty.")
     ] = False,
+    holder: Holder = "",
     start: Start = "",
     as_json: Json = False,
 ) -> None:
@@ -180,7 +190,7 @@ def change(
     pinned = ("--from", str(now))
     with node_at(node) as peer:
         connected = relays_of(peer)
-        view = ask_alike(lambda: peer.register_account(terms, connected), *pinned)
+        view = ask_alike(lambda: peer.register_account(terms, connected, holder=holder), *pinned)
         told = peer.announcements(account)
     if relay:
         ask_alike(lambda: _tell(relay, ledger, terms), *pinned)

@@ -1,7 +1,7 @@
 """Books of an EVM ledger against a verified header: every step, and the balances it came to.
 
 Entry point `lianqiao.books: evm` (relay.books.Bookkeeper). The client pins, beside the endpoint,
-`escrow` and `escrow_code`. A proof has the form of `adapters.evm.light.state`, of the escrow's
+`escrow` and `escrow-code`. A proof has the form of `adapters.evm.light.state`, of the escrow's
 account and of up to WORDS words in the order of `Named.slots`; the words are those that are due by
 the steps, so that a proof shows nothing by leaving something out.
 """
@@ -60,7 +60,7 @@ class EvmBooks:
         if own.escrow is None:
             raise Malformed(
                 "no escrow is pinned of this chain",
-                hint="its parameters `escrow` and `escrow_code` pin one",
+                hint="its parameters `escrow` and `escrow-code` pin one",
             )
         address, code = own.escrow
         if [count for count, _ in proofs] != [len(s) for s in parts(slots)]:

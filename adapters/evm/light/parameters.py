@@ -3,7 +3,7 @@
     endpoint     0x and 40 hex digits: the contract whose storage is believed
     code         0x and 64 hex digits: Keccak-256 of its code, immutables included
     escrow       0x and 40 hex digits: the contract whose books are believed; and
-    escrow_code  0x and 64 hex digits: of its code. Both, or neither where it keeps no money
+    escrow-code  0x and 64 hex digits: of its code. Both, or neither where it keeps no money
     validators   header:EPOCH                 headers list the set; votes are void each EPOCH blocks
                  contract:0xADDRESS:SLOT      an array of that contract, at that storage slot
 
@@ -25,7 +25,7 @@ QUORUM = Threshold(2, 3, strict=False)
 TRUST_LEVEL = Threshold(1, 3, strict=True)
 TREE_HASH, PROOF_KIND = "keccak256", "mpt"
 NAMES = ("code", "endpoint", "validators")
-WITH_ESCROW = ("code", "endpoint", "escrow", "escrow_code", "validators")
+WITH_ESCROW = ("code", "endpoint", "escrow", "escrow-code", "validators")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ def pinned(state: ClientState) -> Pinned:
     if tuple(name for name, _ in state.parameters) not in (NAMES, WITH_ESCROW):
         raise Malformed(
             f"an evm client pins the parameters {', '.join(NAMES)}, and beside them both of "
-            "escrow, escrow_code or neither"
+            "escrow, escrow-code or neither"
         )
     said = dict(state.parameters)
     escrow = None
     if "escrow" in said:
-        escrow = (hexadecimal(said["escrow"], 20), hexadecimal(said["escrow_code"], 32))
+        escrow = (hexadecimal(said["escrow"], 20), hexadecimal(said["escrow-code"], 32))
     return Pinned(
         hexadecimal(said["endpoint"], 20),
         hexadecimal(said["code"], 32),

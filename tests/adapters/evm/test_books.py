@@ -124,7 +124,7 @@ class Front:
     def state(self) -> ClientState:
         """What is pinned of the chain, its escrow with it."""
         own = self.evm.deployed["Escrow"]
-        more = {"escrow": "0x" + own.address.hex(), "escrow_code": "0x" + own.code_hash.hex()}
+        more = {"escrow": "0x" + own.address.hex(), "escrow-code": "0x" + own.code_hash.hex()}
         pinned = {**dict(self.evm.state.parameters), **more}
         return replace(self.evm.state, parameters=tuple(sorted(pinned.items())))
 
@@ -263,7 +263,7 @@ def test_a_proof_is_of_the_pinned_escrow_and_head(front: Front) -> None:
     ):
         given = replace(true, proofs=((words, bad),))
         refused(Reason.INVALID_PROOF, lambda given=given: front.verify(given))
-    other = {**dict(front.state.parameters), "escrow_code": "0x" + "11" * 32}
+    other = {**dict(front.state.parameters), "escrow-code": "0x" + "11" * 32}
     trust = front.trust(parameters=tuple(sorted(other.items())))
     refused(Reason.INVALID_PROOF, lambda: front.verify(true, trust))
     assert front.evm.state.parameters != front.state.parameters

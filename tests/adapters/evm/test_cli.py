@@ -22,7 +22,8 @@ def test_it_is_found_by_its_entry_point(capsys: pytest.CaptureFixture[str]) -> N
     assert "Commands of the adapter evm" in capsys.readouterr().out
     assert run(["evm", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("deploy", "join", "admit", "reread", "practise"))
+    names = ("deploy", "join", "admit", "reread", "practise", "currency", "account", "withdraw")
+    assert all(name in shown for name in names)
 
 
 @pytest.mark.parametrize("name", sorted(GROUP.commands))
@@ -44,6 +45,13 @@ def test_each_command_shows_an_example_of_itself(name: str) -> None:
         (["reread", "--config", "nothing.toml"], 2, "CONFIG_INVALID"),
         (["practise", "--variant", "clique"], 2, "--variant is one of"),
         (["no-such-command"], 2, "MALFORMED"),
+        (["account", "nothing.toml", "hospital"], 2, "CONFIG_INVALID"),
+        (["currency", "nothing.toml", "XXQ", "--token", "0x"], 1, "CURRENCY_UNKNOWN"),
+        (
+            ["withdraw", "n.toml", "h", "1.00", "CNY", "--key", "k", "--to", "0x11"],
+            2,
+            "--to: '0x11' is not 0x and 40",
+        ),
     ],
 )
 def test_mistakes(
@@ -73,6 +81,20 @@ def test_a_deployment_is_checked_before_anybody_is_asked(
     assert "at least one block" in capsys.readouterr().err
     assert run([*common, "--key", str(key), "--witness", "w=ed25519:00"]) == 2
     assert "secp256k1" in capsys.readouterr().err
+    token = "0x" + "11" * 20
+    for currency, said in (
+        ("CNY", "is not CODE=0xTOKEN"),
+        ("CNY=0x11", "is not 0x and 40"),
+        (f"XXQ={token}", "CURRENCY_UNKNOWN"),
+    ):
+        assert run([*common, "--key", str(key), "--currency", currency]) > 0
+        assert said in capsys.readouterr().err
+    twice = ["--currency", f"CNY={token}", "--currency", f"CNY={token}"]
+    assert run([*common, "--key", str(key), *twice]) == 2
+    assert "each once" in capsys.readouterr().err
+    lane = ["--lane-key", str(tmp_path / "none.hex")]
+    assert run([*common, "--key", str(key), *lane]) == 2
+    assert "no private key in hex" in capsys.readouterr().err
     assert run([*common, "--key", str(key)]) == 1
     assert "CHAIN_UNREACHABLE" in capsys.readouterr().err
     assert not (tmp_path / "sz.toml").exists()

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// For tests alone: an ERC-20 that does what tokens have been seen to do, as a test asks of it.
+/// For tests and for practice alone: an ERC-20 that does what tokens have been seen to do, as a test
+/// asks of it. Anybody mints it.
 contract Token {
+    uint8 public constant decimals = 6;
     mapping(address => uint256) private _shares;
     mapping(address => mapping(address => uint256)) public allowance;
     mapping(address => bool) public blocked;
