@@ -39,6 +39,7 @@ _UNSEEN = 5
 _UNDERPRICED = (
     "underpriced", "gas price below", "gas price too low", "fee too low", "less than block base",
 )  # fmt: skip
+_HELD = "replacement"
 _KNOWN = ("already known", "known transaction", "already imported")
 _USED = ("nonce too low", "nonce is too low")
 
@@ -145,8 +146,11 @@ class Sender:
     def _submit(self, rpc: Rpc, call: _Call, price: int) -> None:
         """Signs and sends, raising the price until the node takes it in the place of another.
 
-        Raises Malformed where the node takes it at no price that is allowed.
+        What a node refuses to replace still waits there: the next look finds it. Raises Malformed
+        where the node takes it at no price that is allowed, Unavailable where a call that another
+        program left cannot be replaced (on a chain without gas prices).
         """
+        held = False
         while True:
             call.price, call.sent = price, clock.monotonic()
             raw = self._sign(call)
@@ -155,14 +159,16 @@ class Sender:
                 return
             except Malformed as err:
                 said = err.detail.lower()
-                if any(one in said for one in (*_KNOWN, *_USED)):
-                    return  # the next look finds its receipt, or another call in its place
-                if not any(one in said for one in _UNDERPRICED):
+                low = any(one in said for one in _UNDERPRICED)
+                if not low or price >= self._max_gas_price:
+                    if call.hashes or any(one in said for one in (*_KNOWN, *_USED)):
+                        return
+                    if held and not low:
+                        raise Unavailable(
+                            Reason.CHAIN_UNREACHABLE, "an older call of this key waits to be mined"
+                        ) from err
                     raise
-                if price >= self._max_gas_price:
-                    if call.hashes:
-                        return  # the one that was sent before still waits
-                    raise
+                held = held or _HELD in said
             price = self._raised(price)
 
     def _sign(self, call: _Call) -> str:

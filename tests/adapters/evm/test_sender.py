@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from adapters.evm.light import rlp
 from adapters.evm.rpc import Rpc
 from adapters.evm.sender import Sender
 from relay.errors import LianqiaoError, Reason
@@ -24,8 +25,8 @@ TO = b"\x42" * 20
 class Lane:
     """A chain that mines when it is told to, and senders with one key."""
 
-    def __init__(self, path: Path) -> None:
-        self.anvil = SealedAnvil(Clock(int(time.time())))
+    def __init__(self, path: Path, kind: type[SealedAnvil] = SealedAnvil) -> None:
+        self.anvil = kind(Clock(int(time.time())))
         self.rpc = Rpc([self.anvil.address])
         self.key = path / "key.hex"
         self.key.write_text(KEY)
@@ -153,3 +154,52 @@ def test_a_nonce_that_another_call_used_is_left_to_it(lane: Lane) -> None:
             time.sleep(0.05)
         assert running.result()["status"] == "0x1"
     assert inputs(lane) == [b"\x99", b"one"]
+
+
+class FreeAnvil(SealedAnvil):
+    """A chain without gas prices, which takes no call that offers one, as GoQuorum does."""
+
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """See SealedAnvil; the words of GoQuorum 24.4.1."""
+        if asked.get("method") == "eth_gasPrice":
+            return {"jsonrpc": "2.0", "id": asked["id"], "result": "0x0"}
+        if asked.get("method") == "eth_sendRawTransaction":
+            items = rlp.fields(rlp.decode(bytes.fromhex(asked["params"][0][2:])), "call")
+            if rlp.octets(items[1], "price"):
+                said = {"code": -32000, "message": "Gas price not 0"}
+                return {"jsonrpc": "2.0", "id": asked["id"], "error": said}
+        return super().answer(asked)
+
+
+@pytest.fixture
+def free(tmp_path: Path) -> Iterator[Lane]:
+    made = Lane(tmp_path, FreeAnvil)
+    made.anvil.ask("anvil_setNextBlockBaseFeePerGas", "0x0")
+    made.anvil.ask("evm_mine")
+    yield made
+    made.anvil.close()
+
+
+def test_a_chain_without_gas_prices(free: Lane) -> None:
+    """What sticks there cannot be replaced: it waits, and is found when it is mined."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(free.sender().send, free.rpc, TO, b"one")
+        while b"one" not in free.waiting():
+            time.sleep(0.01)
+        time.sleep(0.3)  # several times as long as until a call is replaced
+        assert not running.done()
+        while not running.done():
+            free.anvil.ask("evm_mine")
+            time.sleep(0.05)
+        assert running.result()["status"] == "0x1"
+    assert inputs(free) == [b"one"]
+
+
+def test_what_a_crash_left_waiting_on_a_chain_without_gas_prices(free: Lane) -> None:
+    free.left(1)
+    with pytest.raises(LianqiaoError) as err:
+        free.sender().send(free.rpc, TO, b"new")
+    assert err.value.reason is Reason.CHAIN_UNREACHABLE
+    free.anvil.ask("evm_mine")
+    assert free.mined(lambda: free.sender().send(free.rpc, TO, b"new"))["status"] == "0x1"
+    assert inputs(free) == [b"old 0", b"new"]
