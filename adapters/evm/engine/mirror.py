@@ -265,14 +265,16 @@ class Mirror(Channel):
 
     def _received(self, tx: Transaction, packet: Packet, answer: bytes, now: int) -> None:
         row = self._receipt(tx, packet, now)
-        why = ""
-        if answer != ERROR_ACKNOWLEDGEMENT:
-            payload = packet.payloads[0]
-            state = HostState(self, tx, REGISTRY_PORT, now)
-            contract = self.contracts[REGISTRY_PORT]
-            why = self._attempt(
-                tx, Plan(deque()), lambda: contract.receive(packet, payload, state, now)
-            )
+        payload = packet.payloads[0]
+        state = HostState(self, tx, REGISTRY_PORT, now)
+        contract = self.contracts[REGISTRY_PORT]
+        mark = tx.mark()
+        why = self._attempt(
+            tx, Plan(deque()), lambda: contract.receive(packet, payload, state, now)
+        )
+        if answer == ERROR_ACKNOWLEDGEMENT:
+            tx.rollback(mark)  # the chain has refused it, and says nowhere why
+            why = why or str(Reason.CONTRACT_REFUSED)
         self.write_acknowledgement(tx, row, [answer], why, now)
 
     def _ended(

@@ -145,6 +145,26 @@ class EvmLedger:
         done = self.rpc.call(at.address, data, sender=sender or self.sender.address)
         return calls.reason_of(done.data) if done.reverted else ""
 
+    def _mined(self, sent: str) -> Any:
+        for _ in range(600):
+            receipt = self.anvil.ask("eth_getTransactionReceipt", sent)
+            if receipt:
+                return receipt
+            time.sleep(0.05)
+        raise AssertionError("not mined")
+
+    def as_address(self, sender: bytes, to: bytes, data: bytes) -> int:
+        """A call by an address whose key nobody has; the gas that it used."""
+        frm = "0x" + sender.hex()
+        self.anvil.ask("anvil_setBalance", frm, hex(10**20))
+        self.anvil.ask("anvil_impersonateAccount", frm)
+        self.anvil.tick()
+        asked = {"from": frm, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
+        sent = self.anvil.ask("eth_sendTransaction", {**asked, "gas": hex(5_000_000)})
+        receipt = self._mined(sent)
+        assert receipt["status"] == "0x1", receipt
+        return int(receipt["gasUsed"], 16)
+
     def close(self) -> None:
         """Ends everything."""
         self.anvil.close()

@@ -6,7 +6,6 @@ ledger signs under secp256k1. `Twins` asks both escrows the same and compares th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -162,26 +161,6 @@ class MoneyLedger(EvmLedger):
         assert int.from_bytes(view("called"), "big") == 1
         done = int.from_bytes(view("done"), "big") == 1
         return done, "" if done else calls.reason_of(decode_answer(view("said")))
-
-    def _mined(self, sent: str) -> Any:
-        for _ in range(600):
-            receipt = self.anvil.ask("eth_getTransactionReceipt", sent)
-            if receipt:
-                return receipt
-            time.sleep(0.05)
-        raise AssertionError("not mined")
-
-    def as_address(self, sender: bytes, to: bytes, data: bytes) -> int:
-        """A call by an address whose key nobody has; the gas that it used."""
-        frm = "0x" + sender.hex()
-        self.anvil.ask("anvil_setBalance", frm, hex(10**20))
-        self.anvil.ask("anvil_impersonateAccount", frm)
-        self.anvil.tick()
-        asked = {"from": frm, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
-        sent = self.anvil.ask("eth_sendTransaction", {**asked, "gas": hex(5_000_000)})
-        receipt = self._mined(sent)
-        assert receipt["status"] == "0x1", receipt
-        return int(receipt["gasUsed"], 16)
 
 
 def decode_answer(data: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,16 +14,16 @@ from adapters.evm.engine.mirror import Mirror, last_read
 from adapters.evm.light.state import CLIENT_ID
 from relay.canonical import Json, encode
 from relay.chain import PacketStep, Step
-from relay.contracts.payloads import Action, Answer
+from relay.contracts.payloads import Action, Answer, OutcomeNotice
 from relay.contracts.registry import CONTRACT as REGISTRY
 from relay.contracts.registry import standing
 from relay.contracts.undelivered import payload_for
 from relay.host import HostState
 from relay.node import create
-from relay.packet import Packet
-from relay.store import Store, Transaction
+from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet
+from relay.store import Direction, PacketRow, Store, Transaction
 from relay.ticking import close_batch
-from tests.contracts.world import HOSPITAL, NOW, RECORD, attestation
+from tests.contracts.world import HOSPITAL, NOW, RECORD, adopted, attestation, digest
 from tests.databases import new_store, sqlite_url
 from tests.world import keys_of, set_of
 
@@ -117,3 +118,35 @@ def test_what_the_chain_could_not_send_is_kept_until_it_is_posted(
     assert REGISTRY.holds(RELAY, state)
     _fold(mirror, tx, 4, _attested(3))
     assert not REGISTRY.holds(RELAY, state)
+
+
+def _told(sequence: int, answer: bytes, **changes: Any) -> PacketStep:
+    notice = OutcomeNotice(
+        relay=RELAY, origin="sh-medical", target=LEDGER, hops=1, request=digest("request"),
+        commitment=RECORD, institution="sh-h1", outcome=digest("outcome"), time=NOW,
+        items=(adopted(),),
+    )  # fmt: skip
+    value = replace(notice, **changes).encode()
+    payload = payload_for("registry", "recognition", value)
+    packet = Packet(sequence, "evm-0", CLIENT_ID, NOW + HOUR, (payload,))
+    return PacketStep(sequence, sequence, Step.RECEIVE, packet, (answer,))
+
+
+def _why(tx: Transaction, sequence: int) -> str:
+    row = tx.load(PacketRow, CLIENT_ID, Direction.IN, sequence)
+    assert row is not None
+    return row.error
+
+
+def test_why_the_chain_refused_a_packet_is_told(mirror: Mirror, tx: Transaction) -> None:
+    """The chain answers with the error alone; the contract in Python knows the reason."""
+    accepted = Answer(digest("outcome")).encode()
+    _fold(mirror, tx, 1, _told(1, accepted))
+    assert _why(tx, 1) == ""
+    assert len(_state(mirror, tx).scan(b"outcome-notice/")) == 1
+    _fold(mirror, tx, 2, _told(2, ERROR_ACKNOWLEDGEMENT, target="elsewhere"))
+    assert _why(tx, 2) == "CHAIN_ID_MISMATCH"
+    # What the contract would have taken and the chain has not leaves nothing here, either.
+    _fold(mirror, tx, 3, _told(3, ERROR_ACKNOWLEDGEMENT, outcome=digest("another")))
+    assert _why(tx, 3) == "CONTRACT_REFUSED"
+    assert len(_state(mirror, tx).scan(b"outcome-notice/")) == 1

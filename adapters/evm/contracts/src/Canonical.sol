@@ -31,13 +31,25 @@ library Canonical {
             uint256 value;
             if (mark == 0x49) value = _identifier(t);
             else if (mark == 0x41) value = _any(t);
-            else if (mark == 0x4d) value = _number(t, 1);
-            else if (mark == 0x4e) value = _number(t, 0);
+            else if (mark == 0x4d) value = number(t, 1);
+            else if (mark == 0x4e) value = number(t, 0);
             else if (mark == 0x48) value = uint256(hash32(t));
             else if (mark == 0x43) value = _currency(t);
-            else value = skip(t, "-") ? uint256(-int256(_number(t, 1))) : _number(t, 0);
+            else value = skip(t, "-") ? uint256(-int256(number(t, 1))) : number(t, 0);
             found[count++] = value;
         }
+    }
+
+    /// Passes over this text.
+    function expect(Text memory t, string memory text) internal pure {
+        (bytes memory raw, uint256 pos, uint256 length) = (t.raw, t.pos, bytes(text).length);
+        if (pos + length > raw.length) revert MALFORMED();
+        bool same;
+        assembly ("memory-safe") {
+            same := eq(keccak256(add(add(raw, 32), pos), length), keccak256(add(text, 32), length))
+        }
+        if (!same) revert MALFORMED();
+        t.pos = pos + length;
     }
 
     /// The 32 bytes from `pos` on; what lies behind the end is anything.
@@ -143,17 +155,22 @@ library Canonical {
         return uint256(bytes32(code));
     }
 
-    function _number(Text memory t, uint256 low) private pure returns (uint256 found) {
-        (bytes memory raw, uint256 pos) = (t.raw, t.pos);
-        uint256 start = pos;
-        for (; pos < raw.length && pos < start + 16; pos++) {
-            uint256 digit = uint256(uint8(raw[pos])) ^ 48;
-            if (digit > 9) break;
-            found = found * 10 + digit;
+    /// A whole number from `low` to 2^53-1, without zeros before it.
+    function number(Text memory t, uint256 low) internal pure returns (uint256 found) {
+        (uint256 pos, uint256 count) = (t.pos, 0);
+        uint256 word = uint256(_load(t.raw, pos));
+        bool zero = word >> 248 == 48;
+        unchecked {
+            for (; count < 16; count++) {
+                uint256 digit = (word >> 248) ^ 48;
+                if (digit > 9) break;
+                found = found * 10 + digit;
+                word <<= 8;
+            }
         }
-        if (pos == start || (raw[start] == "0" && pos != start + 1)) revert MALFORMED();
+        if (count == 0 || (zero && count != 1) || pos + count > t.raw.length) revert MALFORMED();
         if (found < low || found > MAX_INTEGER) revert MALFORMED();
-        t.pos = pos;
+        t.pos = pos + count;
     }
 
     /// 64 characters of lower-case hex.
@@ -162,6 +179,24 @@ library Canonical {
         if (pos + 64 > t.raw.length) revert MALFORMED();
         t.pos = pos + 64;
         return bytes32((_unhex(_load(t.raw, pos)) << 128) | _unhex(_load(t.raw, pos + 32)));
+    }
+
+    /// Lower-case hex of 1 to `most` bytes, up to the closing quote; 32 characters are looked at at
+    /// once, with zeros for what lies behind the quote.
+    function octets(Text memory t, uint256 most) internal pure {
+        (bytes memory raw, uint256 pos) = (t.raw, t.pos);
+        uint256 start = pos;
+        uint256 count = 32;
+        while (count == 32) {
+            uint256 word = uint256(_load(raw, pos));
+            count = _first(_equal(word, 0x22));
+            uint256 behind = type(uint256).max >> (8 * count);
+            _unhex(bytes32((word & ~behind) | ((0x30 * ONES) & behind)));
+            pos += count;
+            if (pos >= raw.length || pos - start > 2 * most) revert MALFORMED();
+        }
+        if (pos == start || (pos - start) % 2 != 0) revert MALFORMED();
+        t.pos = pos;
     }
 
     /// 16 bytes of 32 characters of hex, all at once; what they are in hex again must be the same.

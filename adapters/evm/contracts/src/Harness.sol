@@ -29,6 +29,21 @@ contract Validators {
     function setValidators(address[] calldata next) external {
         validators = next;
     }
+
+    /// What Besu and GoQuorum ask a contract that keeps their validators.
+    function getValidators() external view returns (address[] memory) {
+        return validators;
+    }
+}
+
+/// For tests alone: an application that answers what it was told.
+contract Echo is IApp {
+    function onReceive(Packet calldata packet, Entry[] calldata) external pure returns (bytes memory) {
+        return packet.value;
+    }
+
+    function onAcknowledge(Packet calldata, bytes calldata) external {}
+    function onTimeout(Packet calldata) external {}
 }
 
 /// For tests alone: an application that burns what it is given, or calls back.

@@ -1,35 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Canonical} from "Canonical.sol";
 import {Endpoint, Entry, IApp, Packet} from "Endpoint.sol";
+import {Notices} from "Notices.sol";
 
 /// The application `registry`: attestations out to the relay, notices and decisions in.
-/// Payloads are those of relay/contracts/payloads (RFC 8785 JSON), kept and forwarded byte for byte:
-/// the relay's contract reads them and verifies the institution's signature. What is checked here is
-/// who may write for this ledger, that each record is written once, and from whom packets come.
+/// Payloads are those of relay/contracts/payloads (RFC 8785 JSON). What is posted is kept and forwarded
+/// byte for byte: the relay's contract reads it and verifies the institution's signature; checked here
+/// is who may write for this ledger. What comes is read, and refused where relay/contracts/registry
+/// refuses it, with the same answer.
 /// Institutions run nodes before it (adapters/evm/engine) that make their tables of its logs.
 contract Registry is IApp {
     error NOT_PERMITTED();
-    error PATH_WRITTEN();
+    error UNSUPPORTED_VERSION();
+    error CHAIN_ID_MISMATCH();
+    error COUNTERPARTY_MISMATCH();
+    error RECORD_NOT_FOUND();
 
     event Attested(bytes32 indexed commitment, uint64 sequence);
     event Answered(uint64 indexed sequence, bytes acknowledgement);
     event Lapsed(uint64 indexed sequence, uint64 again); // the sequence of the same, sent again; 0: not
     event Recorded(bytes32 indexed id, bytes value);
-    event Noticed(uint64 indexed sequence, bytes32 indexed id, bytes value);
 
     string private constant PORT = "registry";
     string private constant RELAY_PORT = "recognition";
     string private constant ENCODING = "application/json";
 
+    bytes32 private constant VERSION = keccak256("registry-1");
+    uint64 private constant AGAIN = 1 hours;
+
     Endpoint public immutable ENDPOINT;
     address public immutable OPERATOR;
-    uint64 private constant AGAIN = 1 hours;
+    bytes32 private immutable LEDGER; // Keccak-256 of the names of this ledger and of the relay
+    bytes32 private immutable RELAY;
     mapping(address => bool) public institutions;
+    mapping(bytes32 => bool) public attested; // by Notices.attested
     mapping(uint64 => bool) public once; // of a sequence: whoever sent it decides what follows a timeout
 
     constructor(Endpoint endpoint) {
         (ENDPOINT, OPERATOR) = (endpoint, msg.sender);
+        (LEDGER, RELAY) = (_name(endpoint.NAME()), _name(endpoint.RELAY()));
     }
 
     function registerInstitution(address account, bool admitted) external {
@@ -46,6 +57,8 @@ contract Registry is IApp {
             ENDPOINT.put(PORT, abi.encodePacked("posted/", id), values[i]);
             uint64 sequence = ENDPOINT.send(PORT, RELAY_PORT, version, ENCODING, values[i], timeout);
             if (once_) once[sequence] = true;
+            bytes32 record_ = Notices.attested(values[i]);
+            if (record_ != 0) attested[record_] = true;
             emit Attested(id, sequence);
         }
     }
@@ -60,26 +73,38 @@ contract Registry is IApp {
         }
     }
 
+    /// Rows 3 and 5, from the relay they name, of a record of this ledger; the same again is answered
+    /// the same, another under its name is refused (PATH_WRITTEN of the endpoint).
     function onReceive(Packet calldata packet, Entry[] calldata) external returns (bytes memory) {
         if (msg.sender != address(ENDPOINT)) revert NOT_PERMITTED();
-        bytes32 id = sha256(packet.value);
-        ENDPOINT.put(PORT, abi.encodePacked("notice/", id), packet.value);
-        emit Noticed(packet.sequence, id, packet.value);
-        bytes memory subject = _member(packet.value, '"grant":"');
-        if (subject.length == 0) subject = _member(packet.value, '"outcome":"');
+        if (keccak256(bytes(packet.version)) != VERSION) revert UNSUPPORTED_VERSION();
+        if (keccak256(bytes(packet.encoding)) != keccak256(bytes(ENCODING))) revert UNSUPPORTED_VERSION();
+        Notices.Notice memory told = Notices.read(packet.value);
+        if (told.target != LEDGER) revert CHAIN_ID_MISMATCH();
+        if (told.relay != RELAY) revert COUNTERPARTY_MISMATCH();
+        bytes memory record_ = Canonical.toHex(told.commitment);
+        // An outcome is told of a refused request too, whose record may be unknown.
+        if (told.grants && !attested[keccak256(record_)]) revert RECORD_NOT_FOUND();
+        bytes memory subject = Canonical.toHex(told.subject);
+        ENDPOINT.put(
+            PORT,
+            told.grants
+                ? abi.encodePacked("grant/", record_, "/", told.institution, "/", subject)
+                : abi.encodePacked("outcome-notice/", record_, "/", subject),
+            packet.value
+        );
         return abi.encodePacked('{"accepted":true,"reason":"","subject":"', subject, '","type":"answer"}');
     }
 
-    /// The 64 characters after the first `label` in canonical JSON. A quote inside a string is
-    /// escaped there, so a label with its quotes is found where it is one.
-    function _member(bytes calldata json, bytes memory label) private pure returns (bytes memory) {
-        bytes32 wanted = keccak256(label);
-        for (uint256 i = 0; i + label.length + 64 <= json.length; i++) {
-            if (json[i] == label[0] && keccak256(json[i:i + label.length]) == wanted) {
-                return json[i + label.length:i + label.length + 64];
-            }
+    /// Keccak-256 of a name that ends in zeros.
+    function _name(bytes32 name) private pure returns (bytes32) {
+        uint256 length = 0;
+        while (length < 32 && name[length] != 0) length++;
+        bytes memory text = abi.encodePacked(name);
+        assembly ("memory-safe") {
+            mstore(text, length)
         }
-        return "";
+        return keccak256(text);
     }
 
     function onAcknowledge(Packet calldata packet, bytes calldata acknowledgement) external {
