@@ -1,11 +1,28 @@
 """What is refused, and why: a call of the product that must end with a typed error of a reason."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from relay.errors import LianqiaoError, Reason
+
+
+@contextmanager
+def refusing(
+    reason: Reason | Collection[Reason],
+    kind: type[LianqiaoError] = LianqiaoError,
+    said: str = "",
+) -> Iterator[None]:
+    """What stands in it must be refused for this reason, or for one of these.
+
+    `kind` is the class that the error must be of, where that is part of the rule; `said` stands in
+    what it says, where one reason has several causes.
+    """
+    with pytest.raises(kind) as err:
+        yield
+    _hold(err.value, reason, said)
 
 
 def refused(
@@ -15,15 +32,9 @@ def refused(
     kind: type[LianqiaoError] = LianqiaoError,
     said: str = "",
 ) -> LianqiaoError:
-    """The error of a call that must be refused for this reason, or for one of these.
-
-    `kind` is the class that it must be of, where that is part of the rule; `said` stands in what
-    it says, where one reason has several causes.
-    """
+    """The error of a call that must be refused, as `refusing` asks for."""
     error = refusal(call, *arguments, kind=kind)
-    reasons = (reason,) if isinstance(reason, Reason) else tuple(reason)
-    assert error.reason in reasons, repr(error)
-    assert said in error.detail, repr(error)
+    _hold(error, reason, said)
     return error
 
 
@@ -34,3 +45,9 @@ def refusal(
     with pytest.raises(kind) as err:
         call(*arguments)
     return err.value
+
+
+def _hold(error: LianqiaoError, reason: Reason | Collection[Reason], said: str) -> None:
+    reasons = (reason,) if isinstance(reason, Reason) else tuple(reason)
+    assert error.reason in reasons, repr(error)
+    assert said in error.detail, repr(error)

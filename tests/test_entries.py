@@ -28,6 +28,7 @@ from relay.store import Direction, PacketRow
 from relay.travelling import travelling
 from tests.databases import sqlite_url
 from tests.echo import ECHO
+from tests.refusals import refusing
 from tests.world import TYPES, World
 
 KEY, OTHER = b"decision", b"another"
@@ -77,7 +78,7 @@ def _left_no_trace(world: World, item: Item) -> bool:
 def test_the_paths_of_records_are_those_that_a_contract_writes(world: World) -> None:
     assert PATH == b"\x00\x09\x04echodecision" == host_path(Kind.RECORD, "echo", KEY)
     assert get_record(world.nodes["zj"].store, "echo", KEY) == VALUE
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         record_path("echo", b"")
 
 
@@ -177,7 +178,7 @@ def test_entries_pass_the_wire_and_its_limits(world: World) -> None:
     (step,) = world.chain("zj").packets(world.clients[("zj", "hub")], -1, 10)
     assert codec.step_from_pb(codec.step_to_pb(step)) == step
     for form in ("too many", "too much", "at no path", "at a long path"):
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED if form == "at no path" else Reason.LIMIT_EXCEEDED):
             codec.item_from_pb(codec.item_to_pb(replace(item, entries=FORMS[form])))
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from relay import recovery
 from relay.chain import Item, Outcome, Step
 from relay.epoch import open_epoch
-from relay.errors import LianqiaoError, Reason
+from relay.errors import Reason
 from relay.fold import Fold
 from relay.fsck import fsck
 from relay.journal import Kind, parse_host_path
@@ -27,7 +27,7 @@ from relay.signing import CheckpointSigner, HighWaterMark
 from relay.store import Direction, PacketState, Store, tables
 from tests.databases import sqlite_url
 from tests.echo import ECHO
-from tests.refusals import refused
+from tests.refusals import refused, refusing
 from tests.world import TYPES, Clock, World, keys_of
 
 ZJ, HUB = "zj", "hub"
@@ -259,7 +259,7 @@ def test_an_anchor_must_be_signed_and_young(world: World) -> None:
     forged = header[:-1] + bytes([header[-1] ^ 1])
     for raw, reason in ((old, Reason.CLIENT_EXPIRED), (header[:-9], Reason.MALFORMED)):
         refused(reason, lambda raw=raw: node.propose_recovery(client_id, state, raw))
-    with pytest.raises(LianqiaoError):
+    with refusing(Reason.MALFORMED):
         node.propose_recovery(client_id, state, forged)
     assert get_client(node.store, client_id).recovery is None
 

@@ -31,6 +31,7 @@ from relay.steps import item_of, proven_paths
 from relay.store import ClientRow, Direction
 from tests.databases import UrlOf
 from tests.echo import ECHO
+from tests.refusals import refusing
 from tests.world import START, TYPES, World
 
 ZJ, HUB, SH = "zj", "hub", "sh"
@@ -120,7 +121,7 @@ def test_a_statement_comes_back_from_its_bytes(
     raw = encode_sent(*given)
     assert decode_sent(raw) == (Sent(time, following, closed, skipped), open_)
     for cut in range(len(raw)):
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED):
             decode_sent(raw[:cut])
 
 
@@ -140,13 +141,13 @@ def test_a_statement_comes_back_from_its_bytes(
     ],
 )
 def test_a_statement_of_a_wrong_form_is_malformed(given: tuple[object, ...]) -> None:
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         decode_sent(encode_sent(*given))  # type: ignore[arg-type]
 
 
 def test_too_many_ranges_are_malformed() -> None:
     ranges = tuple((2 * i, 2 * i + 1) for i in range(1, MAX_RANGES + 2))
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         encode_sent(1, 2000, 1, ranges)
 
 
@@ -558,5 +559,5 @@ def test_a_statement_is_brought_for_those_who_need_it_and_never_else(world: Worl
 
 def test_completeness_comes_back_from_its_bytes() -> None:
     assert decode_complete(encode_complete(5, 6)) == (5, 6)
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         decode_complete(encode_complete(5, 6) + b"x")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from itertools import chain
 
-import pytest
-
 from relay.contracts.codes import (
     MEANINGS,
     Code,
@@ -16,7 +14,8 @@ from relay.contracts.codes import (
     finding,
     meaning,
 )
-from relay.errors import Malformed
+from relay.errors import Reason
+from tests.refusals import refusing
 
 
 def test_every_word_has_a_line_in_both_languages() -> None:
@@ -43,7 +42,7 @@ def test_findings_read_and_write() -> None:
         for detail in Detail:
             assert finding(str(Finding(code, detail))) == Finding(code, detail)
     for text in ("", "/", "AGE/", "AGE/X", "X", "AGE/TOO_OLD/", "age"):
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED):
             finding(text)
 
 
@@ -54,5 +53,5 @@ def test_meanings() -> None:
     assert meaning("AGE/TOO_OLD", "zh") == "超出该项目的互认时限\uff1a超过规定天数"
     assert meaning("R4", "zh").startswith("患者处于急诊")
     for word in ("", "X", "AGE/X", "AGE/", "/TOO_OLD"):
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED):
             meaning(word)

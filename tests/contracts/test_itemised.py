@@ -29,7 +29,7 @@ from relay.contracts.payloads import (
 )
 from relay.contracts.settlement import SettlementStatus, find_settlement
 from relay.contracts.undelivered import payload_for
-from relay.errors import LianqiaoError, Malformed, Reason
+from relay.errors import LianqiaoError, Reason
 from relay.money import MAX_AMOUNT, Rate, convert
 from relay.packet import Packet
 from relay.reconcile import Kind, Side, reconcile
@@ -51,6 +51,7 @@ from tests.contracts.money_world import (
     signed,
 )
 from tests.contracts.world import DAY, NOW, digest
+from tests.refusals import refusing
 
 ONE = instruction().settlement
 SHORT = LINES
@@ -366,7 +367,7 @@ def test_netted_records_say_nothing_of_a_rounding_of_nothing() -> None:
     assert decode_netted(encode_netted((one,))) == (one,)
     raw = encode_netted((replace(one, rounding=-1),))
     assert decode_netted(raw) == (replace(one, rounding=-1),)
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         decode_netted(raw.replace(b"-1", b"0"))
 
 

@@ -27,6 +27,7 @@ from tests.contracts.money_flow import ACCOUNTS, PLENTY, kind_of, policy, terms
 from tests.contracts.money_world import BILL, EXPIRES, HK, HUB, SZ, decision, instruction, signed
 from tests.contracts.test_on_nodes import Window
 from tests.contracts.world import DAY, NOW, digest
+from tests.refusals import refusing
 from tests.world import TYPES, Clock, World
 
 ONE = instruction(fee=500).settlement
@@ -115,7 +116,7 @@ def test_a_lock_that_timed_out_aborts(world: World) -> None:
     end = find_end(Window(world.nodes[SZ], "escrow"), HUB, ONE)
     assert end is not None
     assert end.ended == "nothing"
-    with pytest.raises(LianqiaoError):
+    with refusing(Reason.QUOTE_EXPIRED):
         instruct(world, signed(instruction("two")))  # its quote has expired meanwhile
 
 

@@ -43,6 +43,7 @@ from tests.contracts.money_world import (
     withdrawal,
 )
 from tests.contracts.world import digest
+from tests.refusals import refusing
 
 VALUES = examples()
 EXAMPLES: dict[str, bytes] = {name: value.encode() for name, value in VALUES.items()}
@@ -72,7 +73,7 @@ def test_any_changed_byte_is_another_value_or_malformed(kind: str, data: st.Data
 @settings(max_examples=10, deadline=None)
 @given(raw=st.binary(max_size=40))
 def test_any_bytes_are_malformed(kind: str, raw: bytes) -> None:
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         READERS[kind](raw)
 
 
@@ -85,9 +86,9 @@ def test_members_are_exact(kind: str) -> None:
         for changed in (less, {**body, "extra": 1}, {**body, name: -1}, {**body, name: {}}):
             if name == "itemised" and changed is less:
                 continue  # the one member that may be left out
-            with pytest.raises(Malformed):
+            with refusing((Reason.AMOUNT_INVALID, Reason.CURRENCY_UNKNOWN, Reason.MALFORMED)):
                 READERS[kind](encode(changed))
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         READERS[kind](encode([body]))
 
 
@@ -166,7 +167,7 @@ def test_a_commit_holds_no_refusal_and_an_abort_does() -> None:
     commit, abort = decision(Ruling.COMMIT), decision(Ruling.ABORT)
     assert commit.reason is None
     assert abort.reason is Reason.TIMED_OUT
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         READERS["settlement_decision"](replace(commit, answers=abort.answers).encode())
 
 

@@ -47,7 +47,7 @@ from tests.contracts.money_world import (
     withdrawal,
 )
 from tests.contracts.world import DAY, NOW
-from tests.refusals import refused
+from tests.refusals import refused, refusing
 
 DEADLINE = NOW + DAY // 2
 NET = window_settlement(HUB, "w-1")
@@ -364,7 +364,7 @@ def test_one_that_cannot_be_sent_is_tried_again_and_holds_up_no_other() -> None:
     for peer in flow.hub.peers.values():
         peer.frozen = True
     first, second = flow.hub.contract.due(flow.hub, flow.hub.now)
-    with pytest.raises(LianqiaoError):
+    with refusing(Reason.CLIENT_NOT_FOUND):
         flow.hub.call(*first)
     flow.hub.call(*second)
     assert find_cut_off(flow.hub, "w-2") is not None

@@ -26,7 +26,8 @@ from relay.demo.show import Show
 from relay.demo.side_by_side import side_by_side
 from relay.demo.story import Case, cases_of_generated
 from relay.demo.texts import Words
-from relay.errors import Refused
+from relay.errors import Reason, Refused
+from tests.refusals import refusing
 
 
 @pytest.fixture
@@ -179,6 +180,6 @@ def test_a_failure_of_one_ends_the_others() -> None:
             raise Refused("CONFLICT", "no")  # type: ignore[arg-type]
         assert ended.wait(10)
 
-    with pytest.raises(Refused):
+    with refusing(Reason.CONFLICT):
         side_by_side(stage, call, [1, 2, 3], callers=3)
     assert ended.is_set()

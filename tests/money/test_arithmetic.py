@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import Malformed, Reason
+from relay.errors import Reason
 from relay.money import (
     MAX_AMOUNT,
     MAX_RATE,
@@ -32,7 +32,7 @@ from relay.money import (
     within_collar,
 )
 from relay.money.rate import ratio
-from tests.refusals import refused
+from tests.refusals import refused, refusing
 
 CODES = ("CNY", "HKD", "JPY", "KWD", "MOP", "USD")
 amounts = st.integers(1, 10**13)
@@ -179,7 +179,7 @@ def test_a_residue_is_below_half_a_unit(n: int, d: int) -> None:
 
 @pytest.mark.parametrize("text", ["1.", "", "-1", "1e1", "1.12345678901", "01.1", "1 "])
 def test_what_is_no_rate_is_refused(text: str) -> None:
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         parse_rate(text)
 
 

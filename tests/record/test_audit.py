@@ -15,6 +15,7 @@ from relay.errors import Exhausted, Invalid, Malformed, Reason
 from relay.record import audit
 from relay.record.audit import MAX_ITEMS, MAX_TEXT, Access, Act, AuditStore, Entry
 from tests.record.samples import NAME, Entropy
+from tests.refusals import refusing
 
 KEY = bytes(range(32))
 OCTOBER = 1790812800
@@ -158,7 +159,7 @@ def test_lines_cannot_be_moved_or_taken_out(store: AuditStore, tmp_path: Path) -
         assert err.value.reason == Reason.VAULT_CORRUPT
     path.write_bytes(a + b + c)
     path.rename(path.with_name("2026-12.log"))
-    with pytest.raises(Invalid):
+    with refusing(Reason.VAULT_CORRUPT):
         list(AuditStore(tmp_path / "audit", KEY, "zj-medical", Entropy()).entries())
 
 

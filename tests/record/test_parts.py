@@ -31,6 +31,7 @@ from relay.record.parts import (
     verify_record,
 )
 from tests.record.samples import Entropy, panel
+from tests.refusals import refusing
 
 
 def _record(count: int, seed: int = 1) -> tuple[Opened, ...]:
@@ -202,22 +203,22 @@ def test_base64_has_one_spelling() -> None:
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         verify_record(data, bytes(32))
 
 
 def test_forms_of_parts() -> None:
     for salt in (b"", bytes(31), bytes(33)):
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED):
             part_leaf(0, 1, salt, b"")
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         part_leaf(1, 1, bytes(32), b"")
     with pytest.raises(Malformed) as err:
         part_leaf(0, MAX_PARTS + 1, bytes(32), b"")
     assert err.value.reason == Reason.LIMIT_EXCEEDED
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         commit([])
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         show(_record(2), [2])
 
 
@@ -229,7 +230,7 @@ def test_the_patient_reference_opens_to_one_person() -> None:
         with pytest.raises(Invalid) as err:
             open_patient(reference, salt, scheme, value)
         assert err.value.reason == Reason.RECORD_MISMATCH
-    with pytest.raises(Invalid):
+    with refusing(Reason.RECORD_MISMATCH):
         open_patient(reference, bytes(32), "urn:x", "42")
     assert reference != patient_reference(PatientOpening(bytes(32), "urn:x", "42"))
 
@@ -238,5 +239,5 @@ def test_the_patient_reference_opens_to_one_person() -> None:
     ("scheme", "value"), [("", "1"), ("s", ""), ("s" * 257, "1"), ("s", "1" * 257), ("s", "\ud800")]
 )
 def test_forms_of_patient_openings(scheme: str, value: str) -> None:
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         patient_reference(PatientOpening(bytes(32), scheme, value))

@@ -23,6 +23,7 @@ from relay.record.audit import Act
 from relay.record.parts import Hidden, Opened, patient_reference
 from tests.contracts import world
 from tests.contracts.world import ASKING, DAY, GLUCOSE, HOSPITAL, NOW, PATIENT, STRANGER
+from tests.refusals import refusing
 from tests.service import region as made
 from tests.service.region import (
     Region,
@@ -279,13 +280,13 @@ def test_refused_queries_are_entered_too(region: Region) -> None:
 def test_nobody_fills_the_log_in_anothers_name(region: Region) -> None:
     """Past the limit they are counted, and the next entry says so; who is known is entered."""
 
-    def ask(**changes: object) -> None:
-        with pytest.raises((Denied, Refused)):
+    def ask(reason: Reason = Reason.UNAUTHENTICATED, **changes: object) -> None:
+        with refusing(reason):
             region.zj.client.find_records(query(**changes))
 
     for _ in range(MAX_A_MINUTE + 5):
         ask(by=STRANGER)
-    ask(items=(f"{world.LOINC}|99999-9",))
+    ask(Reason.CONSENT_INVALID, items=(f"{world.LOINC}|99999-9",))
     strangers = [UNAUTHENTICATED_CALLER] * MAX_A_MINUTE
     assert [a.institution for a in log(region)] == [*strangers, "sh-h1"]
     region.zj.clock.now += 61
@@ -321,7 +322,7 @@ def test_who_is_registered_to_ask_attests_nothing(region: Region) -> None:
 
 
 def test_nobody_is_registered_as_nobody(region: Region) -> None:
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         region.zj.client.register_institution(UNAUTHENTICATED_CALLER, 1, [])
 
 
@@ -406,7 +407,7 @@ def test_malformed(region: Region) -> None:
 def test_nonces_are_forgotten_only_when_they_are_too_old() -> None:
     nonces = Nonces(started=NOW, limit=2)
     nonces.use("h", b"1", NOW, NOW)
-    with pytest.raises(Denied):
+    with refusing(Reason.UNAUTHENTICATED):
         nonces.use("h", b"1", NOW, NOW + 300)
     nonces.use("g", b"1", NOW, NOW)
     with pytest.raises(Exhausted) as full:

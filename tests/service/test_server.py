@@ -20,6 +20,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from relay.client import connect
 from relay.errors import Exhausted, Malformed, NotFound, Reason, Refused, Unavailable
 from relay.server import Limits, check_listen, start
+from tests.refusals import refusing
 from tests.service.nodes import Running, run
 from tests.service.region import Region
 
@@ -280,7 +281,7 @@ def test_a_service_of_another_role_is_said(one) -> None:
 def test_one_line_an_rpc(one) -> None:
     with structlog.testing.capture_logs() as lines:
         one.client.status()
-        with pytest.raises(NotFound):
+        with refusing(Reason.CLIENT_NOT_FOUND):
             one.client.client("checkpoint-3")
     # The call of another test's node in this process may end meanwhile, and has a line too.
     asked = ("OperatorService/GetStatus", "ClientService/GetClient")

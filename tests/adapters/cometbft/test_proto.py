@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from adapters.cometbft.light import proto
 from adapters.cometbft.light.proto import Fields, read_varint
-from relay.errors import Malformed
+from relay.errors import Malformed, Reason
+from tests.refusals import refusing
 
 
 @given(st.integers(-(2**63), 2**64 - 1))
@@ -40,7 +41,7 @@ def test_numbers_that_are_too_large(number: int) -> None:
     ],
 )
 def test_varints_that_are_none(raw: bytes) -> None:
-    with pytest.raises(Malformed):
+    with refusing(Reason.MALFORMED):
         read_varint(raw, 0, "x")
 
 

@@ -36,7 +36,7 @@ from tests.adapters.evm.sealing import (
     ring,
     state_of,
 )
-from tests.refusals import refused
+from tests.refusals import refused, refusing
 
 NOW = START + 1000
 ALL = pytest.mark.parametrize("variant", [QBFT, IBFT2, IBFT1])
@@ -344,7 +344,7 @@ def test_what_may_be_pinned() -> None:
         replace(good, parameters=parameters(validators=f"contract:0x{'00' * 20}")),
         replace(good, parameters=parameters(validators="nowhere:1")),
     ):
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED):
             pinned(wrong)
 
 

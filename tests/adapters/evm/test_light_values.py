@@ -41,7 +41,7 @@ from relay.light.types import MAX_INT, MAX_PROOF_BYTES, MAX_VALIDATORS, Claim, V
 from tests.adapters.evm.sealing import header, ring, state_of
 from tests.adapters.evm.test_light_forms import EXTRA, changed, parts_of
 from tests.adapters.evm.tries import Account, WorldState
-from tests.refusals import refused
+from tests.refusals import refused, refusing
 
 MALFORMED, PROOF = Reason.MALFORMED, Reason.INVALID_PROOF
 ADDRESS, CODE, OTHER = b"\x0e" * 20, b"\xcd" * 32, b"\x0f" * 20
@@ -265,7 +265,7 @@ def test_accounts_have_one_form() -> None:
     ):
         refused(PROOF, read(*parts), said=said)
     root, nodes = world(rlp.encode(good))
-    with pytest.raises(LianqiaoError):
+    with refusing(Reason.INVALID_PROOF):
         account(root, OTHER, nodes)
     refused(PROOF, lambda: account(EMPTY_ROOT, ADDRESS, Nodes([])), said="no account")
 

@@ -25,10 +25,11 @@ from adapters.evm.light.receipts import verify_receipt
 from adapters.evm.light.state import account, storage
 from adapters.evm.light.trie import EMPTY_ROOT, Nodes, lookup
 from adapters.evm.light.validators import header_source, name_of, voted
-from relay.errors import Invalid, LianqiaoError, Malformed
+from relay.errors import LianqiaoError, Malformed, Reason
 from relay.light.client import anchor, consensus_of, verify_header
 from relay.light.quorum import verify_commit
 from tests.adapters.evm.sealing import CHAIN, EPOCH, extra, state_of
+from tests.refusals import refusing
 from tests.vectors_dir import vectors
 
 VECTORS = vectors("chains")
@@ -207,7 +208,7 @@ def test_stale_extra_data_of_2021_is_refused() -> None:
     assert cases
     for name, case in cases.items():
         header[12] = hexed(case["rlp"])
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED):
             split_header(QBFT, rlp.encode(header))
         assert name
 
@@ -227,7 +228,7 @@ def test_rlp() -> None:
         assert rlp.encode(item(case["in"])) == expected
         assert rlp.encode(rlp.decode(expected)) == expected
     for name, case in load("ethereum/RLPTests/invalidRLPTest.json").items():
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED):
             rlp.decode(hexed(case["out"]))
         assert name
 
@@ -240,7 +241,7 @@ def test_rlp_of_other_suites() -> None:
     for name, case in load("besu/consensys-qbft-tests/MessageRLPTests/messages.json").items():
         raw = hexed(case["rlp"])
         assert rlp.encode(rlp.decode(raw)) == raw, name
-        with pytest.raises(Malformed):
+        with refusing(Reason.MALFORMED):
             split_header(QBFT, raw)
 
 
@@ -314,7 +315,7 @@ def test_trie_proofs() -> None:
             proof[:-1],
             [*proof, proof[-1]],
         ):
-            with pytest.raises(Invalid):
+            with refusing(Reason.INVALID_PROOF):
                 bad = Nodes(changed)
                 lookup(root, key, bad)
                 bad.end()
@@ -336,7 +337,7 @@ def test_a_real_block_of_anvil() -> None:
     assert [log.topics for log in receipt.logs] == [
         tuple(hexed(t) for t in log["topics"]) for log in told["logs"]
     ]
-    with pytest.raises(Invalid):
+    with refusing(Reason.INVALID_PROOF):
         verify_receipt(receipts, shown["index"] + 1, listed)
     got = case["eth_getProof"]
     base = [hexed(node) for node in got["accountProof"]]
