@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from relay.errors import LianqiaoError
+from relay.light.types import ABLE, Abilities
 from relay.packet import Packet, Payload
 
 CONTRACT_FAILURES = (
@@ -54,6 +55,8 @@ class Head:
     """Seconds, of that header. It says nothing of the packets below it: whoever brought the header
     may have left some out."""
     complete_time: int = 0
+    abilities: Abilities = ABLE
+    """What the escrow of a ledger of that kind can do."""
     """Seconds: everything that the chain had sent before then is here; 0 while that is not known.
     What was not revoked as of then is known not to have been."""
 

@@ -9,7 +9,7 @@ from relay.contract import Head
 from relay.errors import NotFound, Reason, Refused
 from relay.journal import Kind, check_value, host_path, record_path
 from relay.light.checkpoint import chain_name
-from relay.light.types import Claim
+from relay.light.types import ABLE, Claim
 from relay.packet import Payload
 from relay.store import Direction, PacketRow, Transaction
 
@@ -79,7 +79,14 @@ class HostState:
         client = self._channel.clients.load(self._tx, client_id)
         chain_id = chain_name(client.row.chain_id)
         row = client.row
-        return Head(client_id, chain_id, row.latest_height, row.latest_time, row.complete_time)
+        return Head(
+            client_id,
+            chain_id,
+            row.latest_height,
+            row.latest_time,
+            row.complete_time,
+            getattr(client.type, "abilities", ABLE),
+        )
 
     def client_of(self, chain_id: str) -> str:
         """See relay.contract.State."""

@@ -58,8 +58,8 @@ Chains = Annotated[
     Literal["lianqiao", "cometbft,lianqiao", "evm,lianqiao"],
     typer.Option(
         "--chains",
-        help="With cometbft, four institutions replicate the relay; with evm, the source's ledger "
-        "is an EVM chain.",
+        help="With cometbft, four institutions replicate the relay; with evm, a ledger (the "
+        "records' source, the Hong Kong dollars) is an EVM chain.",
     ),
 ]
 

@@ -216,6 +216,22 @@ class TellsSent(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What the contract `escrow` of a family's ledgers can do beside plain locks."""
+
+    nets: bool = True
+    """Locks what a netting window comes to."""
+    itemises: bool = True
+    """Posts the rounding difference of a bill's lines by itself."""
+    algorithms: tuple[str, ...] = ()
+    """Of the signatures that it verifies; empty: all that a journal's ledger does."""
+
+
+ABLE = Abilities()
+"""Everything; a ClientType with fewer says so by its attribute `abilities`."""
+
+
 class ClientType(Protocol):
     """One consensus family, pure. Supplied by `adapters/<family>/light.py` as `CLIENT`.
 

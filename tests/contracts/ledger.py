@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from relay.contract import Contract, Deferred, Head
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
+from relay.light.types import ABLE, Abilities
 from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, Payload, check_packet
 from relay.paths import record_path
 
@@ -26,6 +27,7 @@ class Peer:
     height: int = 1
     time: int = 0
     frozen: bool = False
+    abilities: Abilities = ABLE
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Ledger:
 
     def head(self, client_id: str) -> Head:
         peer = self._peer(client_id)
-        return Head(client_id, peer.chain_id, peer.height, peer.time, peer.time)
+        return Head(client_id, peer.chain_id, peer.height, peer.time, peer.time, peer.abilities)
 
     def client_of(self, chain_id: str) -> str:
         for name, peer in self.peers.items():

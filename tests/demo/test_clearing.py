@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.contracts.payloads import Ended, Ruling
-from relay.demo.clearing.story import LINES, bill_of
+from relay.demo.clearing.story import HK, HUB, LINES, SZ, bill_of
 from relay.demo.clearing.texts import TEXTS, speaker
 from relay.record.bill import take_bill
 
@@ -76,3 +76,38 @@ def test_the_story_is_told_and_its_books_agree(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
     assert json.loads(checked.stdout)["breaks"] == []
     assert not re.search("Patient/demo", (where / "books.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_the_story_with_money_on_an_evm_chain(tmp_path: Path) -> None:
+    """Hong Kong dollars are a token there; cheats on the chain too, which stands still at times."""
+    from tests.adapters.evm.ledger import anvil_binary  # loads what an EVM needs, which is much
+
+    anvil_binary()
+    where, command = tmp_path / "out", [sys.executable, "-m", "relay.cli"]
+    told = subprocess.run(
+        [*command, "demo", "settlement", "--chains", "evm,lianqiao", "--dir", str(where)],
+        cwd=ROOT, capture_output=True, text=True, timeout=2900,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "✗" not in told.stdout
+    assert told.stdout.count("✓") == 9 + 3 + 10 + 3
+    books, trust = where / "books.json", ["--trust", where / "trust.json", "--json"]
+    checked = subprocess.run(
+        [*command, "reconcile", books, *trust],
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+    assert {one["chain"] for one in json.loads(checked.stdout)["books"]} == {HK, SZ, HUB}
+    given = json.loads(books.read_text())
+    (one,) = [b for b in given["books"] if b["chain_id"] == f"{HK}/0"]
+    del one["records"][-1]
+    less = tmp_path / "less.json"
+    less.write_text(json.dumps(given, separators=(",", ":"), sort_keys=True))
+    noticed = subprocess.run(
+        [*command, "reconcile", less, *trust],
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert noticed.returncode == 1
+    assert "BUNDLE_INCOMPLETE" in noticed.stderr

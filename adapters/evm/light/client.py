@@ -41,6 +41,7 @@ from relay.light.states import MAX_CHAIN_ID_BYTES
 from relay.light.types import (
     MAX_HEADER_BYTES,
     MAX_VALIDATORS,
+    Abilities,
     Claim,
     ClientState,
     ConsensusState,
@@ -67,6 +68,8 @@ class EvmClient:
     equal_time = False
     strict_drift = False
     links = False
+    abilities = Abilities(nets=False, itemises=False, algorithms=("secp256k1",))
+    """Of Escrow.sol: relay.light.types.Abilities."""
 
     def decode_header(self, raw: bytes) -> Header:
         """See ClientType. Raises Malformed."""

@@ -29,7 +29,7 @@ from relay.contracts.settlement.keys import (
 from relay.contracts.settlement.rates import check_rate
 from relay.contracts.settlement.sending import send_lock
 from relay.contracts.settlement.windows import check_window, join
-from relay.errors import Invalid, Reason, Refused
+from relay.errors import Invalid, NotFound, Reason, Refused
 
 
 def instruct(body: bytes, state: State, now: int) -> bytes:
@@ -38,7 +38,8 @@ def instruct(body: bytes, state: State, now: int) -> bytes:
     The same instruction again has the same answer and no effect. Raises Malformed, Invalid
     (CHAIN_ID_MISMATCH, REQUEST_ID_REUSED, UNKNOWN_SIGNER, INVALID_SIGNATURE, RATE_INVALID …),
     NotFound (CLIENT_NOT_FOUND, ACCOUNT_NOT_FOUND, RATE_NOT_FOUND …), Refused (QUOTE_EXPIRED,
-    QUOTE_USED, QUOTE_FOREIGN, RATE_COLLAR, LIMIT_REACHED, LANE_PAUSED, WINDOW_CLOSED …) or
+    QUOTE_USED, QUOTE_FOREIGN, RATE_COLLAR, LIMIT_REACHED, LANE_PAUSED, LEDGER_UNABLE,
+    WINDOW_CLOSED …) or
     Denied(COSIGNATURE_MISSING).
     """
     asked = base.read_call(body, "signed")
@@ -60,8 +61,8 @@ def check(signed: SignedInstruction, state: State, now: int) -> None:
     """The checks of `instruct`, in their order.
 
     1. references are fresh  2. window  3. the quote is unexpired, its amounts follow, unused
-    4. the rate, or what is returned  5. lanes  6. accounts, and whose they are  7. signatures
-    8. limits and co-signatures
+    4. the rate, or what is returned  5. lanes, and what their ledgers can do  6. accounts, and
+    whose they are  7. signatures  8. limits and co-signatures
     """
     instruction = signed.instruction
     if state.get(key("uetr", instruction.uetr)) is not None:
@@ -82,6 +83,7 @@ def check(signed: SignedInstruction, state: State, now: int) -> None:
     for ledger in instruction.ledgers:
         if paused(state, ledger):
             raise Refused(Reason.LANE_PAUSED, "that ledger's lane is paused", ledger=ledger)
+        _check_able(signed, ledger, state)
     for leg in instruction.legs:
         for account in (leg.debtor, leg.creditor):
             check_open(terms_of(state, leg.ledger, account), leg.currency)
@@ -90,6 +92,29 @@ def check(signed: SignedInstruction, state: State, now: int) -> None:
     for ledger, account in instruction.debtors:
         check_signed(signed, ledger, terms_of(state, ledger, account), now)
     totals.check(signed, totals.totals_of(instruction, state), state, now)
+
+
+def _check_able(signed: SignedInstruction, ledger: str, state: State) -> None:
+    """Checks that a ledger of that kind can do what is asked, before any lock: else the lock would
+    be refused there, and all of the settlement given back. Raises Refused(LEDGER_UNABLE)."""
+    try:
+        able = state.head(state.client_of(ledger)).abilities
+    except NotFound:
+        return  # no lock can be sent: told when it is tried
+    instruction = signed.instruction
+    unable = ""
+    if instruction.window and not able.nets:
+        unable, hint = "settles no windows", "sign it without a window, to be settled by itself"
+    elif instruction.itemised is not None and not able.itemises:
+        unable = "posts no lines of a bill"
+        hint = "sign the total alone: lianqiao settlement prepare --total-only"
+    elif able.algorithms and any(
+        one.ledger == ledger and one.algorithm not in able.algorithms for one in signed.signatures
+    ):
+        unable = f"verifies {', '.join(able.algorithms)} alone"
+        hint = "sign under such a key of the account: lianqiao keys new --algorithm"
+    if unable:
+        raise Refused(Reason.LEDGER_UNABLE, f"{ledger} {unable}", hint=hint, ledger=ledger)
 
 
 def check_return(instruction: Instruction, state: State) -> None:

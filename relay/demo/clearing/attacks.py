@@ -19,8 +19,10 @@ from relay.contracts.payloads import (
     Ruling,
     SignedInstruction,
 )
+from relay.demo.clearing.evm import cheats_on_chain, on_chain, stood_still
 from relay.demo.clearing.story import HK, HUB, ROLES, SZ, Cast, Tell, closed
 from relay.demo.clearing.texts import Say
+from relay.demo.evm import CHAIN
 from relay.errors import LianqiaoError, NotFound, Reason, Refused, Unavailable
 from relay.money import Rate
 from relay.money_views import Shown
@@ -47,7 +49,7 @@ class Tried:
 
 
 def cheats(cast: Cast, good: Shown, say: Say, tell: Tell) -> list[Tried]:
-    """Instructions that must be refused, and a forged proof; nothing may move."""
+    """Instructions that must be refused, and forged proofs; nothing may move."""
     plans: list[tuple[str, str, Callable[[], str]]] = [
         ("expired", "QUOTE_EXPIRED", lambda: _refused(cast, _expired(cast))),
         ("twice", "QUOTE_USED", lambda: _refused(cast, _again(cast, good))),
@@ -58,6 +60,7 @@ def cheats(cast: Cast, good: Shown, say: Say, tell: Tell) -> list[Tried]:
         ("forged", "INVALID_PROOF", lambda: _forged_lock(cast, good)),
         ("decision", "INVALID_PROOF", lambda: _forged_decision(cast, good)),
         ("again", "noop", lambda: _released_again(cast, good)),
+        *cheats_on_chain(cast, good),
     ]
     found = []
     for number, (key, expected, run) in enumerate(plans, 1):
@@ -185,14 +188,18 @@ def faults(cast: Cast, say: Say, tell: Tell) -> list[Tried]:
     """One node killed (-9) at each step of a settlement; each settlement must still end.
 
     Of a replicated relay that is the replica whose lanes run, with its CometBFT, and another one.
+    An EVM chain is not killed, since what it is practised on keeps nothing: it answers nothing.
     """
-    nodes = [*ROLES, *cast.stage.others[:1]]
+    chain = on_chain(cast.stage)
+    nodes = [*ROLES, *cast.stage.others[:1], *([CHAIN] if chain is not None else [])]
     plans = [(node, step) for node in nodes for step in ("before", "locked", "decided")]
     found = []
     for number, (node, step) in enumerate(plans, 1):
         began = time.monotonic()
-        answered = _killed(cast, node, step)
-        what = say("down", node=node, step=say(step))
+        if chain is not None and node == CHAIN:
+            what, answered = say("still", step=say(step)), stood_still(cast, chain, step)
+        else:
+            what, answered = say("down", node=node, step=say(step)), _killed(cast, node, step)
         found.append(Tried(what, answered, "SETTLED", time.monotonic() - began))
         tell("fault", number, len(plans) + 1)
     began = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from relay.contracts.payloads import Leg
-from relay.contracts.quotes import itemised
+from relay.contracts.payloads import BillLines, Leg
+from relay.contracts.quotes import convert_lines, itemised
 from relay.demo.clearing.attacks import Tried, cheats, faults
+from relay.demo.clearing.evm import MoneyStage
 from relay.demo.clearing.story import (
     HK,
     HUB,
@@ -38,6 +39,10 @@ from relay.money_views import Shown
 from relay.record.bill import Bill, describe
 
 WIDTH = 120
+STAGES: Mapping[str, type[ReplicatedStage] | type[MoneyStage]] = {
+    "cometbft": ReplicatedStage,
+    "evm": MoneyStage,
+}
 
 
 class ClearingShow:
@@ -46,8 +51,8 @@ class ClearingShow:
     def __init__(self, directory: Path, *, keep: bool, lang: str, chains: str = "lianqiao") -> None:
         """`chains`: which kinds take part. Raises Refused(CONFIG_INVALID) where one cannot."""
         self.directory = directory
-        kind = ReplicatedStage if "cometbft" in chains.split(",") else Stage
-        self.stage = kind(directory, keep, ROLES)
+        kinds = [STAGES[kind] for kind in chains.split(",") if kind in STAGES]
+        self.stage: Stage = (kinds[0] if kinds else Stage)(directory, keep, ROLES)
         self.say = speaker(lang)
         console = Console(highlight=False)
         self.console = console if console.is_terminal else Console(highlight=False, width=WIDTH)
@@ -57,6 +62,8 @@ class ClearingShow:
         """The whole of it; whether everything was as it should be."""
         self.stage.prepare()
         honest = "honest_replicated" if self.stage.replicated else "honest"
+        if self.stage.foreign is not None:
+            honest = "honest_evm"
         self.console.print(self.say(honest, day=fixing.day), style="bold", soft_wrap=True)
         with Stoppable(), self.stage as stage:
             stage.begin()
@@ -124,15 +131,16 @@ class ClearingShow:
 
     def _lines(self, bill: Bill, shown: Shown) -> Iterator[tuple[str, str]]:
         """Each line of the bill in what is paid, and the difference that rounding them makes."""
-        code = shown.view.signed.instruction.quote.payable.currency
-        found = itemised(shown.view.signed.instruction)
-        assert found is not None, "the story's bill is signed line by line"
+        instruction = shown.view.signed.instruction
+        code, signed = instruction.quote.payable.currency, itemised(instruction)
+        found = signed or convert_lines(BillLines(bill.adjustment, bill.lines), instruction.quote)
         for number, (name, of, to) in enumerate(
             zip((name for name, _ in LINES), bill.lines, found.lines, strict=True), 1
         ):
             value = f"{_money(of, bill.currency)} = {_money(to, code)}"
             yield self.say("row_line", number=number, name=name), value
-        yield self.say("row_difference"), _money(found.difference, code)
+        row = "row_difference_total" if signed is None else "row_difference"
+        yield self.say(row), _money(found.difference, code)
 
     def _leg(self, leg: Leg) -> tuple[str, str]:
         amount = _money(leg.amount, leg.currency)

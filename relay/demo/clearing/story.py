@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from relay.canonical import encode
@@ -138,8 +138,8 @@ def set_up(stage: Stage, fixing: Fixing, tell: Tell) -> Cast:
     tell("start", 0, 1)
     stage.start()
     tell("start", 1, 1)
-    if stage.replicated:
-        _connect(stage)
+    if stage.replicated or stage.foreign is not None:
+        _connect(stage, ledgers=[name for name in (HK, SZ) if name in stage.roles])
         tell("connect", 1, 1)
     else:
         _witness(stage)
@@ -176,8 +176,8 @@ def _witness(stage: Stage) -> None:
     _connect(stage, *(word for name in (HK, SZ) for word in ("--require-witness", name)))
 
 
-def _connect(stage: Stage, *required: str) -> None:
-    for name in (HK, SZ):
+def _connect(stage: Stage, *required: str, ledgers: Sequence[str] = (HK, SZ)) -> None:
+    for name in ledgers:
         node, relay = stage.processes[name].address, stage.processes[HUB].address
         trust = ("--trust", str(stage.trust_file))
         stage.command("connect", "--node", node, "--relay", relay, *required, *trust)
@@ -221,7 +221,9 @@ def settle_bill(cast: Cast, tell: Tell) -> tuple[Bill, Shown]:
     (cast.stage.directory / "bill.json.sig").write_bytes(signature.encode())
     bill = take_signed(raw, signature, insurer.public)
     tell("bill", 1, 1)
-    salted, lines = subject(raw, os.urandom(32)), BillLines(bill.adjustment, bill.lines)
+    salted, lines = subject(raw, os.urandom(32)), None
+    if cast.stage.foreign is None:  # an EVM ledger settles the total alone
+        lines = BillLines(bill.adjustment, bill.lines)
     signed = cast.sign(cast.instruction(cast.quote(bill.amount), salted, lines))
     begun = cast.stage.node(HUB).instruct(signed)
     shown = cast.wait(begun.settlement, closed)

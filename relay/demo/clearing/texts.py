@@ -25,6 +25,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "未经三分之二以上机构同意不作任何决定,其中一家停机或作假也无法改变结果。\n"
         "汇率:欧洲央行 {day} 参考汇率(来源:ECB),仅供参考。",
     ),
+    "honest_evm": (
+        "Everything runs on this machine; in production each key is held by an institution of its\n"
+        "own. The Hong Kong dollars are play money: a token on an EVM practice chain, sealed\n"
+        "by four test validators of one process; nobody witnesses the relay here. Rates: ECB\n"
+        "reference rates of {day} (source: ECB); for reference only, nobody deals at them.",
+        "一切都在本机运行;正式部署时每把密钥由不同机构保管。港币是练习用 EVM 链上的模拟代币,\n"
+        "由同一进程中的四个测试验证人封印区块;此处无人见证中继。\n"
+        "汇率:欧洲央行 {day} 参考汇率(来源:ECB),仅供参考。",
+    ),
     "connect": ("both ledgers joined to the relay", "两条账本已与中继连接"),
     "start": ("starting two money ledgers and a relay", "正在启动两条资金账本和一个中继"),
     "witness": ("both ledgers witness the relay", "两条账本成为中继的见证方"),
@@ -34,6 +43,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "row_bill": ("bill", "账单"),
     "row_line": ("line {number}: {name}", "第 {number} 项:{name}"),
     "row_difference": ("rounding difference, posted", "舍入差额(已入账)"),
+    "row_difference_total": (
+        "rounding difference, in the total alone",
+        "舍入差额(仅含于总额)",
+    ),
     "row_quote": ("quote", "报价"),
     "row_residue": ("residue", "尾差"),
     "row_settlement": ("settlement", "结算号"),
@@ -95,6 +108,19 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "伪造中继从未作出的决定,附上另一数据包的真实证明",
     ),
     "again": ("the real decision delivered a second time", "真实决定被重复送达"),
+    "lock_on_chain": (
+        "on the EVM chain: a lock that the relay never asked for, with a genuine proof of another",
+        "在 EVM 链上:伪造中继从未请求的锁定,附上另一数据包的真实证明",
+    ),
+    "decision_on_chain": (
+        "on the EVM chain: a decision that the relay never wrote, with a genuine proof of another",
+        "在 EVM 链上:伪造中继从未作出的决定,附上另一数据包的真实证明",
+    ),
+    "again_on_chain": (
+        "on the EVM chain: the real decision delivered a second time",
+        "在 EVM 链上:真实决定被重复送达",
+    ),
+    "still": ("the EVM chain answers nothing {step}", "EVM 链在{step}不应答"),
     "late": ("a ledger away until the quote expired", "账本离线直至报价过期"),
     "down": ("{node} killed {step}", "{node} 在{step}被杀"),
     "before": ("before the lock", "锁定之前"),

@@ -24,7 +24,7 @@ from relay.canonical import Json, encode
 from relay.contracts.escrow import CONTRACT as ESCROW
 from relay.contracts.escrow import last_line
 from relay.contracts.escrow.audit import audit
-from relay.contracts.payloads import Money
+from relay.contracts.payloads import BillLines, Money
 from relay.contracts.registry import CONTRACT as REGISTRY
 from relay.contracts.settlement import CONTRACT as SETTLEMENT
 from relay.contracts.settlement import SettlementStatus
@@ -328,6 +328,22 @@ def test_a_node_that_leaves_out_a_call_is_noticed(front: Front) -> None:
     where = "0x" + front.evm.escrow.address.hex()
     kept = front.evm.anvil.ask("eth_getStorageAt", where, "0x" + HISTORY_SLOT.hex(), "latest")
     assert "0x" + place.history.hex() == kept
+
+
+def test_what_the_escrow_cannot_do_is_refused_before_any_lock(front: Front) -> None:
+    """By the relay, whose client says of which kind the ledger is."""
+    pvp = front.pvp
+    order = pvp.instruction("unable")
+    for given, hint in (
+        (replace(order, itemised=BillLines(0, (BILL,))), "--total-only"),
+        (replace(order, window="w-1", deadline=order.quote.expires + 600), "without a window"),
+    ):
+        if given.window:
+            body: Json = {"deadline": given.deadline, "window": "w-1"}
+            pvp.hub.call("settlement", "window.open", encode(body))
+        error = refused(Reason.LEDGER_UNABLE, lambda given=given: pvp.instruct(given))
+        assert hint in error.hint
+    assert not pvp.turn()
 
 
 # --- what is asked through the node
