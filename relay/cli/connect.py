@@ -255,8 +255,8 @@ def _print(
         say(f"    {key_text(witness)}. Compare that key with its operator.")
     say("  anchors: these heads were taken as the nodes gave them. Compare them with the operators")
     say("    by other means:")
-    for end in (ledger, decider):
-        say(f"    {anchor_text(end.state, end.anchor)}")
+    for end, view in ((ledger, on_relay), (decider, on_ledger)):
+        say(f"    {anchor_text(end.state, view.latest)}")
 
 
 def _validators(end: End) -> str:

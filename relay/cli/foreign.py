@@ -78,6 +78,14 @@ def pinned_header(chain: ChainFile) -> tuple[bytes, Header]:
         if close is not None:
             close()
     header = client_type.decode_header(raw)
+    if header.chain_id != chain.state.chain_id:
+        raise Invalid(
+            Reason.CHAIN_ID_MISMATCH,
+            f"{chain.address} is of {header.chain_id[:64]!r}, the file says "
+            f"{chain.state.chain_id!r}",
+            hint="chain_id is what the chain calls itself; that of a lianqiao node ends in its "
+            "epoch, such as zj-medical/0",
+        )
     if header.hash != bytes.fromhex(chain.trusted_hash) or header.height != chain.trusted_height:
         raise Invalid(
             Reason.HEAD_CONFLICT,

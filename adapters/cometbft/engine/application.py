@@ -85,6 +85,8 @@ class Application:
         self._operators = ValidatorSet(())
         self.last: BlockRow | None = None
         """The newest committed block; None before the genesis."""
+        self.met = False
+        """Whether CometBFT has begun with this process, and nothing failed since (service)."""
         self.reload()
 
     def reload(self) -> None:

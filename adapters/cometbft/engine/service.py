@@ -1,7 +1,12 @@
 """ABCI over gRPC: CometBFT's questions to an Application, and its answers.
 
-What the application cannot answer ends the call with an error, and CometBFT then ends itself: a
-replica that cannot execute a block stops, it does not go on with another state.
+A replica that cannot execute a block stops, it does not go on with another state: what the
+application cannot answer ends the call with an error. CometBFT then makes no more blocks, and stays
+where it is until it is started again; the same where its application ended in mid-call and is back.
+Being asked to check a transaction and getting an error is what ends it. So a CometBFT that has not
+begun with this process (Info), or to which a block could not be answered, gets errors, and
+`ReplicatedNode.tick` has it asked. Whoever started it starts it again; it begins with Info and goes
+on from the last committed block.
 """
 
 from __future__ import annotations
@@ -57,8 +62,9 @@ class AbciServicer(rpc.ABCIServicer):
         return pb.ResponseFlush()
 
     def Info(self, request: pb.RequestInfo, context: grpc.ServicerContext) -> pb.ResponseInfo:
-        """Application.info."""
+        """Application.info: how CometBFT begins with an application."""
         height, digest = self._app.info()
+        self._app.met = True
         return pb.ResponseInfo(
             data="lianqiao",
             app_version=APP_VERSION,
@@ -91,6 +97,7 @@ class AbciServicer(rpc.ABCIServicer):
         self, request: pb.RequestCheckTx, context: grpc.ServicerContext
     ) -> pb.ResponseCheckTx:
         """Application.check."""
+        self._require_met(context)
         try:
             self._app.check(request.tx)
         except LianqiaoError as err:
@@ -101,20 +108,28 @@ class AbciServicer(rpc.ABCIServicer):
         self, request: pb.RequestPrepareProposal, context: grpc.ServicerContext
     ) -> pb.ResponsePrepareProposal:
         """Application.prepare."""
-        return pb.ResponsePrepareProposal(
-            txs=self._app.prepare(list(request.txs), request.max_tx_bytes, request.time.seconds)
-        )
+
+        def prepare() -> list[bytes]:
+            return self._app.prepare(list(request.txs), request.max_tx_bytes, request.time.seconds)
+
+        return pb.ResponsePrepareProposal(txs=self._block("PrepareProposal", prepare, context))
 
     def ProcessProposal(
         self, request: pb.RequestProcessProposal, context: grpc.ServicerContext
     ) -> pb.ResponseProcessProposal:
         """Application.process."""
-        try:
-            self._app.process(list(request.txs), request.time.seconds)
-        except LianqiaoError as err:
-            _log.warning("proposal_rejected", height=request.height, reason=str(err.reason))
-            return pb.ResponseProcessProposal(status=pb.ResponseProcessProposal.REJECT)
-        return pb.ResponseProcessProposal(status=pb.ResponseProcessProposal.ACCEPT)
+
+        def process() -> bool:
+            try:
+                self._app.process(list(request.txs), request.time.seconds)
+            except LianqiaoError as err:
+                _log.warning("proposal_rejected", height=request.height, reason=str(err.reason))
+                return False
+            return True
+
+        sound = self._block("ProcessProposal", process, context)
+        answer = pb.ResponseProcessProposal
+        return answer(status=answer.ACCEPT if sound else answer.REJECT)
 
     def ExtendVote(
         self, request: pb.RequestExtendVote, context: grpc.ServicerContext
@@ -136,7 +151,7 @@ class AbciServicer(rpc.ABCIServicer):
         def finalize() -> Outcome:
             return self._app.finalize(request.height, request.time.seconds, list(request.txs))
 
-        outcome = _do("FinalizeBlock", finalize, context)
+        outcome = self._block("FinalizeBlock", finalize, context)
         return pb.ResponseFinalizeBlock(
             tx_results=[_result(result) for result in outcome.results],
             validator_updates=[_update(power) for power in outcome.powers],
@@ -145,7 +160,7 @@ class AbciServicer(rpc.ABCIServicer):
 
     def Commit(self, request: pb.RequestCommit, context: grpc.ServicerContext) -> pb.ResponseCommit:
         """Application.commit."""
-        block = _do("Commit", self._app.commit, context)
+        block = self._block("Commit", self._app.commit, context)
         self._snapshots.committed(block)
         return pb.ResponseCommit()
 
@@ -213,7 +228,23 @@ class AbciServicer(rpc.ABCIServicer):
             return answer(result=answer.REJECT_SNAPSHOT)
         if restored:
             self._app.reload()
+            self._app.met = True
         return answer(result=answer.ACCEPT)
+
+    def _require_met(self, context: grpc.ServicerContext) -> None:
+        """Ends the call of a CometBFT that did not begin with this process."""
+        if not self._app.met:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "begin anew: no Info came before")
+
+    def _block(self, name: str, call: Callable[[], _T], context: grpc.ServicerContext) -> _T:
+        """A call about a block. After one that failed, CometBFT has to begin anew."""
+        self._require_met(context)
+        try:
+            return call()
+        except Exception as err:
+            self._app.met = False
+            _abort(name, err, context)
+            raise AssertionError("unreachable") from err
 
 
 def serve_abci(servicer: AbciServicer, listen: str) -> tuple[grpc.Server, int]:
@@ -246,9 +277,13 @@ def _do(name: str, call: Callable[[], _T], context: grpc.ServicerContext) -> _T:
     try:
         return call()
     except Exception as err:
-        _log.error("abci_failed", method=name, kind=type(err).__name__, exc_info=err)
-        context.abort(grpc.StatusCode.INTERNAL, f"{name}: {err}"[:500])
+        _abort(name, err, context)
         raise AssertionError("unreachable") from err
+
+
+def _abort(name: str, err: Exception, context: grpc.ServicerContext) -> None:
+    _log.error("abci_failed", method=name, kind=type(err).__name__, exc_info=err)
+    context.abort(grpc.StatusCode.INTERNAL, f"{name}: {err}"[:500])
 
 
 def _result(result: Result) -> pb.ExecTxResult:

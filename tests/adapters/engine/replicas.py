@@ -69,8 +69,8 @@ class Replica:
         self.results: dict[bytes, Result] = {}
         self.start()
 
-    def start(self) -> None:
-        """Opens the database that is there, or a new one."""
+    def start(self, *, begun: bool = True) -> None:
+        """Opens the database that is there, or a new one; CometBFT begins with it, or waits."""
         self.store = Store(self.url) if self.url else Store.at(self.path)
         migrate(self.store.engine)
         self.store.heads = BlockHeads(ORIGIN)
@@ -85,6 +85,8 @@ class Replica:
         self._server, port = serve_abci(servicer, "127.0.0.1:0")
         self._connection = grpc.insecure_channel(f"127.0.0.1:{port}")
         self.abci = rpc.ABCIStub(self._connection)
+        if begun:
+            self.info()
 
     def _told(self, block: BlockRow, results: Any) -> None:
         self.results |= results

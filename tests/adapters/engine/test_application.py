@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -137,6 +138,7 @@ def test_a_process_that_ends_between_finalize_and_commit_has_written_nothing(
     assert left.info()[0] == 0
     with pytest.raises(grpc.RpcError):
         left.abci.Commit(pb.RequestCommit())
+    assert left.info()[0] == 0, "CometBFT begins anew"
     assert left.block(1, [put(1), put(2)]) == executed == right.block(1, [put(1), put(2)])
     assert left.info() == right.info() == (1, executed.app_hash)
     left.restart()
@@ -153,7 +155,65 @@ def test_a_block_is_executed_once_more_where_it_was_not_committed(replicas: list
     for height in (1, 3):
         with pytest.raises(grpc.RpcError):
             left.finalize(height, [])
+        assert left.info() == right.info(), "CometBFT begins anew"
     assert left.block(2, []) == right.block(2, [])
+
+
+def refused_calls(one: Replica) -> set[grpc.StatusCode]:
+    """How every call is ended that CometBFT makes once it has begun."""
+    calls: list[tuple[Any, Any]] = [
+        (one.abci.CheckTx, pb.RequestCheckTx(tx=put(9))),
+        (one.abci.PrepareProposal, pb.RequestPrepareProposal(max_tx_bytes=1, time=at(START))),
+        (one.abci.ProcessProposal, pb.RequestProcessProposal(height=2, time=at(START))),
+        (one.abci.FinalizeBlock, pb.RequestFinalizeBlock(height=2, time=at(START))),
+        (one.abci.Commit, pb.RequestCommit()),
+    ]
+    found = set()
+    for call, request in calls:
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request)
+        found.add(refused.value.code())
+    return found
+
+
+def test_a_chain_program_that_lost_its_application_begins_anew(replicas: list[Replica]) -> None:
+    """It would stay where it was, without making blocks and without ending, if it were answered."""
+    one, other = replicas
+    for replica in replicas:
+        replica.block(1, [put(1)])
+    one.stop()
+    one.start(begun=False)
+    assert not one.application.met
+    assert refused_calls(one) == {grpc.StatusCode.FAILED_PRECONDITION}
+    assert one.info() == other.info()
+    assert one.application.met
+    assert one.block(2, [put(2)]) == other.block(2, [put(2)])
+
+
+@pytest.mark.parametrize("method", ["finalize", "commit", "prepare", "process"])
+def test_after_a_block_that_was_not_answered_too(
+    replicas: list[Replica], method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is away, a full disk: it goes on from the last committed block."""
+    one, other = replicas
+
+    def away(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.application, method, away)
+        with pytest.raises(grpc.RpcError) as refused:
+            if method == "prepare":
+                one.abci.PrepareProposal(pb.RequestPrepareProposal(time=at(START)))
+            elif method == "process":
+                one.abci.ProcessProposal(pb.RequestProcessProposal(height=1, time=at(START)))
+            else:
+                one.block(1, [put(1)])
+        assert refused.value.code() is grpc.StatusCode.INTERNAL
+    assert refused_calls(one) == {grpc.StatusCode.FAILED_PRECONDITION}
+    assert one.info()[0] == 0
+    assert one.block(1, [put(1)]) == other.block(1, [put(1)])
+    assert one.rows() == other.rows()
 
 
 def test_genesis_is_written_once_and_asked_for_again_after_a_crash(tmp_path: Path) -> None:

@@ -110,6 +110,10 @@ def test_the_first_pins_a_head_and_the_others_agree_on_it(
         theirs.client_id,
         ours.client_id,
     )
+    # of the relay, too, the head is shown that was pinned, when the first asked
+    pinned = theirs.latest
+    assert f"hub/0, height {pinned.height}, hash {pinned.header_hash.hex()}" in done.out
+    assert pinned.height < hub.nodes[0].shown_size
     assert [lane.client_id for lane in two.client().lanes()] == [ours.client_id]
     # and the first, who repeats it, carries packets too: nobody has to agree again
     assert "connected already" in run(*line(said, one.address, one.address)).out

@@ -278,6 +278,24 @@ def test_a_chain_that_rested_judges_by_the_present(tmp_path: Path) -> None:
         chain.stop()
 
 
+def test_a_chain_program_that_has_to_begin_anew_is_asked_something(tmp_path: Path) -> None:
+    """By that it ends (adapters.cometbft.engine.service); one that has begun is left alone."""
+    chain = Chain(tmp_path / HUB, Clock(NOW), name=HUB, contracts=lambda: [SETTLEMENT])
+    try:
+        one, other, _ = chain.nodes
+        height = one.shown_size
+        assert not one.application.met
+        one.tick()
+        assert (asked := one.shown_size) > height
+        one.application.met = True
+        one.tick()
+        assert one.shown_size == asked
+        chain.institutions[1].rpc.close()
+        other.tick()  # it is gone already
+    finally:
+        chain.stop()
+
+
 # --- who may do what, where several institutions run the ledger or the relay
 
 
