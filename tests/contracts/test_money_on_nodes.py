@@ -269,7 +269,8 @@ def test_fsck_finds_books_that_do_not_add_up(world: World) -> None:
 
 
 def test_a_settlement_writes_few_records(world: World) -> None:
-    """Nine at the relay, six on each ledger; one more where a fee is posted."""
+    """Nine at the relay, six on each ledger; one more where a fee is posted, and one with the first
+    lock of a relay, which hears of accounts from then on."""
 
     def records() -> dict[str, int]:
         ports = {HUB: "settlement", HK: "escrow", SZ: "escrow"}
@@ -278,6 +279,8 @@ def test_a_settlement_writes_few_records(world: World) -> None:
             for name, port in ports.items()
         }
 
+    instruct(world, signed(instruction("first")))
+    world.settle(HUB)
     before = records()
     instruct(world, signed())
     world.settle(HUB)

@@ -3,7 +3,7 @@
 Calls (bodies are RFC 8785 JSON; each is documented where it is implemented):
 
     currency.open  account.open  deposit  assign     by the ledger's operator
-    account.announce                                  tells relays of accounts, by the operator
+    account.announce                                  tells relays what accounts are, by one of them
     withdraw                                          signed by the account's owner
     resend                                            takes up again what could not be sent
 
@@ -60,9 +60,7 @@ class Escrow(undelivered.Posts):
         self._tells = tells
 
     port = ESCROW_PORT
-    operator_methods = frozenset(
-        {"currency.open", "account.open", "account.announce", "deposit", "assign"}
-    )
+    operator_methods = frozenset({"currency.open", "account.open", "deposit", "assign"})
 
     def call(self, method: str, body: bytes, state: State, now: int) -> bytes:
         """One of the calls above. Raises NotFound(NOT_FOUND) for another."""

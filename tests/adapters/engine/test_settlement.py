@@ -383,7 +383,7 @@ def test_every_call_is_either_for_one_or_for_several() -> None:
     from relay.contracts.settlement import contract as settlement
 
     by_one = {
-        "escrow": {"withdraw"},
+        "escrow": {"withdraw", "account.announce", "resend"},
         "registry": {"announce", "request", "outcome", "access", "resend"},
         "settlement": {
             "lane.pause", "window.open", "window.cut_off", "instruct", "retry", "resend"
