@@ -90,6 +90,20 @@ def test_a_relay_that_has_locked_here_hears_of_changes() -> None:
     assert len(flow.money[HK].sent) == 1
 
 
+def test_a_relay_that_locks_first_after_a_change_hears_of_it_once() -> None:
+    """By its operator's hand it knows the first version alone."""
+    flow = Flow()
+    hk = flow.money[HK]
+    hk.call("account.open", encode(insurer(2)))
+    assert known(flow, HUB) == 1
+    for name in ("one", "two"):
+        flow.instruct(signed(instruction(name)))
+        flow.settle()
+    flow.deliver()
+    assert known(flow, HUB) == 2
+    assert len(hk.sent) == 1
+
+
 def test_a_refused_lock_makes_nobody_hear_of_anything() -> None:
     flow = Flow(funds={"insurer": 0})
     flow.instruct(signed())

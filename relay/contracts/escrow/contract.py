@@ -121,7 +121,7 @@ class Escrow(undelivered.Posts):
                 raise
             return LockAnswer(state.chain_id, settlement, err.reason, now).encode()
         if self._tells:
-            telling.note(state, relay)
+            telling.note_lock(state, relay, settlement, now)
         return answer.encode()
 
     def _check(

@@ -1,10 +1,13 @@
 """Telling relays the terms of accounts: every relay that settles here hears of every version.
 
 A relay is told when it is named with an account; from then on it hears of every change, named or
-not, and so does every relay that ever locked here. What cannot be sent is held and sent again
-(relay.contracts.undelivered). One that is connected later is told by `account.announce`.
+not, and so does every relay that ever locked here. One that locks for the first time through an
+account whose terms have changed since it was opened hears of them then: it may know the first
+alone. What cannot be sent is held and sent again (relay.contracts.undelivered). One that is
+connected later is told by `account.announce`.
 
     told/<relay>                                                     {}
+    terms-sent/<relay>/<account>                                     {}: it was told of some version
     terms-answer/<relay>/<account>/<version, 8 digits>/<n, 8 digits>  {accepted, reason, time}
 """
 
@@ -18,6 +21,7 @@ from relay.contracts import base, undelivered
 from relay.contracts.accounts import Terms, terms_of
 from relay.contracts.base import Reader, key
 from relay.contracts.escrow import calls
+from relay.contracts.escrow.keys import find_held
 from relay.contracts.payloads import ESCROW_PORT, SETTLEMENT_PORT, fields
 from relay.contracts.terms_notice import TermsAnswer, TermsNotice
 from relay.errors import LianqiaoError
@@ -50,6 +54,17 @@ def open_account(body: bytes, state: State, now: int) -> bytes:
 def note(state: State, relay: str) -> None:
     """From now on this relay hears of every change."""
     state.put(key("told", relay), _TOLD)
+
+
+def note_lock(state: State, relay: str, settlement: bytes, now: int) -> None:
+    """A relay has locked: it hears of every change, and of those before through what it locked."""
+    note(state, relay)
+    held = find_held(state, relay, settlement)
+    moved = held.movements if held else ()
+    for account in sorted({one for m in moved for one in (m.debtor, m.creditor)}):
+        terms = terms_of(state, account)
+        if terms.version > 1 and state.get(key("terms-sent", relay, account)) is None:
+            _send(terms, relay, state, now)
 
 
 def told(state: Reader) -> tuple[str, ...]:
@@ -93,6 +108,7 @@ def _send(terms: Terms, relay: str, state: State, now: int) -> None:
     notice = TermsNotice(state.chain_id, relay, terms).encode()
     payload = undelivered.payload_for(SETTLEMENT_PORT, ESCROW_PORT, notice)
     undelivered.post(state, relay, payload, now)
+    state.put(key("terms-sent", relay, terms.account), _TOLD)
 
 
 def answered(packet: Packet, acknowledgement: bytes, state: State, now: int) -> None:

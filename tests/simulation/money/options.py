@@ -26,6 +26,20 @@ class Money:
     """Windows opened."""
     movements: float = 0.0
     """Deposits, and withdrawals by owners."""
+    itemised: float = 0.0
+    """Share of instructions with the lines of their bill."""
+    returns: float = 0.0
+    """Share that gives an earlier settlement back."""
+    daily: int = 0
+    """Most that a payer may lock in a day, minor units; 0: no limit. So the next two."""
+    counterparty: int = 0
+    """Most for one payee's owner."""
+    officer: int = 0
+    """Above this a day a second officer co-signs."""
+    cosigned: float = 0.0
+    """Share of instructions with a co-signature; of these a third is forged."""
+    changes: float = 0.0
+    """The payer's limits are changed, and relays are told of it."""
     funds: int = 400_000
     """On each account at the beginning, minor units; a bill is at most 200 000."""
     program: str = ""
@@ -35,7 +49,12 @@ class Money:
 
     def __str__(self) -> str:
         shown = (f"{name}={getattr(self, name)}" for name in self.__slots__)
-        return ", ".join(one for one in shown if not one.endswith(("=", "=0.0")))
+        return ", ".join(one for one in shown if not one.endswith(("=", "=0.0", "=0")))
+
+    @property
+    def limited(self) -> bool:
+        """Whether anything limits what a payer may lock."""
+        return bool(self.daily or self.counterparty or self.officer)
 
 
 def draw_money(seed: int, nodes: tuple[str, ...]) -> Money:
@@ -62,4 +81,11 @@ def draw_money(seed: int, nodes: tuple[str, ...]) -> Money:
         funds=random.choice((150_000, 400_000, 5_000_000)),
         program=program,
         programmed=programmed if program else "",
+        itemised=sometimes(random.choice((0.2, 0.6))),
+        returns=sometimes(random.choice((0.1, 0.3))),
+        daily=int(sometimes(random.choice((150_000, 400_000, 1_000_000)))),
+        counterparty=int(sometimes(random.choice((120_000, 300_000, 900_000)))),
+        officer=int(sometimes(random.choice((1_000, 50_000, 200_000)))),
+        cosigned=random.choice((0.3, 0.6, 0.9)),
+        changes=sometimes(random.choice((0.02, 0.1))),
     )

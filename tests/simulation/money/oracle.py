@@ -7,6 +7,9 @@
     ended          what a settlement moved is what its lock names, if it was released, once
     terms          what is locked was signed, for this ledger, by the rate, before the quote expired
     quote          one use of (maker, quote id) on each ledger, and at each relay
+    limits         a payer's day: no more than his limits, and co-signed above his threshold
+    rounding       the lines of a bill and their difference are posted apart, and are the leg
+    returns        only what was committed is given back, once
     decision       one for each settlement; commit iff all have locked; every end follows it
     legs           both sides or neither
     reasons        a lock is refused for what can go wrong in a network, and for nothing else
@@ -26,12 +29,12 @@ from hashlib import sha256
 from math import floor
 from typing import Any
 
-from relay.contracts.payloads import Instruction, SignedInstruction
+from relay.contracts.payloads import Instruction, Side, SignedInstruction, window_settlement
 from relay.errors import Reason
 from tests.contracts.money_world import RATE
 from tests.simulation.money.options import INSISTENT, LAX, TWO_FACED, Money
 from tests.simulation.money.records import ESCROW, SETTLEMENT, Records
-from tests.simulation.money.town import ACCOUNTS, Kind
+from tests.simulation.money.town import ACCOUNTS, Cosigned, Kind, difference_of
 from tests.simulation.oracle import Broken
 
 R = Reason
@@ -39,6 +42,10 @@ _REFUSED = {R.FUNDS_MISSING, R.QUOTE_USED, R.QUOTE_EXPIRED, R.TIMED_OUT, R.TIMEO
 """Why a ledger may refuse a lock that our program asks for."""
 Name = tuple[str, str]
 """(relay, settlement in hex)."""
+_LIMITED = {R.LIMIT_REACHED, R.COSIGNATURE_MISSING}
+"""Why as well, where payers are limited: a relay may judge by older terms, or see less."""
+_DAY = 86_400
+_SHANGHAI = 8 * 3600
 _PROGRAM_MARKS = {"again": INSISTENT, "refused": TWO_FACED}
 """What only a relay with another program writes: what it asked for again, what was refused."""
 Known = Mapping[bytes, tuple[SignedInstruction, Kind]]
@@ -57,6 +64,12 @@ class _Ledger:
     moved: Counter[Name] = field(default_factory=Counter)
     holds: Counter[Name] = field(default_factory=Counter)
     quotes: set[tuple[str, str]] = field(default_factory=set)
+    limits: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By account, as its last terms say."""
+    days: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """Locked and not refunded: by (day, account), and (day, account, payee's owner)."""
+    counted: dict[Name, Counter[tuple[str, ...]]] = field(default_factory=dict)
+    """By settlement: what of it counts in `days`."""
 
 
 class MoneyOracle:
@@ -66,6 +79,7 @@ class MoneyOracle:
         self,
         records: Mapping[str, Mapping[str, Records]],
         known: Known,
+        cosigned: Mapping[bytes, Cosigned],
         liars: Collection[str],
         options: Money,
         marks: Counter[str],
@@ -74,6 +88,9 @@ class MoneyOracle:
         self._marks = marks
         self._records = records
         self._known = known
+        self._cosigned = cosigned
+        self._returns: dict[tuple[str, str], list[Instruction]] = {}
+        """(relay, UETR) → what was accepted to give it back."""
         self._liars = liars
         self._options = options
         self._ledgers = {name: _Ledger() for name in records}
@@ -100,7 +117,9 @@ class MoneyOracle:
         ledger, touched = self._ledgers[name], set[Name]()
         for key, value, time in entries:
             what, *rest = key.decode().split("/")
-            if what == "line":
+            if what == "account":
+                ledger.limits[rest[0]] = json.loads(value)["limits"]
+            elif what == "line":
                 touched.add(self._line(name, rest[0], int(rest[1]), json.loads(value)))
             elif what == "lock":
                 touched.add((rest[0], rest[1]))
@@ -148,6 +167,7 @@ class MoneyOracle:
         owed: Counter[str] = Counter()
         for given in members:
             self._check_terms(where, given, name, time, bool(lock["window"]))
+            self._count(name, settlement, given, time)
             quote = (given.quote.maker, given.quote.id)
             _require(quote not in ledger.quotes, "quote", f"{where} uses {quote} again")
             ledger.quotes.add(quote)
@@ -163,11 +183,61 @@ class MoneyOracle:
         _drop_zeros(owed)
         _drop_zeros(moved)
         _require(moved == owed, "terms", f"{where} would move {moved} where {owed} was signed")
+        if not lock["window"]:
+            self._check_rounding(where, members[0], name, lock["movements"])
         held = Counter[str]()
         for movement in lock["movements"]:
-            held[movement["debtor"]] += movement["amount"]
+            if movement["entry"] != "rounding_back":
+                held[movement["debtor"]] += movement["amount"]
         holds = Counter({hold["account"]: hold["amount"] for hold in lock["holds"]})
         _require(+holds == held, "locks", f"{where} holds {holds} to move {held}")
+
+    def _count(self, name: str, settlement: Name, given: Instruction, time: int) -> None:
+        """Adds an instruction to its payers' day, and holds the day against their limits."""
+        ledger, today = self._ledgers[name], str((time + _SHANGHAI) // _DAY)
+        mine = ledger.counted.setdefault(settlement, Counter())
+        legs = given.legs_on(name)
+        for leg in legs:
+            owner = ACCOUNTS[leg.creditor][1]
+            mine[today, leg.debtor] += leg.total
+            ledger.days[today, leg.debtor] += leg.total
+            if ledger.limits[leg.debtor]["counterparty"]:
+                mine[today, leg.debtor, owner] += leg.amount
+                ledger.days[today, leg.debtor, owner] += leg.amount
+        for leg in legs:
+            limits, owner = ledger.limits[leg.debtor], ACCOUNTS[leg.creditor][1]
+            total, paid = ledger.days[today, leg.debtor], ledger.days[today, leg.debtor, owner]
+            where = f"{name}: {leg.debtor} locked {total}, of it {paid} for {owner}, by {limits}"
+            _require(not limits["daily"] or total <= limits["daily"], "limits", where)
+            most = limits["counterparty"]
+            _require(not most or paid <= most, "limits", where)
+            if limits["officer"] and total > limits["officer"]:
+                who = self._cosigned[given.settlement]
+                _require(who is Cosigned.OFFICER, "limits", f"{where}, and co-signed by {who}")
+                self._marks["money: co-signed above the threshold"] += 1
+
+    def _check_rounding(
+        self, where: str, given: Instruction, name: str, movements: list[dict[str, Any]]
+    ) -> None:
+        """Principal and difference are what the lines give, by fractions of our own."""
+        for leg in given.legs_on(name):
+            due = Counter({("principal", leg.debtor, leg.creditor): leg.amount})
+            if given.itemised is not None and leg.side is Side.PAY:
+                found = difference_of(given.itemised)
+                assert found is not None, "nobody itemises what comes to nothing"
+                due = Counter({("principal", leg.debtor, leg.creditor): found[0]})
+                if found[1] > 0:
+                    due["rounding", leg.debtor, leg.creditor] = found[1]
+                elif found[1] < 0:
+                    due["rounding_back", leg.creditor, leg.debtor] = -found[1]
+                self._marks["money: rounding"] += bool(found[1] > 0)
+                self._marks["money: rounding back"] += bool(found[1] < 0)
+            parties = {leg.debtor, leg.creditor}
+            posted: Counter[tuple[str, str, str]] = Counter()
+            for m in movements:
+                if {m["debtor"], m["creditor"]} == parties and m["entry"] != "fee":
+                    posted[m["entry"], m["debtor"], m["creditor"]] += m["amount"]
+            _require(posted == due, "rounding", f"{where} posts {posted} where {due} is due")
 
     def _members(self, name: str, settlement: Name, window: str) -> list[Instruction] | None:
         """The instructions that a lock on a ledger is for."""
@@ -211,6 +281,8 @@ class MoneyOracle:
         lock = self._lock_of(name, settlement)
         for hold in lock["holds"] if lock else ():
             ledger.open[hold["account"]] -= hold["amount"]
+        if end["ended"] == "refunded":
+            ledger.days.subtract(ledger.counted.get(settlement, Counter()))
         due = "nothing"
         if lock is not None:
             due = "released" if end["ruling"] == "commit" else "refunded"
@@ -302,6 +374,30 @@ class MoneyOracle:
         _require(kind is Kind.RIGHT, "terms", f"{name} accepts what is {kind}")
         _require(time < given.quote.expires, "terms", f"{name} accepts an expired quote at {time}")
         self._check_terms(name, given, "", time, bool(given.window))
+        if given.returns:
+            self._given_back(name, given)
+
+    def _given_back(self, name: str, given: Instruction) -> None:
+        """What is given back was committed here, and is not given back by another already."""
+        self._marks["money: given back"] += 1
+        [original] = [
+            done.instruction
+            for done, _ in self._known.values()
+            if done.instruction.uetr == given.returns
+        ]
+        ruled = self._ruling(name, original)
+        _require(ruled == "commit", "returns", f"{name} gives back {given.returns}, {ruled}")
+        before = self._returns.setdefault((name, given.returns), [])
+        again = [one for one in before if self._ruling(name, one) != "abort"]
+        _require(not again, "returns", f"{name} gives back {given.returns} twice")
+        before.append(given)
+
+    def _ruling(self, name: str, given: Instruction) -> str:
+        under = given.settlement
+        if given.window:
+            under = window_settlement(name, given.window)
+        raw = self._decision((name, under.hex()))
+        return "" if raw is None else str(json.loads(raw)["ruling"])
 
     def _decided(self, settlement: Name, decision: dict[str, Any]) -> None:
         ledgers, where = self.concerned(settlement), f"decision on {settlement}"
@@ -314,7 +410,8 @@ class MoneyOracle:
         lax = self._options.program == LAX and self._options.programmed == settlement[0]
         for one in decision["answers"]:
             self._marks[f"money: refused {one['reason']}"] += not one["accepted"]
-            known = one["accepted"] or lax or one["reason"] in _REFUSED
+            may = _REFUSED | (_LIMITED if self._options.limited else set())
+            known = one["accepted"] or lax or one["reason"] in may
             _require(known, "reasons", f"{where}: {one['ledger']} refuses with {one['reason']}")
         failed = [one["ledger"] for one in decision["answers"] if not one["accepted"]]
         _require(bool(failed), "decision", f"{where}: aborts, and nobody refused")

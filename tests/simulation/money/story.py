@@ -8,7 +8,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from relay.canonical import Json, encode
+from relay.contracts.accounts import find_terms
 from relay.contracts.escrow import CONTRACT as ESCROW_CONTRACT
+from relay.contracts.escrow.telling import told
 from relay.contracts.settlement import CONTRACT as SETTLEMENT_CONTRACT
 from relay.contracts.settlement import find_settlement
 from relay.contracts.undelivered import count_held
@@ -47,7 +49,12 @@ class MoneyStory:
             world.marks,
         )
         self.oracle = MoneyOracle(
-            self._records, self.users.signed, world.liars, options, world.marks
+            self._records,
+            self.users.signed,
+            self.users.cosigned,
+            world.liars,
+            options,
+            world.marks,
         )
         for name in world.options.nodes:
             self._open(name)
@@ -59,7 +66,7 @@ class MoneyStory:
         for code in CURRENCIES:
             self._call(name, ESCROW, "currency.open", {"currency": code})
         for account, (code, _, _) in ACCOUNTS.items():
-            asked = account_terms(account)
+            asked = account_terms(account, self._options)
             self._call(name, ESCROW, "account.open", asked)
             for relay in self._neighbours[name]:
                 self._call(relay, SETTLEMENT, "account.register", {**asked, "ledger": name})
@@ -88,6 +95,7 @@ class MoneyStory:
         """What is open still and is not excused."""
         if not self.users.resting:
             yield "payers wait for answers"
+        yield from self._untold()
         for relay, records in self._records.items():
             if relay in self._world.liars:
                 continue
@@ -97,6 +105,16 @@ class MoneyStory:
                 concerned = self.oracle.concerned((relay, view.under.hex()))
                 if not view.closed and not self._is_tainted(concerned):
                     yield f"{relay}: settlement {settlement[:8]} is {view.status}"
+
+    def _untold(self) -> Iterator[str]:
+        """Relays that have older terms than the ledger whose locks they ask for."""
+        for ledger, version in self.users.versions.items():
+            for relay in told(self._records[ledger][ESCROW]):
+                known = find_terms(self._records[relay][SETTLEMENT], ledger, "payer")
+                if self._is_tainted((ledger, relay)):
+                    continue
+                if known is None or known.version < version:
+                    yield f"{relay} judges by terms of {ledger} before version {version}"
 
     def _is_tainted(self, ledgers: Sequence[str]) -> bool:
         return bool({*ledgers} & {*self._world.liars})

@@ -10,18 +10,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from relay.canonical import Json, encode
-from relay.contracts.payloads import Instruction, SignedInstruction
+from relay.contracts.payloads import BillLines, Instruction, SignedInstruction
 from relay.errors import Conflict, Exhausted, LianqiaoError, Reason, Unavailable
 from tests.contracts.money_world import withdrawal
 from tests.contracts.world import digest
 from tests.simulation.fate import Crash
 from tests.simulation.money.options import LAX, Money
 from tests.simulation.money.records import ESCROW, SETTLEMENT
-from tests.simulation.money.town import ACCOUNTS, FUNDED, WRONG, Kind, asked, offer, sign
+from tests.simulation.money.town import (
+    ACCOUNTS,
+    FUNDED,
+    WRONG,
+    Cosigned,
+    Kind,
+    account_terms,
+    asked,
+    lines_of,
+    offer,
+    returned,
+    sign,
+)
 from tests.simulation.oracle import Broken
 from tests.simulation.process import Process
 
@@ -34,6 +46,7 @@ _MAY = {
     "instruct": {*_NO_WAY, *_TOO_LATE, R.QUOTE_USED},
     "withdraw": {R.FUNDS_MISSING, R.TIMEOUT_ELAPSED},
     "deposit": set(),
+    "account.open": set(),
     "window.open": {R.TIMEOUT_ELAPSED},
     "window.cut_off": _NO_WAY,
     "retry": {
@@ -50,6 +63,7 @@ _MUST = {
     Kind.LONG: {R.RATE_INVALID},
     Kind.UNSIGNED: {R.UNKNOWN_SIGNER},
     Kind.ALTERED: {R.INVALID_SIGNATURE},
+    Kind.LINES: {R.AMOUNT_INVALID},
 }
 
 
@@ -95,6 +109,10 @@ class MoneyUsers:
     wishes: list[Wish] = field(default_factory=list)
     signed: dict[bytes, tuple[SignedInstruction, Kind]] = field(default_factory=dict)
     """Settlement → everything that was ever signed, right or wrong."""
+    cosigned: dict[bytes, Cosigned] = field(default_factory=dict)
+    """Settlement → who co-signed it."""
+    versions: dict[str, int] = field(default_factory=dict)
+    """Ledger → the version of the payer's terms that was asked for last."""
     _windows: dict[str, _Window] = field(default_factory=dict)
     """Relay → its last window."""
 
@@ -113,6 +131,8 @@ class MoneyUsers:
             if self.signed and random.random() < options.movements:
                 signed, _ = random.choice(list(self.signed.values()))
                 self.retry(signed.instruction.relay, signed.instruction.settlement)
+            if random.random() < options.changes:
+                self._change_terms(name)
 
     @property
     def resting(self) -> bool:
@@ -123,12 +143,14 @@ class MoneyUsers:
 
     def _instruct(self, relay: str, now: int) -> None:
         random, near = self.random, list(self.neighbours[relay])
+        if random.random() < self.options.returns and self._give_back(relay, now):
+            return
         random.shuffle(near)
         payee = near[0] if len(near) == 1 or random.random() < 0.1 else near[-1]
         payers = near[:2] if len(near) > 2 and random.random() < 0.3 else near[:1]
         kind = Kind.RIGHT
         if random.random() < self.options.wrong:
-            kind = random.choice(WRONG)
+            kind = random.choice([k for k in WRONG if k is not Kind.LINES or len(payers) == 1])
         bill = random.choice((random.randint(10, 999), random.randint(1000, MAX_BILL)))
         quoted = f"q-{len(self.signed)}"
         if self.signed and random.random() < self.options.reuse:
@@ -136,7 +158,47 @@ class MoneyUsers:
         # Some have expired when they come, or will have before they are locked.
         expires = now + random.randint(-5, self.options.life_seconds)
         fee = random.choice((0, 0, 7))
-        self.instruct(relay, payers, payee, bill, quoted, expires, kind=kind, fee=fee)
+        lines = None
+        if kind is Kind.LINES or (len(payers) == 1 and random.random() < self.options.itemised):
+            lines = lines_of(bill, kind, random)
+        self.instruct(relay, payers, payee, bill, quoted, expires, kind=kind, fee=fee, lines=lines)
+
+    def _give_back(self, relay: str, now: int) -> bool:
+        """Gives back, wholly or in part, what may or may not have been settled; whether any is."""
+        random = self.random
+        mine = [
+            done.instruction
+            for done, kind in self.signed.values()
+            if done.instruction.relay == relay and kind is Kind.RIGHT
+            if not done.instruction.returns
+        ]
+        if not mine:
+            return False
+        original = random.choice(mine)
+        part = 0
+        if len(original.legs) == 2 and original.quote.bill.amount > 20 and random.random() < 0.5:
+            part = random.randint(10, original.quote.bill.amount)
+        name = f"{relay}-{len(self.signed)}"
+        expires = now + random.randint(10, self.options.life_seconds)
+        given = returned(original, name, f"q-{len(self.signed)}", expires, part)
+        self._hand_in(relay, given, Kind.RIGHT, "return")
+        return True
+
+    def _hand_in(self, relay: str, given: Instruction, kind: Kind, what: str) -> Instruction:
+        """Has an instruction signed and co-signed as drawn, and wants it instructed."""
+        who = Cosigned.NOBODY
+        if self.options.officer and self.random.random() < self.options.cosigned:
+            forged = self.random.random() < 1 / 3
+            who = Cosigned.FORGED if forged else Cosigned.OFFICER
+        done = sign(given, kind, who)
+        self.signed[given.settlement] = (done, kind)
+        self.cosigned[given.settlement] = who
+        body = encode({"signed": done.to_json()})
+        self._wish(Wish(relay, SETTLEMENT, "instruct", body, done.instruction, kind))
+        self.marks[f"money: instruction {what}"] += 1
+        self.marks["money: instruction itemised"] += given.itemised is not None
+        self.marks[f"money: co-signed by {who}"] += bool(self.options.officer)
+        return done.instruction
 
     def instruct(
         self,
@@ -150,6 +212,7 @@ class MoneyUsers:
         kind: Kind = Kind.RIGHT,
         fee: int = 0,
         netted: bool | None = None,
+        lines: BillLines | None = None,
     ) -> Instruction:
         """One instruction more is wanted; `netted`: with the open window, else as drawn."""
         window = self._windows.get(relay)
@@ -167,13 +230,29 @@ class MoneyUsers:
             offer(bill, quoted, expires, kind),
             fee=fee,
             window=bound or ("", 0),
+            lines=lines,
         )
-        done = sign(given, kind)
-        self.signed[given.settlement] = (done, kind)
-        body = encode({"signed": done.to_json()})
-        self._wish(Wish(relay, SETTLEMENT, "instruct", body, done.instruction, kind))
-        self.marks[f"money: instruction {kind}{' netted' if bound else ''}"] += 1
-        return done.instruction
+        return self._hand_in(relay, given, kind, f"{kind}{' netted' if bound else ''}")
+
+    # --- terms
+
+    def _change_terms(self, ledger: str) -> None:
+        """The payer's limits are halved or doubled, by the ledger's operator, who names no relay:
+        it tells those that it knows."""
+        factor = self.random.choice((0.5, 2))
+        version = self.versions.get(ledger, 1) + 1
+        last = [w for w in self.wishes if w.node == ledger and w.method == "account.open"]
+        if last and not last[-1].answered:
+            return
+        self.versions[ledger] = version
+        changed = replace(
+            self.options,
+            daily=int(self.options.daily * factor),
+            counterparty=int(self.options.counterparty * factor),
+            officer=int(self.options.officer * factor),
+        )
+        body = encode(account_terms("payer", changed, version))
+        self._wish(Wish(ledger, ESCROW, "account.open", body))
 
     # --- windows
 
@@ -287,6 +366,13 @@ class MoneyUsers:
     def _judge(self, wish: Wish, reason: Reason | None) -> None:
         lax = self.options.program == LAX and self.options.programmed == wish.node
         may = _MAY[wish.method] | _MUST.get(wish.kind, set())
+        given = wish.instruction
+        if given is not None and self.options.limited:
+            may |= {R.LIMIT_REACHED}
+            if self.cosigned[given.settlement] is not Cosigned.OFFICER:
+                may |= {R.COSIGNATURE_MISSING}
+        if given is not None and given.returns:
+            may |= {R.NOT_FOUND, R.SETTLEMENT_DECIDED}
         if lax:
             may.add(R.PATH_WRITTEN)  # it looks for no quote that was used
         if reason is not None and reason not in may:
