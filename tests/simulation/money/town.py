@@ -155,8 +155,8 @@ def lines_of(bill: int, kind: Kind, random: Random) -> BillLines | None:
     """Lines less an adjustment that come to a bill, some of them nothing; or that do not."""
     less = random.choice((0, 0, random.randint(1, 500)))
     left, lines = bill + less, []
-    for _ in range(random.randint(0, 6)):
-        lines.append(random.randint(0, left))
+    for _ in range(random.randint(1, 8)):
+        lines.append(random.randint(0, 2 * left // 3))
         left -= lines[-1]
     given = BillLines(less, (*lines, left))
     if kind is Kind.LINES:

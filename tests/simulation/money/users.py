@@ -174,7 +174,7 @@ class MoneyUsers:
         ]
         if not mine:
             return False
-        original = random.choice(mine)
+        original = random.choice(mine[: max(1, len(mine) // 2)])  # what may be settled by now
         part = 0
         if len(original.legs) == 2 and original.quote.bill.amount > 20 and random.random() < 0.5:
             part = random.randint(10, original.quote.bill.amount)
