@@ -1,6 +1,7 @@
 """Which test runs which line of the core, and how long each test takes.
 
-A mutant is shown to the tests that run its line and to no others; the quickest come first. What was
+A mutant is shown to the tests that run its line and to no others; the quickest come first. Seconds
+are of processor time: what is shown must not depend on what else the machine does. What was
 measured can be kept in a file for the next run (kept.py).
 """
 
@@ -92,10 +93,10 @@ def _measure(items: Sequence[pytest.Item], folder: Path) -> None:
     for position, item in enumerate(items):
         following = items[position + 1] if position + 1 < len(items) else None
         measured.switch_context(item.nodeid)
-        before = time.monotonic()
+        before = time.process_time()
         if not run_one(item, following):
             failed.append(item.nodeid)
-        seconds[item.nodeid] = time.monotonic() - before
+        seconds[item.nodeid] = time.process_time() - before
     measured.stop()
     measured.save()
     body = json.dumps({"seconds": seconds, "failed": failed})

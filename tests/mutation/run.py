@@ -23,9 +23,12 @@ from tests.mutation.apply import apply
 from tests.mutation.cover import Map, run_one
 from tests.mutation.mutants import Mutant
 
-PATIENCE_FACTOR = 8
-PATIENCE_BASE = 15
-"""A test may take this many times what the slowest took without the mutant, and so many seconds."""
+FACTOR = 8
+BASE = 15
+"""A child may use this many times what its tests took without the mutant, and so many seconds of
+processor time: on a busy machine a loop is told from a slow test by that alone."""
+WAITING = 20
+"""For as many times longer a test may take on the clock: what waits for ever uses no processor."""
 _PASSED, _SURVIVED = b".", b"-"
 MEMORY_BYTES = 6 * 1024**3
 
@@ -72,8 +75,8 @@ def judge(
             if not chosen:
                 yield Verdict(mutant, "", 0, 0.0)
                 continue
-            patience = max(covered.seconds.get(t, 1.0) for t in chosen)
-            running.append(_start(mutant, [items[t] for t in chosen], patience))
+            took = [covered.seconds.get(t, 1.0) for t in chosen]
+            running.append(_start(mutant, [items[t] for t in chosen], max(took), sum(took)))
         yield from _ended(running)
 
 
@@ -88,28 +91,29 @@ def _within(covered: Map, tests: Sequence[str], most_seconds: float) -> list[str
     return chosen
 
 
-def _start(mutant: Mutant, tests: Sequence[pytest.Item], patience: float) -> _Child:
+def _start(mutant: Mutant, tests: Sequence[pytest.Item], slowest: float, together: float) -> _Child:
     out, into = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
         os.close(out)
         os.setsid()
-        _quietly(lambda: _show(mutant, tests, into))
+        _quietly(lambda: _show(mutant, tests, into), int(BASE + FACTOR * together))
         os._exit(0)
     os.close(into)
     now = time.monotonic()
-    patience = PATIENCE_BASE + PATIENCE_FACTOR * patience
+    patience = WAITING * (BASE + slowest)
     return _Child(mutant, len(tests), pid, out, now, patience, now + patience)
 
 
-def _quietly(what: Callable[[], None]) -> None:
+def _quietly(what: Callable[[], None], seconds: int) -> None:
     faulthandler.disable()
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     try:
         what()
     except BaseException:
@@ -150,7 +154,8 @@ def _ended(running: list[_Child]) -> Iterator[Verdict]:
         with contextlib.suppress(ProcessLookupError):
             if late or child.said:
                 os.killpg(child.pid, signal.SIGKILL)
-        os.waitpid(child.pid, 0)
+        _, status = os.waitpid(child.pid, 0)
+        late = late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU)
         with contextlib.suppress(ProcessLookupError):  # what its tests had started
             os.killpg(child.pid, signal.SIGKILL)
         os.close(child.pipe)
