@@ -5,7 +5,6 @@ A group by the entry point `lianqiao.commands`. Everything heavy is loaded when 
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from adapters.evm.cli_parts import (
     write,
 )
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from adapters.evm.deploy import Ledger
@@ -257,8 +257,7 @@ def practise(
         typer.echo(f"a chain to practise on would run by {anvil}")
         return
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     chain = SealedAnvil(anvil, variant=variant, port=port)
     try:
         for file, known in zip(key or (), KEYS, strict=False):

@@ -7,7 +7,6 @@ that is killed at any moment starts again from what is committed.
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from relay.cli import output
 from relay.cli.clock import MAX_STEP, Clock
 from relay.cli.options import ConfigFile
 from relay.errors import LianqiaoError, Malformed, Reason
+from relay.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from relay.cli.lanes import Lanes
@@ -129,8 +129,7 @@ def _run(
     lanes: Lanes | None,
 ) -> None:
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop_on_signals(stop)
     if lanes is not None:
         _start_lanes(config, node, lanes, stop, stack, clock)
         stores = {**stores, "lanes": lanes, "remote": lanes.remote}
