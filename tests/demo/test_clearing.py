@@ -14,6 +14,7 @@ from relay.contracts.payloads import Ended, Ruling
 from relay.demo.clearing.story import HK, HUB, LINES, SZ, bill_of
 from relay.demo.clearing.texts import TEXTS, speaker
 from relay.record.bill import take_bill
+from tests.adapters.engine.network import binary
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCES = ROOT / "relay" / "demo" / "clearing"
@@ -58,16 +59,20 @@ def test_in_chinese_no_english_is_left_but_names_and_codes() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_the_story_is_told_and_its_books_agree(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("chains", "faults"), [("lianqiao", 10), ("cometbft,lianqiao", 13)])
+def test_the_story_is_told_and_its_books_agree(tmp_path: Path, chains: str, faults: int) -> None:
+    """With every fault: each node killed at each step, of a replicated relay two replicas."""
+    if "cometbft" in chains:
+        binary()
     where = tmp_path / "out"
     command = [sys.executable, "-m", "relay.cli"]
     told = subprocess.run(
-        [*command, "demo", "settlement", "--dir", str(where), "--lang", "zh"],
+        [*command, "demo", "settlement", "--chains", chains, "--dir", str(where), "--lang", "zh"],
         cwd=ROOT, capture_output=True, text=True, timeout=2900,
     )  # fmt: skip
     assert told.returncode == 0, told.stdout + told.stderr
     assert "✗" not in told.stdout
-    assert told.stdout.count("✓") == 9 + 10
+    assert told.stdout.count("✓") == 9 + faults
     assert "step_" not in told.stdout
     checked = subprocess.run(
         [*command, "reconcile", where / "books.json", "--trust", where / "trust.json", "--json"],

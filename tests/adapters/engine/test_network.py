@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,12 @@ def test_records_cross_a_replicated_relay_whatever_is_killed(stage: Replicated) 
         lianqiao("fsck", "--config", one.directory / "config.toml")
 
 
+def needs(one: Validator, quorum: int) -> bool:
+    """Whether so many operators must agree, as one replica tells it."""
+    with one.client() as node:
+        return node.operators()[1] == quorum
+
+
 def test_three_of_four_institutions_join_a_ledger(tmp_path: Path) -> None:
     """Each at his own replica, one of them on PostgreSQL: what the first was told is all that the
     others need, though the ledger has newer heads meanwhile."""
@@ -202,6 +209,12 @@ def test_three_of_four_institutions_join_a_ledger(tmp_path: Path) -> None:
         (ours,) = eventually(lambda: list(four.client().clients()))
         (theirs,) = zj.client().clients()
         assert ours.counterparty_client_id == theirs.client_id
+        # three agree that two are enough from now on, and two make it three again
+        for quorum, codes in ((2, (1, 1, 0)), (3, (1, 0))):
+            change = ("operators", "change", "--quorum", str(quorum), "--node")
+            for replica, code in zip((four, two, one), codes, strict=False):
+                assert ran(*change, replica.address).returncode == code
+            eventually(partial(needs, three, quorum))
         eventually(lambda: len(heights(network)) == 1)
         eventually(lambda: len({tuple(rows(one)) for one in network.validators}) == 1)
     finally:
