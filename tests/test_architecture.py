@@ -275,6 +275,8 @@ MAY_READ_CLOCKS = (
     "adapters.cometbft.engine.start",
     "adapters.evm.cli",
     "adapters.evm.cli_money",
+    "adapters.evm.cli_owner",
+    "adapters.evm.cli_parts",
     "adapters.evm.engine.start",
     "adapters.evm.practice",
 )

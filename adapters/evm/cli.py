@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from adapters.evm.cli_money import add_money_commands
+from adapters.evm.cli_owner import add_owner_commands
 from adapters.evm.cli_parts import (
     ChainArgument,
     Currencies,
@@ -29,11 +30,12 @@ from adapters.evm.cli_parts import (
     owner_key,
     reached,
     read_chain,
+    relay_head,
     require_extra,
     sender_of,
     write,
 )
-from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
+from relay.errors import Malformed, NotFound, Reason, Refused
 from relay.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -86,7 +88,7 @@ def deploy(
     nodes, sender = reached(rpc), sender_of(key)
     currencies = read_currencies(currency or ())
     wanted = Wanted(chain_id, trusting_days, read_witnesses(named), witness_quorum, currencies)
-    anchor = _relay_head(relay)
+    anchor = relay_head(relay)
     made = deploy_ledger(nodes, sender, anchor, wanted)
     settings = {
         "endpoint": made.endpoint, "registry": made.registry,
@@ -297,30 +299,6 @@ def _play_money(address: str, codes: Sequence[str]) -> list[str]:
         ]
 
 
-def _relay_head(address: str) -> Header:
-    """The relay's newest head, signed by its own set with secp256k1."""
-    import time
-
-    from relay.light.client import anchor
-    from relay.light.types import ClientState
-    from relay.registry import client_types
-
-    with node_of(address) as node:
-        status = node.status()
-        raw = node.headers(0, status.signed_size, "secp256k1")[-1]
-    client_type = client_types().named("checkpoint")
-    header = client_type.decode_header(raw)
-    state = ClientState("checkpoint", header.chain_id, algorithm="secp256k1")
-    try:
-        anchor(client_type, state, raw, int(time.time()))
-    except LianqiaoError as error:
-        error.hint = error.hint or (
-            "an EVM verifies secp256k1: lianqiao init --algorithm ed25519 --algorithm secp256k1"
-        )
-        raise
-    return header
-
-
 def _newest(rpc: str, settings: dict[str, str], variant: str) -> tuple[int, str]:
     """(height, hash in hex) of a header to pin."""
     from adapters.evm.chain import connect
@@ -376,3 +354,4 @@ def _chain_file(
 
 
 add_money_commands(app)
+add_owner_commands(app)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.errors import Malformed, Reason, Refused
+from relay.errors import LianqiaoError, Malformed, Reason, Refused
 
 if TYPE_CHECKING:
     from adapters.evm.escrow import EscrowCalls
     from adapters.evm.rpc import Rpc
     from adapters.evm.sender import Sender
+    from relay.light.types import Header
 
 DEFAULT_GAS_PRICE = 10**12
 
@@ -130,6 +131,33 @@ def write(path: Path, text: str, *, private: bool = False) -> None:
         path.write_text(text)
     except OSError as error:
         raise Malformed(f"{path}: {error.strerror}", hint="choose another file") from error
+
+
+def relay_head(address: str) -> Header:
+    """The relay's newest head, signed by its own set with secp256k1.
+
+    Raises Invalid, with a hint, for one that no EVM can verify.
+    """
+    import time
+
+    from relay.light.client import anchor
+    from relay.light.types import ClientState
+    from relay.registry import client_types
+
+    with node_of(address) as node:
+        status = node.status()
+        raw = node.headers(0, status.signed_size, "secp256k1")[-1]
+    client_type = client_types().named("checkpoint")
+    header = client_type.decode_header(raw)
+    state = ClientState("checkpoint", header.chain_id, algorithm="secp256k1")
+    try:
+        anchor(client_type, state, raw, int(time.time()))
+    except LianqiaoError as error:
+        error.hint = error.hint or (
+            "an EVM verifies secp256k1: lianqiao init --algorithm ed25519 --algorithm secp256k1"
+        )
+        raise
+    return header
 
 
 def owner_key(named: dict[str, Any], key: Path | None) -> Path:

@@ -50,14 +50,14 @@ def deploy_endpoint(
 
     Raises Malformed for a name longer than 31 bytes and for other keys, Unavailable.
     """
-    relay, _ = split_origin(anchor.chain_id)
+    relay, epoch = split_origin(anchor.chain_id)
     if anchor.set_hash != anchor.next_set_hash:
         raise Malformed("anchor the endpoint in a head that announces no other set")
     encoded, ys = calls.set_of(anchor.validators)
     body = (anchor.height, anchor.time, anchor.root, anchor.set_hash, anchor.next_set_hash)
     who = ["0x" + calls.witness_address(witness).hex() for witness in witnesses]
     pinned: tuple[object, ...] = (
-        anchor.chain_id, trusting_period, clock_drift, witness_quorum, who, body,
+        epoch, trusting_period, clock_drift, witness_quorum, who, body,
     )  # fmt: skip
     return deploy(rpc, sender, "Endpoint", _short(name), _short(relay), pinned, encoded, ys)
 

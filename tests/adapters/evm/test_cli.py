@@ -22,7 +22,18 @@ def test_it_is_found_by_its_entry_point(capsys: pytest.CaptureFixture[str]) -> N
     assert "Commands of the adapter evm" in capsys.readouterr().out
     assert run(["evm", "--help"]) == 0
     shown = capsys.readouterr().out
-    names = ("deploy", "join", "admit", "reread", "practise", "currency", "account", "withdraw")
+    names = (
+        "deploy",
+        "join",
+        "admit",
+        "reread",
+        "practise",
+        "recover",
+        "owner",
+        "currency",
+        "account",
+        "withdraw",
+    )
     assert all(name in shown for name in names)
 
 
@@ -43,6 +54,8 @@ def test_each_command_shows_an_example_of_itself(name: str) -> None:
         (["join", "nothing.toml", "--relay", "127.0.0.1:1"], 2, "CONFIG_INVALID"),
         (["admit", "nothing.toml", "0x" + "11" * 20], 2, "CONFIG_INVALID"),
         (["reread", "--config", "nothing.toml"], 2, "CONFIG_INVALID"),
+        (["recover", "nothing.toml"], 2, "CONFIG_INVALID"),
+        (["owner", "nothing.toml"], 2, "CONFIG_INVALID"),
         (["practise", "--variant", "clique"], 2, "--variant is one of"),
         (["no-such-command"], 2, "MALFORMED"),
         (["account", "nothing.toml", "hospital"], 2, "CONFIG_INVALID"),

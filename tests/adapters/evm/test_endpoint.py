@@ -289,9 +289,9 @@ def test_another_chains_head_is_not_this_relays(ledger: EvmLedger) -> None:
     assert ledger.reverts("Endpoint", "deliver", [update], *NOTHING) == Reason.INVALID_SIGNATURE
 
 
-def delivery_of(ledger: EvmLedger, values: list[bytes]) -> Delivery:
+def delivery_of(ledger: EvmLedger, values: list[bytes], seconds: int = 600) -> Delivery:
     """A true delivery of new packets of the relay to the ledger."""
-    sequences = {echo(ledger, value) for value in values}
+    sequences = {echo(ledger, value, seconds) for value in values}
     local = ledger.world.chain("hub")
     steps = local.packets(ledger.on_hub, 0, 1000)
     items = tuple(
@@ -351,8 +351,9 @@ def test_who_may_do_what(ledger: EvmLedger) -> None:
     refused: dict[tuple[Any, ...], Reason] = {
         ("Endpoint", "registerCounterparty", "evm-1"): Reason.NOT_PERMITTED,
         ("Endpoint", "registerApp", "registry", me): Reason.NOT_PERMITTED,
-        ("Endpoint", "transferOwner", me): Reason.NOT_PERMITTED,
-        ("Endpoint", "proposeRecovery", "hub/1", body, 3600): Reason.NOT_PERMITTED,
+        ("Endpoint", "proposeOwner", me): Reason.NOT_PERMITTED,
+        ("Endpoint", "acceptOwner"): Reason.NOT_PERMITTED,
+        ("Endpoint", "proposeRecovery", 1, body, 3600): Reason.NOT_PERMITTED,
         ("Endpoint", "endRecovery", True): Reason.NOT_PERMITTED,
         ("Endpoint", "put", "registry", b"key", b"value"): Reason.NOT_PERMITTED,
         ("Registry", "registerInstitution", me, True): Reason.NOT_PERMITTED,
@@ -361,7 +362,7 @@ def test_who_may_do_what(ledger: EvmLedger) -> None:
         assert ledger.reverts(*call, sender=stranger) == reason, call
     assert ledger.reverts("Endpoint", "registerCounterparty", "evm-1") == Reason.COUNTERPARTY_EXISTS
     assert ledger.reverts("Endpoint", "registerApp", "registry", me) == Reason.PATH_WRITTEN
-    assert ledger.reverts("Endpoint", "endRecovery", True) == Reason.RECOVERY_NOT_DUE
+    assert ledger.reverts("Endpoint", "endRecovery", True) == Reason.NOT_FOUND
     posted = ("Registry", "post", [b"x"], "recognition-1", ledger.world.clock.now + 60, False)
     assert ledger.reverts(*posted, sender=stranger) == Reason.NOT_PERMITTED
     packet = (1, "a", "b", 1, "c", "d", "e", "f", b"g")
@@ -405,7 +406,7 @@ def test_two_histories_freeze_the_client(ledger: EvmLedger) -> None:
     at = ledger.world.clock.now + 60
     posted = ("Registry", "post", [b"x"], "recognition-1", at, False)
     assert ledger.reverts(*posted) == Reason.CLIENT_FROZEN
-    ledger.transact("Endpoint", "proposeRecovery", "hub/0", body, 3600)
+    ledger.transact("Endpoint", "proposeRecovery", 0, body, 3600)
     assert ledger.reverts("Endpoint", "endRecovery", True) == Reason.RECOVERY_NOT_DUE
     ledger.world.clock.advance(3700)
     ledger.anvil.mine()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {Canonical} from "Canonical.sol";
 import {Checkpoint} from "Checkpoint.sol";
 import {Merkle} from "Merkle.sol";
 
@@ -59,6 +60,9 @@ contract Endpoint {
     error WRONG_CHAIN();
     error RECOVERY_NOT_DUE();
     error RECOVERY_PENDING();
+    error RECOVERY_NOT_NEEDED();
+    error CHAIN_ID_MISMATCH();
+    error NOT_FOUND();
 
     event Sent(uint64 indexed step, uint64 indexed sequence, Packet packet);
     event Written(uint64 indexed step, uint64 indexed sequence, Packet packet, bytes acknowledgement);
@@ -66,6 +70,10 @@ contract Endpoint {
     event Delivered(bytes4[] outcomes);
     event Head(uint64 indexed size, uint64 time, bytes32 root);
     event Frozen(bytes32 first, bytes32 second);
+    event RecoveryProposed(uint64 epoch, Checkpoint.Body head, uint64 due);
+    event RecoveryEnded(bool completed);
+    event OwnerProposed(address next);
+    event OwnerChanged(address owner);
 
     /// What light clients prove: Keccak-256 of a path to its word (adapters/evm/light/state.py).
     /// It must stay the first state variable: slot 0 is pinned.
@@ -104,7 +112,7 @@ contract Endpoint {
     }
 
     struct Pinned {
-        string origin; // the relay's chain id and epoch
+        uint64 epoch; // of the relay
         uint64 trustingPeriod;
         uint64 clockDrift;
         uint16 witnessQuorum;
@@ -120,6 +128,7 @@ contract Endpoint {
     uint64 private constant MAX_CLOSED = 256;
     uint64 private constant MAX_AHEAD = 1 days;
     uint64 private constant MIN_DELAY = 1 hours;
+    uint64 private constant MAX_DELAY = 30 days;
     bytes32 private constant ERROR = sha256("UNIVERSAL_ERROR_ACKNOWLEDGEMENT");
 
     /// Immutables are part of the code, and so of the code hash that light clients pin.
@@ -128,22 +137,26 @@ contract Endpoint {
     bytes32 public immutable RELAY;
 
     address public owner;
+    address public nextOwner; // proposed, and not the owner before it accepts
     bool public frozen;
     bool private _running;
-    string public origin;
+    bool private _wasFrozen; // when a recovery was proposed
+    string public origin; // the relay's chain id and epoch: the first line of each head
+    uint64 public epoch;
+    uint64 public lineage; // a recovery begins the next: nothing is proven under heads of another
     string public counterparty;
     uint64 public trustingPeriod;
     uint64 public clockDrift;
     uint16 public witnessQuorum;
     address[] public witnesses;
     Checkpoint.Body public latest;
-    mapping(uint64 => bytes32) public heads; // size to Keccak-256 of (root, time)
+    mapping(uint64 => mapping(uint64 => bytes32)) private _heads; // lineage, size: Keccak-256 of (root, time)
     mapping(bytes32 => Checkpoint.Set) private _sets;
-    mapping(bytes32 => bool) public inForce;
+    mapping(uint64 => mapping(bytes32 => bool)) private _inForce; // by lineage
     mapping(bytes32 => address) public apps; // Keccak-256 of a port
-    Checkpoint.Body private _proposed;
-    string private _proposedOrigin;
-    uint64 public recoveryDue;
+    Checkpoint.Body public proposed;
+    uint64 public proposedEpoch;
+    uint64 public recoveryDue; // 0: none is proposed
 
     constructor(bytes32 name, bytes32 relay, Pinned memory pinned, bytes memory set, uint256[] memory ys) {
         (NAME, CHAIN, RELAY, owner) = (name, block.chainid, relay, msg.sender);
@@ -151,7 +164,7 @@ contract Endpoint {
         (witnessQuorum, witnesses) = (pinned.witnessQuorum, pinned.witnesses);
         if (pinned.witnessQuorum > pinned.witnesses.length) revert NOT_PERMITTED();
         _readSet(set, ys);
-        _anchor(pinned.origin, pinned.anchor);
+        _anchor(pinned.epoch, pinned.anchor);
     }
 
     modifier onlyOwner() {
@@ -161,8 +174,16 @@ contract Endpoint {
 
     // --- what the operators of this ledger decide
 
-    function transferOwner(address next) external onlyOwner {
-        owner = next;
+    /// In two steps, so that no endpoint is lost to an address that nobody has.
+    function proposeOwner(address next) external onlyOwner {
+        nextOwner = next;
+        emit OwnerProposed(next);
+    }
+
+    function acceptOwner() external {
+        if (msg.sender != nextOwner) revert NOT_PERMITTED();
+        (owner, nextOwner) = (msg.sender, address(0));
+        emit OwnerChanged(msg.sender);
     }
 
     function registerCounterparty(string calldata client) external onlyOwner {
@@ -177,23 +198,33 @@ contract Endpoint {
         apps[key] = app;
     }
 
-    /// A new head for a frozen or expired client, after `delay` seconds. Everything else stays.
-    function proposeRecovery(string calldata origin_, Checkpoint.Body calldata body, uint64 delay)
-        external
-        onlyOwner
-    {
-        if (recoveryDue != 0 || delay < MIN_DELAY) revert RECOVERY_PENDING();
-        if (_sets[body.set].total == 0 || _sets[body.next].total == 0) revert VALIDATOR_SET_MISMATCH();
-        (_proposedOrigin, _proposed) = (origin_, body);
+    /// A new head for a client that is frozen or expired, or whose relay has lost its epoch, after
+    /// `delay` seconds in which anybody may object; meanwhile nothing is sent or received. Sequences,
+    /// receipts and open commitments stay. Rules and their order: relay/recovery.py.
+    function proposeRecovery(uint64 epoch_, Checkpoint.Body calldata body, uint64 delay) external onlyOwner {
+        if (delay < MIN_DELAY || delay > MAX_DELAY) revert LIMIT_EXCEEDED();
+        if (recoveryDue != 0) revert RECOVERY_PENDING();
+        if (epoch_ < epoch) revert CHAIN_ID_MISMATCH();
+        if (epoch_ == epoch && !frozen && !_isExpired(latest.time)) revert RECOVERY_NOT_NEEDED();
+        _checkAnchor(body);
+        (proposedEpoch, proposed, _wasFrozen) = (epoch_, body, frozen);
         recoveryDue = uint64(block.timestamp) + delay;
+        emit RecoveryProposed(epoch_, body, recoveryDue);
     }
 
+    /// Completes the recovery, or withdraws it. Evidence that came after the proposal must be
+    /// answered by another one.
     function endRecovery(bool complete) external onlyOwner {
-        if (recoveryDue == 0 || (complete && block.timestamp < recoveryDue)) revert RECOVERY_NOT_DUE();
+        if (recoveryDue == 0) revert NOT_FOUND();
+        if (complete) {
+            if (block.timestamp < recoveryDue) revert RECOVERY_NOT_DUE();
+            if (frozen && !_wasFrozen) revert CLIENT_FROZEN();
+            frozen = false;
+            lineage++;
+            _anchor(proposedEpoch, proposed);
+        }
         recoveryDue = 0;
-        if (!complete) return;
-        frozen = false;
-        _anchor(_proposedOrigin, _proposed);
+        emit RecoveryEnded(complete);
     }
 
     // --- the light client of the relay
@@ -201,6 +232,11 @@ contract Endpoint {
     /// Anybody may store the preimage of a set hash; it counts once a signed head names it.
     function registerSet(bytes calldata encoded, uint256[] calldata ys) external {
         Checkpoint.readSet(_sets[Checkpoint.hashSet(encoded)], encoded, ys);
+    }
+
+    /// What is trusted of that size, under which proofs are taken; zero: nothing.
+    function heads(uint64 size) public view returns (bytes32) {
+        return _heads[lineage][size];
     }
 
     function knowsSet(bytes32 hash) external view returns (bool) {
@@ -220,7 +256,7 @@ contract Endpoint {
         bool conflict = first.size == second.size ? one != other : second.time < first.time;
         uint64 oldest = first.time < second.time ? first.time : second.time;
         if (!conflict || oldest + trustingPeriod <= block.timestamp) revert NOT_MISBEHAVIOUR();
-        if (!inForce[first.set] || !inForce[second.set]) revert NOT_MISBEHAVIOUR();
+        if (!_inForce[lineage][first.set] || !_inForce[lineage][second.set]) revert NOT_MISBEHAVIOUR();
         Checkpoint.verifyQuorum(_sets[first.set], one, signedFirst);
         Checkpoint.verifyQuorum(_sets[second.set], other, signedSecond);
         frozen = true;
@@ -231,7 +267,7 @@ contract Endpoint {
         Checkpoint.Body calldata body = update.body;
         bytes32 digest = Checkpoint.digest(body, origin);
         // Older heads are compared by what proofs need of them; the newest by all of it.
-        bool known = heads[body.size] != 0 && heads[body.size] == _head(body.root, body.time);
+        bool known = heads(body.size) == _head(body.root, body.time);
         if (known && (body.size < latest.size || digest == Checkpoint.digest(latest, origin))) return false;
         _checkActive();
         if (body.size < latest.size) revert HEIGHT_NOT_MONOTONIC();
@@ -252,16 +288,38 @@ contract Endpoint {
         return true;
     }
 
-    function _anchor(string memory origin_, Checkpoint.Body memory body) private {
-        if (_sets[body.set].total == 0 || _sets[body.next].total == 0) revert VALIDATOR_SET_MISMATCH();
-        origin = origin_;
+    function _anchor(uint64 epoch_, Checkpoint.Body memory body) private {
+        _checkAnchor(body);
+        epoch = epoch_;
+        origin = string(abi.encodePacked(_relay(), "/", Canonical.toDecimal(epoch_)));
         _keep(body);
+    }
+
+    /// A head that its owner compared by other means: signatures say nothing of which history it is.
+    function _checkAnchor(Checkpoint.Body memory body) private view {
+        if (_sets[body.set].total == 0 || _sets[body.next].total == 0) revert VALIDATOR_SET_MISMATCH();
+        if (body.time > block.timestamp + clockDrift) revert HEADER_FROM_FUTURE();
+        if (_isExpired(body.time)) revert CLIENT_EXPIRED();
+    }
+
+    function _isExpired(uint64 time) private view returns (bool) {
+        return block.timestamp >= time + trustingPeriod;
+    }
+
+    /// The relay's name without the zeros behind it.
+    function _relay() private view returns (bytes memory name) {
+        name = abi.encodePacked(RELAY);
+        uint256 length = 0;
+        while (length < 32 && RELAY[length] != 0) length++;
+        assembly ("memory-safe") {
+            mstore(name, length)
+        }
     }
 
     function _keep(Checkpoint.Body memory body) private {
         latest = body;
-        heads[body.size] = _head(body.root, body.time);
-        inForce[body.set] = inForce[body.next] = true;
+        _heads[lineage][body.size] = _head(body.root, body.time);
+        _inForce[lineage][body.set] = _inForce[lineage][body.next] = true;
         emit Head(body.size, body.time, body.root);
     }
 
@@ -271,7 +329,7 @@ contract Endpoint {
 
     function _checkActive() private view {
         if (frozen) revert CLIENT_FROZEN();
-        if (block.timestamp >= latest.time + trustingPeriod) revert CLIENT_EXPIRED();
+        if (_isExpired(latest.time)) revert CLIENT_EXPIRED();
         if (recoveryDue != 0) revert RECOVERY_PENDING();
     }
 
@@ -428,9 +486,7 @@ contract Endpoint {
     /// Claims in order: what the relay states, then of each item its packet's, then its entries.
     function _verify(Item[] calldata items, Proof calldata proof) private view {
         _checkActive();
-        if (heads[proof.size] == 0 || heads[proof.size] != _head(proof.root, proof.time)) {
-            revert HEIGHT_NOT_TRUSTED();
-        }
+        if (heads(proof.size) != _head(proof.root, proof.time)) revert HEIGHT_NOT_TRUSTED();
         bytes32[] memory row = new bytes32[](proof.leaves.length);
         uint256 pos = _placeEntries(row, proof.place, 0, proof.sent);
         for (uint256 i = 0; i < items.length; i++) {

@@ -31,7 +31,6 @@ contract Registry is IApp {
     uint64 private constant AGAIN = 1 hours;
 
     Endpoint public immutable ENDPOINT;
-    address public immutable OPERATOR;
     bytes32 private immutable LEDGER; // Keccak-256 of the names of this ledger and of the relay
     bytes32 private immutable RELAY;
     mapping(address => bool) public institutions;
@@ -39,12 +38,13 @@ contract Registry is IApp {
     mapping(uint64 => bool) public once; // of a sequence: whoever sent it decides what follows a timeout
 
     constructor(Endpoint endpoint) {
-        (ENDPOINT, OPERATOR) = (endpoint, msg.sender);
+        ENDPOINT = endpoint;
         (LEDGER, RELAY) = (_name(endpoint.NAME()), _name(endpoint.RELAY()));
     }
 
+    /// By the endpoint's owner.
     function registerInstitution(address account, bool admitted) external {
-        if (msg.sender != OPERATOR) revert NOT_PERMITTED();
+        if (msg.sender != ENDPOINT.owner()) revert NOT_PERMITTED();
         institutions[account] = admitted;
     }
 
