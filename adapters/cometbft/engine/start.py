@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import threading
+import re
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
 import grpc
-import structlog
 
+from adapters.cometbft.engine.beside import Beside, program
 from adapters.cometbft.engine.home import (
     Join,
     Ports,
@@ -32,7 +30,6 @@ from adapters.cometbft.engine.snapshots import DEFAULT_INTERVAL, Snapshots
 from relay.config import Config
 from relay.errors import Malformed, NotFound, Reason, Refused
 from relay.fsck import Finding, check
-from relay.keeper import end, keep, kill
 from relay.keys import SigningKey
 from relay.node import Node
 from relay.registry import client_types, contracts_on
@@ -42,10 +39,6 @@ from relay.store import Store
 from relay.store.migrate import migrate
 
 SETTINGS = {"abci", "rpc", "p2p", "binary", "snapshot_interval", "pace"}
-RESTART_SECONDS = 1.0
-STOP_SECONDS = 10.0
-MAX_LAST = 400
-_log = structlog.get_logger("lianqiao.cometbft")
 
 
 class CometEngine:
@@ -106,6 +99,7 @@ class CometEngine:
         With `sync` the chain runs already: the genesis that its founders made stays as it is.
         """
         settings = _settings(config)
+        _check_sync(sync or {})
         decoded = [_join(raw, number) for number, raw in enumerate(joins, 1)]
         own = decode_join((_home(config).parent / "join.json").read_bytes())
         if sync is None and own not in decoded:
@@ -161,7 +155,7 @@ class CometEngine:
         """
         settings = _settings(config)
         _check_founded(_home(config))
-        binary = _program(settings.get("binary", ""))
+        binary = program(settings.get("binary", ""))
 
         def findings(connection: Any) -> list[Finding]:
             return check(connection, node.client_types, node.origin, contracts=node.contracts)[1]
@@ -180,14 +174,14 @@ class CometEngine:
         except BaseException:
             abci.stop(0)
             raise
-        child = _Child(binary, _home(config)) if binary else None
+        child = Beside(binary, _home(config)) if binary else None
         return RunningReplica(server, abci, child)
 
 
 class RunningReplica:
     """relay.server.RunningServer with what stands behind it."""
 
-    def __init__(self, server: RunningServer, abci: grpc.Server, child: _Child | None) -> None:
+    def __init__(self, server: RunningServer, abci: grpc.Server, child: Beside | None) -> None:
         self.port = server.port
         self._server = server
         self._abci = abci
@@ -201,46 +195,18 @@ class RunningReplica:
         self._abci.stop(1).wait()
 
 
-class _Child:
-    """CometBFT beside this process: started again when it ends, as it does when it lost its
-    application, and never left behind (relay.keeper)."""
-
-    def __init__(self, binary: str, home: Path) -> None:
-        self._command = [binary, "start", "--home", str(home)]
-        self._log_path = home / "cometbft.log"
-        self._lock = threading.Lock()
-        self._stopping = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._run, name="cometbft", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            with self._lock, self._log_path.open("ab") as log:
-                if self._stopping.is_set():
-                    return
-                self._process = keep(self._command, told=log)
-            code = self._process.wait()
-            if code < 0:
-                kill(self._process)  # somebody killed the keeper: what it kept goes with it
-            if self._stopping.wait(RESTART_SECONDS):
-                return
-            _log.warning("cometbft_ended", code=code, log=str(self._log_path), last=self._last())
-
-    def _last(self) -> str:
-        """The last line of its log, which says why it has ended."""
-        with self._log_path.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - MAX_LAST))
-            lines = log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
-
-    def stop(self) -> None:
-        """Ends it; waits until it is gone."""
-        with self._lock:
-            self._stopping.set()
-        if self._process is not None:
-            end(self._process, STOP_SECONDS)
-        self._thread.join(STOP_SECONDS)
+def _check_sync(sync: Mapping[str, str]) -> None:
+    """Raises Malformed for what CometBFT would end with at its start."""
+    if sync and len({one for one in sync["rpc_servers"].split(",") if ":" in one}) < 2:
+        raise Malformed(
+            "a snapshot is verified by the RPC of two nodes at least",
+            hint="--sync-from 10.1.0.1:26657,10.2.0.1:26657, of two institutions",
+        )
+    if sync and not re.fullmatch("[0-9A-Fa-f]{64}", sync["trust_hash"]):
+        raise Malformed(
+            "--sync-hash is the hash of a header, 64 hexadecimal digits",
+            hint="curl -s RPC/commit?height=H: signed_header.commit.block_id.hash, and compare",
+        )
 
 
 def _join(raw: bytes, number: int) -> Join:
@@ -260,19 +226,6 @@ def _check_founded(home: Path) -> None:
             "this chain is not founded yet",
             hint=f"lianqiao found --config {config} JOIN..., with the join.json of everybody",
         )
-
-
-def _program(binary: str) -> str:
-    """The path of CometBFT; empty where somebody else runs it. Raises Refused(CONFIG_INVALID)."""
-    found = shutil.which(binary) if binary else ""
-    if found is None:
-        raise Refused(
-            Reason.CONFIG_INVALID,
-            f"[engine_settings] binary: there is no program {binary!r}",
-            hint="GOBIN=~/.cache/lianqiao/bin go install github.com/cometbft/cometbft/cmd/"
-            "cometbft@v0.38.25, and its path there; or empty, where a service manager runs it",
-        )
-    return found
 
 
 def _home(config: Config) -> Path:

@@ -82,6 +82,22 @@ def test_what_each_institution_has_for_itself(made: list[Path], run: Run) -> Non
         assert field in done.err
 
 
+def test_what_no_replica_can_begin_from(made: list[Path], run: Run) -> None:
+    """CometBFT would end with it at its start, again and again."""
+    given = ("found", "--config", str(made[0] / "config.toml"), *joins(made), "--sync-height", "9")
+    two, digest = "127.0.0.1:1,127.0.0.1:2", "ab" * 32
+    for servers, trusted, reason in (
+        ("127.0.0.1:1", digest, "MALFORMED"),
+        ("127.0.0.1:1,127.0.0.1:1", digest, "MALFORMED"),
+        (two, digest[:-1], "MALFORMED"),
+        (two, "xy" * 32, "MALFORMED"),
+        (two, digest, "NOT_FOUND"),  # the genesis that its founders made
+    ):
+        done = run(*given, "--sync-from", servers, "--sync-hash", trusted)
+        assert done.reason == reason
+        assert "hint: " in done.err
+
+
 def test_an_institution_has_a_name_of_its_own(run: Run, tmp_path: Path) -> None:
     done = run(*init(tmp_path / "zj", ""))
     assert done.reason == "MALFORMED"
