@@ -206,11 +206,23 @@ class Network:
         for one in self.validators:
             one.stop()
 
+    def eventually(self, holds: Callable[[], Any]) -> Any:
+        """As `eventually`, while every CometBFT that ends is started again: one that lost its
+        application does end, and a service manager stands behind each."""
+
+        def revived() -> Any:
+            for one in self.validators:
+                one.revive()
+            return holds()
+
+        return eventually(revived)
+
     def join_late(self) -> Validator:
         """One more replica that begins from a snapshot of those that run."""
         from adapters.cometbft.engine.local_rpc import LocalRpc
 
         running = self.validators[:2]
+        self.eventually(lambda: all(LocalRpc(one.rpc).status() for one in running))
         height = self.head(running[0]) - 1
         header = LocalRpc(running[0].rpc).commit(height)["signed_header"]
         self.make(1)

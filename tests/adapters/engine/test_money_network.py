@@ -101,12 +101,10 @@ def ended(cast: Cast, settlement: bytes) -> SettlementStatus:
     """How it ended, whatever has to be started again for it."""
 
     def done() -> Shown | None:
-        for one in network(cast).validators:
-            one.revive()
         shown = cast.stage.node(HUB).settlement(settlement)
         return shown if closed(shown) else None
 
-    shown: Shown = eventually(done)
+    shown: Shown = network(cast).eventually(done)
     return shown.view.status
 
 
@@ -138,7 +136,7 @@ def test_a_validator_is_killed(cast: Cast, until: Callable[[Shown], bool]) -> No
     both(fourth)
     assert ended(cast, one.settlement) is SettlementStatus.SETTLED
     again(fourth)
-    eventually(lambda: network(cast).head(fourth))
+    network(cast).eventually(lambda: network(cast).head(fourth))
 
 
 @STEPS
@@ -185,11 +183,7 @@ def test_a_disk_is_full_for_a_while(cast: Cast) -> None:
     finally:
         resource.prlimit(serving, resource.RLIMIT_FSIZE, unlimited)
 
-    def goes_on() -> bool:
-        third.revive()
-        return chain.head(third) >= chain.head(chain.validators[0])
-
-    eventually(goes_on)
+    chain.eventually(lambda: chain.head(third) >= chain.head(chain.validators[0]))
     assert chain.head(third) > stood
 
 
@@ -233,13 +227,11 @@ def test_the_books_of_all_agree(cast: Cast) -> None:
     chain, stage = network(cast), cast.stage
 
     def caught_up() -> bool:
-        for one in chain.validators:
-            one.revive()
         resting = not any(stage.node(name).status().packets_open for name in (HUB, SZ))
         return resting and len(heights(chain)) == 1
 
     stage._drop(HK)
-    eventually(caught_up)
+    chain.eventually(caught_up)
     trust = ("--trust", str(stage.trust_file), "--json")
     others = [w for n in (HUB, SZ) for w in ("--node", stage.processes[n].address)]
     told = []

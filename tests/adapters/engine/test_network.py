@@ -134,12 +134,10 @@ def test_records_cross_a_replicated_relay_whatever_is_killed(stage: Replicated) 
     asking.request_recognition(requests[COUNT // 2 :])
 
     def decided() -> bool:
-        for one in network.validators:
-            one.revive()
         done = [v for v in asking.recognitions() if v.state is RecognitionState.DECIDED]
         return len(done) == COUNT
 
-    eventually(decided)
+    network.eventually(decided)
     for case, request in zip(cases, requests, strict=True):
         case.request, case.view = request, asking.recognition(request.request)
         assert case.as_expected, case.view
@@ -147,30 +145,23 @@ def test_records_cross_a_replicated_relay_whatever_is_killed(stage: Replicated) 
     stage._drop(RELAY)
 
     def settled() -> bool:
-        for one in network.validators:
-            one.revive()
         with first.client() as node:
             return at_rest(source, asking, node)
 
-    eventually(settled)
+    network.eventually(settled)
 
     # one that joins late begins from a snapshot
     late = network.join_late()
-    eventually(lambda: network.head(late) > 0)
+    network.eventually(lambda: network.head(late) > 0)
     assert not list((late.directory / "snapshots").glob(".incoming"))
 
-    def caught_up() -> bool:
-        for one in network.validators:
-            one.revive()
-        return len(heights(network)) == 1
-
-    eventually(caught_up)
+    network.eventually(lambda: len(heights(network)) == 1)
     with late.client() as node, second.client() as other:
         views = {d.request: d for d in (v.decision for v in node.decisions())}
         assert len(views) == COUNT
         assert views == {d.request: d for d in (v.decision for v in other.decisions())}
         assert [p.packet for p in node.packets()] == [p.packet for p in other.packets()]
-    eventually(lambda: len({tuple(rows(one)) for one in network.validators}) == 1)
+    network.eventually(lambda: len({tuple(rows(one)) for one in network.validators}) == 1)
     powers = LocalRpc(second.rpc).validators(network.head(second))
     assert sorted(int(one["voting_power"]) for one in powers) == [7, 10, 10, 10]
     network.stop()
