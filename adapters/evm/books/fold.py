@@ -68,7 +68,7 @@ def do(step: BookStep, state: State) -> Difference | None:
 
 
 def _call(step: BookStep, state: State) -> None:
-    call = read_call(step, {})
+    call = read_call(step)
     if "reference" in call.body:
         terms = find_terms(state, fields.identifier(call.body, "account"))
         if terms is None:

@@ -85,28 +85,32 @@ class Call:
     body: dict[str, Json]
 
 
-def read_call(step: BookStep, currency_of: dict[str, str]) -> Call:
-    """The call of a step; `currency_of` each account, since calls do not repeat it.
+def read_call(step: BookStep) -> Call:
+    """The call of a step; what moves money does not say in which currency.
 
-    Raises Malformed for what is no call that changes books.
+    Raises Malformed for what is no call that changes books, or no text where one must be.
     """
-    entry = _functions().get(step.data[:4])
-    if entry is None:
-        raise Malformed("a call of the escrow that is not known")
-    values = calls.decode_as([calls.type_of(p) for p in entry["inputs"]], step.data[4:])
-    name = entry["name"]
+    name, values = _decoded(step)
     if name == "openCurrency":
-        return Call("currency.open", {"currency": _ascii(values[0])})
+        return Call("currency.open", {"currency": _text(values[0])})
     if name == "openAccount":
         return Call("account.open", _terms(values[0]))
     account, amount, movement = values[0], values[1], values[-1]
     body: dict[str, Json] = {
-        "account": account,
+        "account": _text(account),
         "amount": amount,
-        "currency": currency_of.get(account, ""),
         "reference": bytes(movement).hex(),
     }
     return Call(name, body)
+
+
+def _decoded(step: BookStep) -> tuple[str, tuple[Any, ...]]:
+    """(name of the function, its arguments), texts as bytes: the chain takes any."""
+    entry = _functions().get(step.data[:4])
+    if entry is None:
+        raise Malformed("a call of the escrow that is not known")
+    types = [calls.type_of(p).replace("string", "bytes") for p in entry["inputs"]]
+    return str(entry["name"]), calls.decode_as(types, step.data[4:])
 
 
 @cache
@@ -121,11 +125,11 @@ def _functions() -> dict[bytes, dict[str, Any]]:
     return found
 
 
-def _ascii(code: bytes) -> str:
+def _text(raw: bytes) -> str:
     try:
-        return bytes(code).decode("ascii")
+        return bytes(raw).decode()
     except UnicodeDecodeError as err:
-        raise Malformed("a currency is three letters") from err
+        raise Malformed("a text that is not UTF-8") from err
 
 
 def _terms(values: Any) -> dict[str, Json]:
@@ -133,16 +137,16 @@ def _terms(values: Any) -> dict[str, Json]:
     account, owner, code, _holder, version, closed, keys, cosigners, limits = values
     names = ("daily", "counterparty", "officer", "regulator")
     return {
-        "account": account,
+        "account": _text(account),
         "closed": closed,
         "cosigners": [
-            {"keys": [_key(key) for key in of], "officer": officer, "role": role}
+            {"keys": [_key(key) for key in of], "officer": _text(officer), "role": _text(role)}
             for role, officer, of in cosigners
         ],
-        "currency": _ascii(code),
+        "currency": _text(code),
         "keys": [_key(key) for key in keys],
         "limits": dict(zip(names, limits, strict=True)),
-        "owner": owner,
+        "owner": _text(owner),
         "version": version,
     }
 
@@ -173,18 +177,19 @@ class Named:
 
 
 def named_by(steps: Iterable[BookStep]) -> Named:
-    """Currencies and accounts that the steps open. Raises Malformed."""
+    """Currencies and accounts that the steps open, by whatever name. Raises Malformed."""
     currencies: dict[str, None] = {}
-    accounts: dict[str, None] = {}
+    accounts: dict[bytes, None] = {}
     for step in steps:
         if step.answer is not None:
             continue
-        call = read_call(step, {})
-        if call.method == "currency.open":
-            currencies.setdefault(str(call.body["currency"]))
-        elif call.method == "account.open":
-            accounts.setdefault(str(call.body["account"]))
-    return Named(tuple(currencies), tuple(accounts))
+        name, values = _decoded(step)
+        if name == "openCurrency":
+            currencies.setdefault(_text(values[0]))
+        elif name == "openAccount":
+            accounts.setdefault(values[0][0])
+    shown = (raw.decode(errors="backslashreplace") for raw in accounts)
+    return Named(tuple(currencies), tuple(shown))
 
 
 def history_of(steps: Sequence[BookStep], history: bytes = EMPTY) -> bytes:

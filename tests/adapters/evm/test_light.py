@@ -324,6 +324,10 @@ def test_what_may_be_pinned() -> None:
     def parameters(**changed: str) -> tuple[tuple[str, str], ...]:
         return tuple(sorted({**named, **changed}.items()))
 
+    escrow = {"escrow": "0x" + "11" * 20, "escrow-code": "0x" + "22" * 32}
+    money = replace(good, parameters=parameters(**escrow))
+    assert pinned(money).escrow == (b"\x11" * 20, b"\x22" * 32)
+    assert pinned(good).escrow is None
     for wrong in (
         replace(good, algorithm="secp256k1"),
         replace(good, tree_hash="sha256"),
@@ -335,6 +339,10 @@ def test_what_may_be_pinned() -> None:
         replace(good, parameters=()),
         replace(good, parameters=good.parameters[:2]),
         replace(good, parameters=parameters(more="1")),
+        replace(good, parameters=parameters(escrow=escrow["escrow"])),
+        replace(good, parameters=parameters(**{"escrow-code": escrow["escrow-code"]})),
+        replace(good, parameters=parameters(**{**escrow, "escrow": "0x11"})),
+        replace(good, parameters=parameters(**{**escrow, "escrow-code": "0x22"})),
         replace(good, parameters=parameters(code="0x00")),
         replace(good, parameters=parameters(endpoint="0x" + "AB" * 20)),
         replace(good, parameters=parameters(validators="header:0")),
