@@ -54,7 +54,7 @@ from relay.record.parts import decode_record
 from relay.record.strict import read as read_strict
 from relay.recovery import decode_proposal, encode_proposal
 from relay.trust import decode_trust
-from tests.fuzz import evm, seeds
+from tests.fuzz import engine, evm, seeds
 from tests.fuzz.target import Target
 
 __all__ = ["Target", "targets"]
@@ -157,4 +157,4 @@ def targets() -> tuple[Target, ...]:
     )
     examples = seeds.examples()
     payloads = tuple(_payload(type(value), name) for name, value in examples.items())
-    return light + evm.targets() + journal + documents + border + payloads
+    return light + evm.targets() + engine.targets() + journal + documents + border + payloads
