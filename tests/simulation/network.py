@@ -14,8 +14,16 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, TypeVar
 
 from adapters.memory.chain import Fault, MemoryChain
-from relay.chain import Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
+from relay.chain import (
+    Chain,
+    ClientStatus,
+    Delivery,
+    DeliveryResult,
+    PacketStep,
+    StatingChain,
+)
 from relay.errors import Reason, Unavailable
+from relay.light.types import Claim
 from relay.watch import KnowingChain, VerifiedHead
 from tests.simulation.fate import CRASHES, Act, Crash, Fate
 from tests.simulation.process import Process
@@ -47,7 +55,7 @@ class Books(Protocol):
 
 
 class _Asked:
-    """relay.chain.Chain, and what relay.watch asks; all methods go through `_ask`."""
+    """relay.chain.Chain and StatingChain, and what relay.watch asks; all go through `_ask`."""
 
     chain_id: str
 
@@ -73,6 +81,10 @@ class _Asked:
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""
         return self._ask("prove", lambda chain: chain.prove(paths, height))
+
+    def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
+        """See relay.chain.StatingChain."""
+        return self._ask("sent", lambda chain: _stating(chain).sent(client_id, height, before))
 
     def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain."""
@@ -151,6 +163,11 @@ class Wire(_Asked):
 
 def _knowing(chain: Chain) -> KnowingChain:
     assert isinstance(chain, KnowingChain), "every chain here can be asked"
+    return chain
+
+
+def _stating(chain: Chain) -> StatingChain:
+    assert isinstance(chain, StatingChain), "every chain here states what it has sent"
     return chain
 
 

@@ -80,6 +80,8 @@ class Options:
     """Deliveries that an untrusted relayer submits: old ones as they are, and changed ones."""
     own: float = 0.0
     """Deliveries that it makes by itself, true ones and false ones."""
+    forge: float = 0.0
+    """Deliveries that are false in one place each, for each client."""
     accuse: float = 0.0
     """Evidence of nothing that it submits."""
     rotation: float = 0.0
@@ -159,6 +161,7 @@ def draw(seed: int, ticks: int = TICKS, algorithm: str = CHEAP, *, money: bool =
         stale=sometimes(0.1),
         trusting_period=random.choice((7200, DAY, 90 * DAY)),
         tick_seconds=random.choice((15, 60, 600)),
+        forge=Random(f"forge {seed}").choice((0.0, 0.3, 0.6)),
         money=draw_money(seed, nodes) if money else None,
     )
 

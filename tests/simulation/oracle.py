@@ -215,6 +215,8 @@ class Observer:
             self._judges(owner, entry)
             path = owner.encode() + b"\x01" + key
             self._require(path in self.values, "verbs", f"{owner} closes what it never sent")
+        elif kind is Kind.COMPLETE:
+            self._judges(owner, entry)
         elif kind is Kind.MISBEHAVIOUR:
             self.frozen[owner] = entry.index
         elif kind is Kind.RECORD and owner in PORTS:

@@ -4,6 +4,7 @@
     verbs      what one side closed is what the other side decided, and only that
     time       receipts lie before the timeout, sentinels at it or later, and a timeout is proven
                under a head that is not from before it
+    complete   what is said to be here as of some time is here, all that was sent before it
     liars      a client is frozen only where its chain has signed two histories
 
 A pair whose one side has signed two histories is *split*: nothing is required across it any more
@@ -21,6 +22,7 @@ from relay.journal import Kind
 from relay.light.states import decode_consensus_state
 from relay.packet import ABSENT
 from relay.packet_bytes import decode_packet
+from relay.sent import decode_complete
 from relay.store import Direction, client_of_lineage
 from tests.simulation.oracle import Broken, Entry, Observer
 from tests.simulation.witnesses import Witnesses
@@ -49,6 +51,8 @@ class Pairs:
         self._clients = clients
         self._liars = liars
         self._hasty = hasty
+        self._complete: dict[tuple[str, str], int] = {}
+        """(on, client id) -> below which sequence everything was found to be here."""
 
     def look(self) -> int:
         """Reads what is new everywhere, then judges it; how many entries."""
@@ -81,6 +85,8 @@ class Pairs:
             self._judge_head(name, owner, decode_creation(entry.value)[1])
         elif kind is Kind.CLOSED:
             self._judge_closing(name, owner, int.from_bytes(key, "big"), entry.value)
+        elif kind is Kind.COMPLETE:
+            self._judge_complete(name, owner, entry)
         elif kind is Kind.MISBEHAVIOUR and self._ends[name, owner] not in self._liars:
             raise Broken("liars", f"{name} froze {owner}, whose chain told one history only")
 
@@ -136,3 +142,21 @@ class Pairs:
             raise Broken("verbs", f"{where} timed out and was not expired there")
         if not timed_out and (receipt in (None, ABSENT) or value[1:] != answer):
             raise Broken("verbs", f"{where} was acknowledged and not answered so there")
+
+    def _judge_complete(self, name: str, client_id: str, entry: Entry) -> None:
+        time, end = decode_complete(entry.value)
+        other = self.other(name, client_id)
+        if other is None:
+            return
+        sender, there = other[0], other[1].decode()
+        here = self._observers[name].fold.packets
+        first = self._complete.get((name, client_id), 1)
+        self._complete[name, client_id] = end
+        for sequence in range(first, end):
+            found = here.get((client_id, Direction.IN, sequence))
+            if found is None or found.closed_index >= entry.index:
+                raise Broken("complete", f"{name}: {client_id} {sequence} is missing before {time}")
+        if (there, Direction.OUT, end) in sender.fold.packets:
+            sent = sender.row((there, Direction.OUT, end)).time
+            if sent < time:
+                raise Broken("complete", f"{name}: {client_id} {end} was sent before {time}")

@@ -23,7 +23,10 @@ from typing import Any
 
 import relay.actions
 import relay.light.client
+import relay.light.quorum
+import relay.light.sent
 import relay.recovery
+import relay.sent
 from relay.channel import Channel
 from relay.clients import Client, Clients
 from relay.cosigning import Cosigning
@@ -120,16 +123,21 @@ BUGS = (
     ),
     Bug(
         "received without a proof",
-        ("forged", "fsck"),
+        ("forged", "fsck", "deceived"),
         5,
         (Edit(Channel, "receive", "_, delivery = proven.require()", "delivery = 0"),),
     ),
-    Bug("membership is never verified", ("forged", "verbs", "time"), 100, (harm.PROVES_ALL,)),
-    Bug("signatures are never verified", ("forged", "reasons"), 185, (harm.SIGNS_ALL,)),
+    Bug(
+        "membership is never verified",
+        ("forged", "verbs", "time", "deceived"),
+        100,
+        (harm.PROVES_ALL,),
+    ),
+    Bug("signatures are never verified", ("forged", "reasons", "deceived"), 20, (harm.SIGNS_ALL,)),
     Bug(
         "counterparty not compared",
-        ("forged",),
-        280,
+        ("forged", "deceived"),
+        30,
         (
             Edit(
                 Channel,
@@ -166,7 +174,7 @@ BUGS = (
     ),
     Bug(
         "sentinel written for a packet that was never sent",
-        ("forged", "fsck"),
+        ("forged", "fsck", "deceived"),
         10,
         (Edit(Channel, "expire", "_, delivery = proven.require()", "delivery = 0"),),
     ),
@@ -180,7 +188,7 @@ BUGS = (
     Bug("no dedupe of acknowledgements, and nothing stops it", ("once",), 10, (harm.TOLD_AGAIN,)),
     Bug(
         "acknowledged without a proof",
-        ("verbs", "fsck"),
+        ("verbs", "fsck", "deceived"),
         5,
         (Edit(Channel, "acknowledge", "_, delivery = proven.require()", "delivery = 0"),),
     ),
@@ -242,6 +250,39 @@ BUGS = (
         (Edit(Channel, "_close", "closed_index=index", "closed_index=index - 1"),),
     ),
     Bug("consensus states are pruned too soon", ("heads", "fold"), 15, (harm.FORGETS_HEADS,)),
+    # --- what a forger alone shows
+    Bug(
+        "a head that too few have signed is believed",
+        ("deceived",),
+        10,
+        (
+            Edit(
+                relay.light.quorum,
+                "verify_commit",
+                "if not is_reached(state.threshold, header.validators, names):",
+                "if False:",
+            ),
+        ),
+    ),
+    Bug(
+        "what was stated to somebody else is taken",
+        ("deceived", "complete"),
+        25,
+        (
+            Edit(
+                relay.light.sent,
+                "read_sent",
+                "path[:-_NUMBER] != sent_prefix(client_id)",
+                "False",
+            ),
+        ),
+    ),
+    Bug(
+        "everything is said to be here, whatever is missing",
+        ("complete",),
+        85,
+        (Edit(relay.sent, "take_sent", "here + closed < end - first", "False"),),
+    ),
     # --- the node
     Bug(
         "signature before commit",

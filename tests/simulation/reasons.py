@@ -18,6 +18,8 @@ from tests.simulation.oracle import Broken
 R = Reason
 _LATE = {R.TIMEOUT_ELAPSED, R.TIMED_OUT, R.RECEIVED}
 """A packet that came too late, or was decided meanwhile."""
+_OPEN = {R.PACKETS_MISSING}
+"""Statements about packets of which one expired here, and which its sender has not closed yet."""
 _MOVED = {R.HEIGHT_NOT_MONOTONIC, R.INVALID_CONSISTENCY, R.HEIGHT_NOT_TRUSTED}
 """Headers that were made for a client that another relayer has moved since."""
 _AHEAD = {R.HEADER_FROM_FUTURE, R.HEIGHT_NOT_TRUSTED, R.TIMEOUT_NOT_REACHED}
@@ -72,11 +74,11 @@ class Reasons:
     """Holds every refusal against what may be."""
 
     def __init__(self, options: Options) -> None:
-        self._honest = set(_LATE)
+        self._honest = _LATE | _OPEN
         carriers = {edge.carrier for edge in options.edges}
         if options.second_relayer or "both" in carriers or options.calls or options.commits:
             self._honest |= _MOVED
-        if options.replay or options.change or options.own:
+        if options.replay or options.change or options.own or options.forge:
             self._honest |= _MOVED
         if options.drift_seconds or options.downtime_seconds:
             self._honest |= _AHEAD

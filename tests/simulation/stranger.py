@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
 
-from relay.chain import Delivery, Item, PacketStep, Step
+from relay.chain import Delivery, DeliveryResult, Item, PacketStep, Step
 from relay.errors import LianqiaoError
 from relay.evidence import Evidence as Heads
 from relay.light.misbehaviour import Evidence, encode_evidence
@@ -103,13 +103,13 @@ class Stranger:
         self._marks["stranger: too early"] += 1
         self.submit(on, Delivery(client_id, tuple(headers)))
 
-    def submit(self, name: str, delivery: Delivery) -> None:
-        """Submits as a stranger."""
+    def submit(self, name: str, delivery: Delivery) -> Sequence[DeliveryResult]:
+        """Submits as a stranger; the answer, or nothing where none came."""
         self.speaks = True
         try:
-            self._doors[name].submit([delivery])
+            return self._doors[name].submit([delivery])
         except (LianqiaoError, Crash):
-            return
+            return ()
         finally:
             self.speaks = False
 

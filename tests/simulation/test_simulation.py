@@ -70,6 +70,7 @@ def test_a_witness_stays_with_one_history() -> None:
         two_heads=True,
         night=0.0,
         rotation=0.0,
+        forge=0.0,
     )
     run_options(options)
 
@@ -109,6 +110,7 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
         f"timeout {Reason.TIMEOUT_NOT_REACHED}",
         f"expire {Reason.TIMEOUT_NOT_REACHED}",
         f"acknowledge {Reason.CLIENT_EXPIRED}",
+        "sent done",
         f"stranger: {Reason.WITNESS_MISSING}",
         f"stranger: {Reason.MALFORMED}",
         f"relayer: {Reason.HEADER_FROM_FUTURE}",
@@ -121,10 +123,23 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
         "crash",
         "frozen",
         "repeated call",
+        *(f"forged {kind}: {reason}" for kind, reasons in FORGED.items() for reason in reasons),
     }
     assert wanted - set(marks) == set()
 
 
+FORGED = {
+    "unsent": [Reason.INVALID_PROOF],
+    "rewritten": [Reason.INVALID_PROOF, Reason.COMMITMENT_MISMATCH],
+    "weak head": [Reason.QUORUM_NOT_REACHED, Reason.MALFORMED],
+    "made head": [Reason.INVALID_SIGNATURE, Reason.UNKNOWN_SIGNER, Reason.HEIGHT_NOT_TRUSTED],
+    "mixed": [Reason.INVALID_PROOF],
+    "others": [Reason.COUNTERPARTY_MISMATCH, Reason.CHAIN_ID_MISMATCH, Reason.INVALID_PROOF],
+    "answers": [Reason.INVALID_PROOF, "noop"],
+    "holes": [Reason.PACKETS_MISSING, "done"],
+    "statement": [Reason.COUNTERPARTY_MISMATCH, Reason.INVALID_PROOF],
+}
+"""Attack (tests.simulation.forger) → what it must have been answered."""
 FAULTS = {
     "commits": [f"commit {act}" for act in OF_COMMITS],
     "calls": [f"call {act}" for act in OF_CALLS],
@@ -135,6 +150,7 @@ FAULTS = {
     "change": ["stranger: change"],
     "own": ["stranger: own"],
     "accuse": ["stranger: accuse"],
+    "forge": [f"stranger: forge {kind}" for kind in FORGED],
     "rotation": ["rotation"],
     "witnessed": ["cosigned", "stranger: too early"],
     "night": ["night"],

@@ -32,6 +32,7 @@ from relay.store.cosignatures import AT_ONCE
 from tests.simulation.contracts import Rally, Tally
 from tests.simulation.drain import Drain
 from tests.simulation.fate import Chance, Crash, Fate, Single
+from tests.simulation.forger import Forger
 from tests.simulation.fork import ALWAYS, Fork, twin_directory
 from tests.simulation.money.programs import contracts_of
 from tests.simulation.money.story import MoneyStory
@@ -113,6 +114,7 @@ class World:
         )
         self.users = Users(options, self.processes, self.clients, self.random, self.marks)
         self.stranger = Stranger(options, self.doors, self.clients, self.random, self.marks)
+        self.forger = Forger(options, self.doors, self.clients, self.observers, self.marks)
         self.reasons = Reasons(options)
         self.money = None if options.money is None else MoneyStory(self, options.money)
 
@@ -239,11 +241,13 @@ class World:
         """See tests.simulation.network.Books."""
         for delivery, result in zip(deliveries, results, strict=True):
             split = self.pairs.is_split(process.name, delivery.client_id)
-            for answer in (result.headers, *result.items):
+            for answer in (result.headers, *result.items, result.sent):
                 if answer.outcome is Outcome.REFUSED:
                     self.reasons.refused(answer, process.name, self.stranger.speaks, split)
             for item, answer in zip(delivery.items, result.items, strict=True):
                 self.marks[f"{item.step} {answer.reason or answer.outcome}"] += 1
+            if delivery.sent:
+                self.marks[f"sent {result.sent.reason or result.sent.outcome}"] += 1
 
     # --- running it
 
@@ -279,6 +283,8 @@ class World:
         self.users.call()
         if self.money is not None:
             self.money.users.call()
+        if self.fate.enabled:  # before anybody carries what was just sent
+            self.forger.act(self.clock.now, self.stranger.submit, self.pairs.is_split)
         names = list(self.options.nodes)
         self.random.shuffle(names)
         for name in names:
