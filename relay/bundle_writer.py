@@ -137,8 +137,8 @@ class BundleWriter:
         try:
             proof = self._evidence.prove(paths, height)
         except NotFound as error:
-            if not reader.witness_quorum or error.reason is not Reason.PATH_NOT_FOUND:
-                raise
+            if not reader.witness_quorum:
+                raise  # committed, and not signed yet: the next head covers it
             raise _not_cosigned(reader, height) from error
         return Hop(self._node.origin, height, headers, proof, tuple(claims))
 
@@ -223,7 +223,8 @@ class BundleWriter:
         with self._node.store.reading() as tx:
             rows = header_rows(tx, lineage, low, high)
             client_type = self._node.clients.load(tx, client_of_lineage(lineage)[0]).type
-        if not rows or rows[0].height != low or rows[-1].height != high:
+        # The height is that of a delivery, which is kept with its header: there is one row.
+        if rows[0].height != low or rows[-1].height != high:
             raise Refused(
                 Reason.BUNDLE_INCOMPLETE,
                 f"this node has kept no headers from height {anchor} to {height}",
@@ -244,8 +245,7 @@ class BundleWriter:
         if recovered:
             path = host_path(Kind.RECOVERED, client_id, be64(recovered - 1))
         value = tx.get(path)
-        if value is None:
-            raise NotFound(Reason.CLIENT_NOT_FOUND, "no such client", client_id=client_id)
+        assert value is not None, "a lineage begins with an entry"
         state, anchor = decode_creation(value)
         return TrustedChain(decode_client_state(state), decode_consensus_state(anchor))
 
@@ -279,7 +279,8 @@ def _way(
 
 
 def _entry(entry: Claim) -> BundleClaim:
-    return BundleClaim(ClaimKind.ENTRY, path=entry.path, value=entry.value or b"")
+    assert entry.value is not None, "an entry that travels is there"
+    return BundleClaim(ClaimKind.ENTRY, path=entry.path, value=entry.value)
 
 
 def _about(row: PacketRow) -> BundlePacket:

@@ -25,6 +25,7 @@ from relay.bundle import (
     encode_trust,
     verify_bundle,
 )
+from relay.bundle_format import octets
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.light.checkpoint_client import CheckpointClient
 from relay.light.client import consensus_of
@@ -40,7 +41,7 @@ from relay.packet import (
     receipt_path,
 )
 from tests.light.ledger import START, Ledger, witness
-from tests.refusals import refused
+from tests.refusals import refused, refusing
 
 TYPES: Mapping[str, ClientType] = {"checkpoint": CLIENT}
 NOW = START + 600
@@ -478,6 +479,14 @@ def test_a_bundle_in_another_form_is_malformed(
     with pytest.raises(Malformed) as err:
         decode_bundle(canonical.encode(top))
     assert err.value.reason == Reason.MALFORMED
+
+
+def test_base64_holds_no_more_than_it_may() -> None:
+    """Of several lengths in bytes that one length of text can have, too."""
+    assert octets(b64encode(bytes(32)).decode(), "it", 32) == bytes(32)
+    for more in (33, 34, 40):
+        with refusing(Reason.MALFORMED):
+            octets(b64encode(bytes(more)).decode(), "it", 32)
 
 
 def test_json_that_has_two_readings(world: World) -> None:

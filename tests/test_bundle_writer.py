@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.bundle import ClaimKind, verify_bundle
+from relay.bundle import ClaimKind, decode_bundle, verify_bundle
 from relay.bundle_writer import BundleWriter
 from relay.chain import Chain, Item, Step
 from relay.errors import LianqiaoError, Reason
@@ -14,6 +14,7 @@ from relay.query import get_packet
 from relay.store import Direction
 from relay.trust import Anchor, Trust, TrustedChain
 from tests.echo import ECHO
+from tests.refusals import refused
 from tests.world import TYPES, World
 
 
@@ -91,6 +92,19 @@ def test_a_timed_out_packet_shows_that_it_was_never_received(world: World) -> No
     writer = BundleWriter(world.nodes["zj"])
     raw = writer.bundle([(client_id, 16, Direction.OUT)])
     assert ("hub/0", ClaimKind.ABSENT) in _kinds(world, raw, writer.trust())
+    writer = BundleWriter(world.nodes["hub"])
+    raw = writer.bundle([(world.clients[("hub", "zj")], 16, Direction.IN)])
+    told = {("zj/0", ClaimKind.COMMITMENT), ("hub/0", ClaimKind.ABSENT)}
+    assert _kinds(world, raw, writer.trust()) == told
+
+
+def test_a_packet_that_is_not_answered_yet_shows_its_receipt(world: World) -> None:
+    _send(world, "defer")
+    world.relay_once("zj", "hub")
+    writer = BundleWriter(world.nodes["hub"])
+    raw = writer.bundle([(world.clients[("hub", "zj")], 16, Direction.IN)])
+    told = {("zj/0", ClaimKind.COMMITMENT), ("hub/0", ClaimKind.RECEIPT)}
+    assert _kinds(world, raw, writer.trust()) == told
 
 
 def test_a_trust_that_is_younger_than_the_packet_reads_it_backwards(world: World) -> None:
@@ -118,6 +132,33 @@ def test_a_trust_that_is_younger_than_the_packet_reads_it_backwards(world: World
     with pytest.raises(LianqiaoError) as err:
         BundleWriter(hub).bundle([(client_id, 1, Direction.IN)], {"zj/0": Anchor(10_000)})
     assert err.value.reason is Reason.BUNDLE_INCOMPLETE
+
+
+def test_a_trust_that_begins_where_the_packet_was_proven_needs_no_header(world: World) -> None:
+    client_id = world.clients[("hub", "zj")]
+    writer = BundleWriter(world.nodes["hub"])
+    whole = decode_bundle(writer.bundle([(client_id, 8, Direction.IN)]))
+    (hop,) = [hop for hop in whole.hops if hop.chain == "zj/0"]
+    assert hop.headers
+    anchors = {"zj/0": Anchor(hop.height)}
+    short = decode_bundle(writer.bundle([(client_id, 8, Direction.IN)], anchors))
+    (hop,) = [hop for hop in short.hops if hop.chain == "zj/0"]
+    assert hop.headers == ()
+
+
+class _Behind(BundleWriter):
+    """A node that has committed the packet and not signed a head over it."""
+
+    def _own_height(self, reader: Anchor) -> int:
+        return self._first()
+
+
+def test_a_packet_that_no_head_covers_yet_is_not_found(world: World) -> None:
+    """Where witnesses are asked for, they may lag: tests/test_bundle_witnesses.py."""
+    key = (world.clients[("hub", "zj")], 15, Direction.IN)
+    refused(Reason.PATH_NOT_FOUND, _Behind(world.nodes["hub"]).bundle, [key])
+    anchors = {"hub/0": Anchor(1, (), 1)}
+    refused(Reason.BUNDLE_INCOMPLETE, _Behind(world.nodes["hub"]).bundle, [key], anchors)
 
 
 @pytest.mark.parametrize("count", [0, 65])

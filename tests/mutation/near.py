@@ -28,7 +28,12 @@ _MONEY = tuple(
     f"tests/contracts/test_{name}.py"
     for name in ("escrow", "audit", "settlement", "netting", "retry", "money_payloads", "base")
 )
-_BUNDLES = ("tests/test_bundle.py", "tests/test_bundle_writer.py", "tests/test_bundle_witnesses.py")
+_BUNDLES = (
+    "tests/test_bundle.py",
+    "tests/test_bundle_writer.py",
+    "tests/test_bundle_witnesses.py",
+    "tests/test_entries.py",
+)
 _CHANNEL = (
     "tests/test_channel.py",
     "tests/test_channel_payloads.py",
