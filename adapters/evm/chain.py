@@ -71,7 +71,7 @@ class EvmChain:
         self._source = source
         self._sender = sender
         self._steps: list[PacketStep] = []
-        self._read_to = from_block - 1
+        self._first, self._read_to = from_block, from_block - 1
         self._lock = threading.RLock()
         self._chain_id = ""
         self._witnesses = tuple(witnesses)
@@ -262,12 +262,18 @@ class EvmChain:
             )
             numbers = [step.cursor for step in found]
             if numbers != list(range(len(self._steps) + 1, len(self._steps) + 1 + len(found))):
-                raise self._rpc.distrust("left out steps of the endpoint")
+                raise self._unlike("left out steps of the endpoint")
             (count,) = self._view("steps", height=last)
             if count != len(self._steps) + len(found):
-                raise self._rpc.distrust("left out the newest steps of the endpoint")
+                raise self._unlike("left out the newest steps of the endpoint")
             self._steps += found
             self._read_to = last
+
+    def _unlike(self, why: str) -> Unavailable:
+        """The nodes tell different things, and who has invented a step is not known: everything is
+        read again, of the next one."""
+        self._steps, self._read_to = [], self._first - 1
+        return self._rpc.distrust(why)
 
     # --- deliveries
 
