@@ -61,6 +61,10 @@ def account(
     typer.echo(f"  held    {format_amount(found.held, found.currency)} {found.currency}")
     typer.echo(f"  terms   version {found.version}{', closed' if found.closed else ''}")
     typer.echo(f"  holder  0x{escrow.holder(name).hex()}, who deposits and withdraws")
+    due, there = escrow.covered(found.currency)
+    typer.echo(
+        f"  cover   of {found.currency} {due} units of the token are booked, {there} are there"
+    )
 
 
 def withdraw(

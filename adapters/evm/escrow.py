@@ -123,6 +123,15 @@ class EscrowCalls:
         balance, held, _, _, version, _, code, closed, _, _ = self._view("accounts", number)
         return Standing(number, bytes(code).decode("ascii"), balance, held, version, closed)
 
+    def covered(self, code: str) -> tuple[int, int]:
+        """(units of the token that are booked, units that the escrow holds). Raises Malformed,
+        Unavailable."""
+        booked, unit, token = self.booked(code)
+        done = self._rpc.call(token, calls.encode("balanceOf", [_checksum(self.address)], "Token"))
+        if done.reverted or len(done.data) != 32:
+            raise Malformed("the token does not say what the escrow holds of it")
+        return booked * unit, int.from_bytes(done.data, "big")
+
     def holder(self, account: str) -> bytes:
         """The address that deposits and withdraws; zeros where there is no such account."""
         (number,) = self._view("ids", keccak(account.encode()))

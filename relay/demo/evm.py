@@ -114,6 +114,8 @@ class EvmStage(Stage):
 
     def _tokens(self) -> list[str]:
         """What `evm practise` said of its play money, as `evm deploy` takes it."""
+        if not self.currencies:
+            return []
         told = self.processes[CHAIN].log.read_text()
         return re.findall(r"\b[A-Z]{3}=0x[0-9a-f]{40}\b", told)
 

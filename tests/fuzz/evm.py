@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from trie import HexaryTrie
 
+from adapters.evm.books.steps import BookStep, read_call
 from adapters.evm.light import CLIENT, rlp
 from adapters.evm.light.header import VARIANTS, Vote, decode_body, read_parent, split_header
 from adapters.evm.light.receipts import decode_receipt, verify_receipt
@@ -17,6 +18,7 @@ from relay.light.types import Claim
 from relay.light.wire import Reader, Writer
 from relay.packet import commitment_path
 from tests.adapters.evm.sealing import QBFT, raw_header
+from tests.adapters.evm.test_books_fold import Shown, story
 from tests.adapters.evm.test_state import Chain, kept
 from tests.adapters.evm.tries import WorldState, endpoint
 from tests.fuzz.target import Target
@@ -107,8 +109,28 @@ def proven_receipt(raw: bytes) -> None:
     verify_receipt(receipt_trie()[0], 1, listed)
 
 
+@cache
+def _books() -> Shown:
+    return Shown(story())
+
+
+def steps() -> Raws:
+    """What was done to an escrow: calls, and packets with their answers."""
+    return _books().steps
+
+
+def called(raw: bytes) -> None:
+    """The call in a step, as who does it again reads it."""
+    read_call(BookStep.decode(raw))
+
+
+def books(raw: bytes) -> None:
+    """What an auditor does with the steps of a ledger, of which one is another."""
+    _books().records(steps=[*_books().steps[:-1], raw])
+
+
 def targets() -> tuple[Target, ...]:
-    """Every decoder of the EVM's light client."""
+    """Every decoder of the EVM's light client, and of its books."""
     found = [
         Target("evm rlp", rlp.decode, lambda: [*receipts()[:1], *bodies(QBFT)], rlp.encode),
         Target("evm header", CLIENT.decode_header, shown_headers, CLIENT.encode_header),
@@ -117,6 +139,9 @@ def targets() -> tuple[Target, ...]:
         Target("evm receipt", decode_receipt, receipts),
         Target("evm receipt proof", proven_receipt, lambda: [receipt_trie()[1]]),
         Target("evm parent", read_parent, lambda: bodies(QBFT)),
+        Target("evm step", BookStep.decode, steps, BookStep.encode),
+        Target("evm call", called, lambda: [*steps()[:4], steps()[-1]]),
+        Target("evm books", books, lambda: steps()[-1:]),
     ]
     for variant in VARIANTS:
         split, body = partial(split_header, variant), partial(decode_body, variant)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.evm.chain import EvmChain
-from adapters.evm.deploy import transact
+from adapters.evm.deploy import deploy_play_money, transact
 from adapters.evm.light import CLIENT, rlp
 from adapters.evm.light.client import present
 from adapters.evm.light.header import IBFT1, QBFT, split_header
@@ -19,14 +19,21 @@ from adapters.evm.light.validators import addresses_of, read_source
 from adapters.evm.practice.chain import KEYS
 from adapters.evm.rpc import Rpc
 from adapters.evm.sdk import Web3
+from adapters.evm.sender import Sender
 from relay.contracts.catalogue import shipped
+from relay.demo.clearing.attacks import cheats
+from relay.demo.clearing.evm import MoneyStage
+from relay.demo.clearing.story import HK, closed, set_up, settle_bill
+from relay.demo.clearing.story import ROLES as CLEARING
+from relay.demo.clearing.texts import speaker
 from relay.demo.evm import EvmStage
 from relay.demo.generator import generate
 from relay.demo.lots import tell_story
 from relay.demo.ports import free_ports
-from relay.demo.stage import ASKING, RELAY, ROLES, SOURCE
+from relay.demo.stage import ASKING, RELAY, SOURCE
 from relay.demo.story import cases_of_generated, introduce
 from relay.errors import Reason
+from relay.fixings import fixing, last_day
 from relay.light.client import anchor, verify_header
 from relay.light.types import ClientState, ConsensusState, Header
 from relay.registry import connect_chain
@@ -204,26 +211,25 @@ def _change(live: Followed, *, add: bool) -> None:
     )  # fmt: skip
 
 
-class LiveStage(EvmStage):
-    """The record story with its source and its asking ledger on a chain that seals."""
+class OnNetwork(EvmStage):
+    """A stage whose chain is there: it seals, and nothing is re-sealed."""
 
-    on_chain = (SOURCE, ASKING)
-
-    def __init__(self, directory: Path, network: Network) -> None:
-        super().__init__(directory, keep=False)
-        self.network = network
+    network: Network
 
     @property
     def _rpc(self) -> str:
         return self.network.addresses[0]
 
     def begin(self) -> None:
-        """See EvmStage: the chain is there."""
-        self._listen = [f"127.0.0.1:{port}" for port in free_ports(len(ROLES))]
-        where, address = self.directory / "nodes" / RELAY, self._listen[0]
-        both = ["--algorithm", "ed25519", "--algorithm", "secp256k1"]
-        init = ["init", str(where), "--chain-id", RELAY, "--role", "relay", "--listen", address]
-        self._made[RELAY] = (where, address, self.begin_command([*init, *both]))
+        """See EvmStage."""
+        count = len(self.roles) + len(self.on_chain)
+        self._listen = [f"127.0.0.1:{port}" for port in free_ports(count)]
+        for (name, role), address in zip(self.roles.items(), self._listen, strict=False):
+            where = self.directory / "nodes" / name
+            init = ["init", str(where), "--chain-id", name, "--role", role, "--listen", address]
+            if role == "relay":
+                init += ["--algorithm", "ed25519", "--algorithm", "secp256k1"]
+            self._made[name] = (where, address, self.begin_command(init))
         (self.directory / "keys").mkdir(parents=True, exist_ok=True)
         for name, known in zip(self._accounts, KEYS, strict=False):
             self._key(name).write_text(known)
@@ -236,6 +242,29 @@ class LiveStage(EvmStage):
 
     def _wait_for_chain(self) -> None:
         self.network.wait_height(2)
+
+
+class LiveStage(OnNetwork):
+    """The record story with its source and its asking ledger on a chain that seals."""
+
+    on_chain = (SOURCE, ASKING)
+
+    def __init__(self, directory: Path, network: Network) -> None:
+        super().__init__(directory, keep=False)
+        self.network = network
+
+
+class LiveMoneyStage(OnNetwork, MoneyStage):
+    """The settlement story with its Hong Kong dollars on a chain that seals."""
+
+    def __init__(self, directory: Path, network: Network) -> None:
+        super().__init__(directory, False, CLEARING)
+        self.network = network
+
+    def _tokens(self) -> list[str]:
+        owner = Sender(self._key(HK), 10**12)
+        made = deploy_play_money(Rpc([self._rpc]), owner, [owner.address])
+        return [f"HKD=0x{made.hex()}"]
 
 
 @pytest.mark.parametrize("variant", [QBFT, IBFT1])
@@ -260,5 +289,30 @@ def test_records_cross_between_ledgers_on_a_chain_that_seals(tmp_path: Path, var
             for name in (SOURCE, RELAY, ASKING):
                 while stage.node(name).status().packets_open:
                     time.sleep(0.2)
+    finally:
+        network.close()
+
+
+@pytest.mark.parametrize("variant", [QBFT, IBFT1])
+def test_money_is_settled_on_a_chain_that_seals(tmp_path: Path, variant: str) -> None:
+    """Payment against payment, cheats on the endpoint, books that are proven under real seals."""
+    (tmp_path / "chain").mkdir()
+    network = Network(tmp_path / "chain", variant)
+    try:
+        network.wait_height(2)
+        stage = LiveMoneyStage(tmp_path / "stage", network)
+        stage.prepare()
+        with stage:
+            stage.begin()
+            cast = set_up(stage, fixing("CNY", "HKD", last_day()), lambda *_: None)
+            _, shown = settle_bill(cast, lambda *_: None)
+            assert closed(shown)
+            tried = cheats(cast, shown, speaker("en"), lambda *_: None)
+            assert [t for t in tried if not t.ok] == []
+            nodes = [w for n in CLEARING for w in ("--node", stage.processes[n].address)]
+            trust = ("--trust", str(stage.trust_file), "--json")
+            told = json.loads(stage.command("reconcile", *nodes, *trust))
+            assert told["agrees"] is True
+            assert told["settlements"] == 2
     finally:
         network.close()
