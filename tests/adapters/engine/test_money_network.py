@@ -82,7 +82,7 @@ def both(one: Validator) -> None:
 
 def again(one: Validator) -> None:
     one.start()
-    one.start_comet()
+    one.revive()
 
 
 def locked(shown: Shown) -> bool:
@@ -147,6 +147,21 @@ def test_the_replica_that_the_relay_asks_is_killed(
     cast.stage._drop(HK)
     status = settle_while(cast, until, lambda: both(first), lambda: again(first))
     assert status is SettlementStatus.SETTLED
+
+
+def test_a_lane_moves_to_another_replica(cast: Cast) -> None:
+    """The one that it went through is gone for good: `connect` with the address of another one."""
+    first, second = network(cast).validators[:2]
+    one = cast.begin()
+    cast.stage._drop(HK)
+    both(first)
+    hub = cast.stage.processes[HUB].address
+    said = cast.stage.command("connect", "--node", second.address, "--relay", hub)
+    assert "connected already" in said
+    assert ended(cast, one.settlement) is SettlementStatus.SETTLED
+    first.start()
+    network(cast).eventually(lambda: network(cast).head(first))
+    cast.stage.command("connect", "--node", first.address, "--relay", hub)
 
 
 @STEPS

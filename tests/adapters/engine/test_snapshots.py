@@ -147,6 +147,19 @@ def test_a_snapshot_is_restored_in_any_order_of_its_chunks(late: Replica, taken:
     assert late.info() == (2, taken.app_hash)
 
 
+def test_a_chain_program_that_brought_the_snapshot_has_begun(late: Replica, taken: Taken) -> None:
+    """It asks for nothing before (a node that begins from a snapshot makes no handshake), and is
+    not to be ended for that."""
+    late.stop()
+    late.start(begun=False)
+    assert offer(late, taken) == OFFER.ACCEPT
+    for number, chunk in enumerate(taken.chunks):
+        assert not late.application.met
+        assert give(late, number, chunk).result == APPLY.ACCEPT
+    assert late.application.met
+    assert late.check(asked(Call("echo", "put", b"l\n\nw"), 9, now=NOW)) == ""
+
+
 @pytest.mark.parametrize(
     ("changed", "answer"),
     [
