@@ -30,6 +30,7 @@ TARGETS = (
     "relay/contracts/**/*.py",
     "adapters/*/light.py",
     "adapters/*/light/*.py",
+    "adapters/evm/books/*.py",
 )
 _EDGES: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE,

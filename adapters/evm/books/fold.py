@@ -33,13 +33,10 @@ from relay.paths import record_path
 
 
 def shown_with(step: BookStep) -> dict[bytes, bytes]:
-    """The entries of the relay that were proven to the chain beside a packet: it answers a
-    decision only with its record."""
+    """The entries of the relay that were proven to the chain beside a step: it answers a decision
+    only with its record, and takes nothing else with one."""
     try:
-        body = fields.document(step.data)
-        if body.get("type") != "decision_notice":
-            return {}
-        decision = DecisionNotice.from_json(body).decision
+        decision = DecisionNotice.decode(step.data).decision
     except LianqiaoError:
         return {}
     return {record_path(SETTLEMENT_PORT, decision_key(decision.settlement)): decision.encode()}
@@ -203,7 +200,7 @@ def fold(chain_id: str, steps: Sequence[BookStep]) -> tuple[Memory, list[str]]:
     """All steps done again in memory; the records, and what was different."""
     state, findings = Memory(chain_id), []
     for number, step in enumerate(steps, 1):
-        state.begin(relay_of(step.data), {} if step.answer is None else shown_with(step))
+        state.begin(relay_of(step.data), shown_with(step))
         found = do(step, state)
         if found is not None:
             state.undo()

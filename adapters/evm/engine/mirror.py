@@ -253,8 +253,7 @@ class Mirror(Channel):
         number = 1 if last is None else int(last[0].rpartition(b"/")[2]) + 1
         kept.put(key("step", f"{number:016d}"), step.encode())
         mark = tx.mark()
-        proven = {} if step.answer is None else shown_with(step)
-        found = do(step, HostState(self, tx, ESCROW_PORT, step.time, proven))
+        found = do(step, HostState(self, tx, ESCROW_PORT, step.time, shown_with(step)))
         if found is None:
             return ""
         tx.rollback(mark)

@@ -39,7 +39,7 @@ from relay.settling import Party, sign_withdrawal
 from relay.signing import CheckpointSigner, HighWaterMark
 from relay.trust import Trust, TrustedChain
 from tests.adapters.evm.ledger import install
-from tests.adapters.evm.money import MAKER_K, UNIT, MoneyLedger
+from tests.adapters.evm.money import MAKER_K, STRANGER_K, UNIT, Holder, MoneyLedger
 from tests.adapters.evm.test_pvp import Pvp
 from tests.contracts.money_flow import PLENTY, terms
 from tests.contracts.money_world import BILL, HK, HUB, SZ
@@ -96,14 +96,16 @@ class Front:
         }  # fmt: skip
         return self.call(method, body)
 
-    def withdraw(self, account: str, amount: int, name: bytes) -> None:
+    def withdraw(
+        self, account: str, amount: int, name: bytes, by: Holder = MAKER_K, ledger: str = SZ
+    ) -> None:
         now = self.evm.world.clock.now
         signed = sign_withdrawal(
-            Party(SZ, account),
+            Party(ledger, account),
             Money("CNY", amount),
             withdrawal=name,
             time=now,
-            signer=MAKER_K._signing,
+            signer=by._signing,
         )
         self.call("withdraw", {"withdrawal": signed.to_json()})
 
@@ -375,6 +377,9 @@ def test_what_the_contract_refuses_is_refused_before_it_costs(front: Front) -> N
     refused(Reason.ACCOUNT_NOT_FOUND, lambda: front.move("deposit", "nobody", 1, os.urandom(32)))
     refused(Reason.FUNDS_MISSING, lambda: front.withdraw("maker-cny", 10**14, os.urandom(32)))
     refused(Reason.FUNDS_MISSING, lambda: front.move("assign", "hospital", 1, os.urandom(32)))
+    name = os.urandom(32)
+    refused(Reason.UNKNOWN_SIGNER, lambda: front.withdraw("maker-cny", 1, name, STRANGER_K))
+    refused(Reason.CHAIN_ID_MISMATCH, lambda: front.withdraw("maker-cny", 1, name, ledger=HK))
     error = refused(Reason.NOT_PERMITTED, lambda: front.call("currency.open", {"currency": "USD"}))
     assert "lianqiao evm currency" in error.hint
     assert front.call("currency.open", {"currency": "CNY"})

@@ -149,6 +149,15 @@ def test_a_lock_refused_for_want_of_cover_is_foreseen() -> None:
     assert balances(state)["maker-cny"] == (FUNDS, 0)
 
 
+def test_a_lock_that_is_refused_here_too_is_refused_for_the_same() -> None:
+    """Want of cover explains why the chain does not take what is taken here, and nothing else."""
+    other = replace(ORDER, settlement=digest("another"))
+    answer = LockAnswer(SZ, other.settlement, Reason.FUNDS_MISSING, NOW).encode()
+    again = packet(Lock(HUB, SZ, signed_here(other)).encode(), answer)
+    _, (found,) = fold(SZ, [*story()[:5], again])
+    assert "QUOTE_USED" in found
+
+
 def test_memory_takes_nothing_twice_and_sends_nothing() -> None:
     state = Memory(SZ)
     state.begin("hub", {})
@@ -263,8 +272,12 @@ def test_steps_are_all_of_them_and_as_they_were() -> None:
     refused(Reason.BUNDLE_INCOMPLETE, Shown(story(), length=8).records)
     refused(Reason.BUNDLE_INCOMPLETE, Shown(story(), count=1).records)
     refused(Reason.MALFORMED, lambda: shown.records(steps=[b"", *shown.steps[1:]]))
-    unknown = BookStep(NOW, HOLDER, b"\1\2\3\4")
-    refused(Reason.MALFORMED, lambda: shown.records(steps=[*shown.steps, unknown.encode()]))
+    for unknown in (
+        BookStep(NOW, HOLDER, b"\1\2\3\4"),
+        call("suspense", b"CNY"),  # it changes nothing
+    ):
+        steps = [*shown.steps, unknown.encode()]
+        refused(Reason.MALFORMED, lambda steps=steps: shown.records(steps=steps))
 
 
 def test_a_proof_is_of_the_pinned_escrow_under_the_header() -> None:
