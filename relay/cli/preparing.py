@@ -66,7 +66,11 @@ def prepare(
     insurer_key: bills.InsurerKey = "",
     payer_node: bills.PayerNode = "",
     total_only: Annotated[
-        bool, typer.Option("--total-only", help="Leave the amounts of the bill's lines out.")
+        bool,
+        typer.Option(
+            "--total-only",
+            help="Leave the amounts of the bill's lines out: EVM ledgers post none.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
