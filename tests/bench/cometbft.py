@@ -51,17 +51,18 @@ def _measure(stage: Replicated, given: argparse.Namespace) -> dict[str, object]:
     first = stage.network.validators[0]
     stage.command("connect", "--node", stage.processes[SOURCE].address, "--relay", first.address)
     nodes = [one.client() for one in stage.network.validators]
-    (client,) = list(nodes[0].clients())
-    here, there = client.client_id, client.counterparty_client_id
     singles = []
+    before = stage.network.head(first)
     for _ in range(given.singles):
         start = time.perf_counter()
-        nodes[0].register_counterparty(here, there)  # known already: ordered, and no more
+        nodes[0].pause_lane(SOURCE, True)  # ordered and executed, whether it is paused or not
         singles.append(time.perf_counter() - start)
+    blocks = stage.network.head(first) - before
+    assert blocks >= given.singles, "one after the other, each is in a block of its own"
     start = time.perf_counter()
     with ThreadPoolExecutor(given.callers) as pool:
         asked = [
-            pool.submit(nodes[i % len(nodes)].register_counterparty, here, there)
+            pool.submit(nodes[i % len(nodes)].pause_lane, SOURCE, True)
             for i in range(given.together)
         ]
         for one in asked:
