@@ -37,6 +37,7 @@ from relay.packet import be64
 from relay.reconcile import Kind, Side, reconcile
 from relay.settling import Party, sign_withdrawal
 from relay.signing import CheckpointSigner, HighWaterMark
+from relay.store import Store
 from relay.trust import Trust, TrustedChain
 from tests.adapters.evm.ledger import install
 from tests.adapters.evm.money import MAKER_K, STRANGER_K, UNIT, Holder, MoneyLedger
@@ -61,16 +62,19 @@ class Front:
         self.sender = Sender(path / "account.hex", 10**12)
         self.node = self.open("node")
 
-    def open(self, name: str, rpc: Rpc | None = None) -> LedgerNode:
-        """On a new database."""
+    def open(
+        self, name: str, rpc: Rpc | None = None, money: bool = True, store: Store | None = None
+    ) -> LedgerNode:
+        """On a new database, or `store`; told of the escrow, or not."""
         keys, evm = keys_of(SZ, 1), self.evm
-        store = new_store(everyday_url(self.path / f"{name}.db"))
-        create(store, SZ, "ledger", set_of(keys, SZ), epoch=0, now=evm.world.clock.now)
+        if store is None:
+            store = new_store(everyday_url(self.path / f"{name}.db"))
+            create(store, SZ, "ledger", set_of(keys, SZ), epoch=0, now=evm.world.clock.now)
         return LedgerNode(
             rpc=rpc or evm.rpc,
             endpoint=evm.endpoint.address,
             registry=evm.registry.address,
-            escrow=evm.escrow.address,
+            escrow=evm.escrow.address if money else None,
             chain=evm.chain,  # type: ignore[arg-type]
             relay="hub/0",
             sender=self.sender,
@@ -82,7 +86,7 @@ class Front:
                 [(f"{SZ}-0", keys[0])], HighWaterMark(self.path / f"{name}.mark")
             ),
             client_types={},
-            contracts={"registry": REGISTRY, "escrow": ESCROW},
+            contracts={"registry": REGISTRY, **({"escrow": ESCROW} if money else {})},
             clock=evm.world.clock,
         )
 
@@ -346,6 +350,18 @@ def test_what_the_escrow_cannot_do_is_refused_before_any_lock(front: Front) -> N
         error = refused(Reason.LEDGER_UNABLE, lambda given=given: pvp.instruct(given))
         assert hint in error.hint
     assert not pvp.turn()
+
+
+def test_a_node_that_is_told_of_the_escrow_late_reads_the_chain_again(front: Front) -> None:
+    before = front.open("late", money=False)
+    before.read()
+    refused(Reason.PORT_NOT_FOUND, lambda: before.call("escrow", "deposit", b"{}"))
+    refused(Reason.CONFIG_INVALID, lambda: before.prove_steps(1))
+    late = front.open("late", store=before.store)
+    front.evm.anvil.mine()
+    error = refused(Reason.CHAIN_UNREACHABLE, late.read)
+    assert "lianqiao evm reread" in error.hint
+    late.close()
 
 
 # --- what is asked through the node
