@@ -195,7 +195,22 @@ def _read_draft(path: Path) -> tuple[dict[str, Any], Instruction]:
         fields.names("instruction signatures cosignatures"),
         "instruction file",
     )
+    for name in ("signatures", "cosignatures"):
+        if type(body[name]) is not list:
+            fields.refuse(name, "must be an array")
     return body, Instruction.from_json(body["instruction"])
+
+
+def check_signed(file: Path) -> None:
+    """Raises Malformed, with the command, where a debtor has not signed an instruction file."""
+    body, instruction = _read_draft(file)
+    signed = {(s.get("ledger"), s.get("account")) for s in body["signatures"] if type(s) is dict}
+    for ledger, account in instruction.debtors:
+        if (ledger, account) not in signed:
+            raise Malformed(
+                f"{file}: {ledger}/{account} has not signed",
+                hint=f"lianqiao settlement sign {file} --as {ledger}/{account} --key KEY",
+            )
 
 
 def sign(

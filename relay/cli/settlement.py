@@ -44,6 +44,8 @@ def instruct(files: Files, node: Node, as_json: Json = False) -> None:
     """
     from relay.contracts.payloads import SignedInstruction
 
+    for file in files:
+        preparing.check_signed(file)
     signed = [SignedInstruction.decode(read_file(f, preparing.MAX_FILE_BYTES)) for f in files]
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         if len(signed) == 1:
@@ -195,9 +197,11 @@ def show(settlement: Settlement, node: Node, as_json: Json = False) -> None:
 
 def _difference(one: Shown) -> str:
     """What to call the rounding difference, by what became of it."""
+    from relay.contracts.quotes import itemised as itemised_of
     from relay.contracts.settlement import SettlementStatus as Status
 
-    if one.view.status is not Status.SETTLED:
+    found = itemised_of(one.view.signed.instruction)
+    if one.view.status is not Status.SETTLED or found is None or not found.difference:
         return "rounding difference"
     netted = one.view.signed.instruction.window
     return "rounding difference, netted" if netted else "rounding difference, posted"

@@ -56,7 +56,7 @@ def statement(
     output.fields(
         [
             ("account", f"{ledger}/{account} {owner}".strip()),
-            ("day", day),
+            ("day", f"{day} (+08:00)"),
             ("opening", f"{format_amount(found.opening, code)} {code}"),
         ]
     )

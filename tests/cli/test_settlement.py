@@ -116,7 +116,9 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
     for told in ("880.00", "1037.78", "353.79", "rounding difference", "-0.01", "1391.56"):
         assert told in prepared.out
     assert len((desk.folder / "bill.json.salt").read_text()) == 64
-    assert run("settlement", "instruct", file, *hub).reason == "MALFORMED", "unsigned"
+    unsigned = run("settlement", "instruct", file, *hub)
+    assert unsigned.reason == "MALFORMED"
+    assert f"settlement sign {file} --as {HK}/insurer" in unsigned.err, "and who must sign"
     for party, key in ((f"{HK}/insurer", "insurer"), (f"{SZ}/maker-cny", "maker")):
         signing = ("settlement", "sign", file, "--as", party, "--key", desk.key(key))
         done = run(*signing)

@@ -17,7 +17,7 @@ from relay.evidence import Evidence as Heads
 from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.steps import item_of, proven_paths
 from tests.simulation.fate import Crash
-from tests.simulation.money.stranger import changed, is_money
+from tests.simulation.money.stranger import changed, forged, is_money
 from tests.simulation.network import Door
 from tests.simulation.options import Options
 from tests.simulation.process import Process
@@ -204,7 +204,17 @@ class Stranger:
             proof = source.prove(proven_paths(items), height)
         except LianqiaoError:
             return None
-        return Delivery(client_id, headers, height, proof, tuple(items))
+        return Delivery(client_id, headers, height, proof, tuple(self._forged(name, items)))
+
+    def _forged(self, name: str, items: list[Item]) -> list[Item]:
+        """With one packet of money put in place of another, under the proof of what is true."""
+        at = self._random.randrange(len(items))
+        if self._options.money is None or self._random.random() < 0.5 or not is_money(items[at]):
+            return items
+        others = [item for seen in self._seen[name] for item in seen.items if is_money(item)]
+        what, items[at] = forged(items[at], others, self._random)
+        self._marks[f"stranger: forged {what}"] += 1
+        return items
 
     def _some_steps(self, source: Door, client_id: str) -> list[PacketStep]:
         newest = source.packets(client_id, max(0, source.latest_height() - 60), 30)

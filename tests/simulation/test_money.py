@@ -12,6 +12,8 @@ import pytest
 from relay.errors import Reason
 from tests.simulation.money.options import PROGRAMS
 from tests.simulation.money.planted import MONEY_BUGS
+from tests.simulation.money.stranger import FORGERIES
+from tests.simulation.money.town import Cosigned
 from tests.simulation.options import draw
 from tests.simulation.planted import Bug, planted
 from tests.simulation.run import run_seed
@@ -75,6 +77,15 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
         f"stranger: {Reason.ENTRY_MISSING}",
         *(f"money: ended {ended}" for ended in ("released", "refunded", "nothing")),
         *(f"money: {program}" for program in PROGRAMS),
+        *(f"money: instruction {what}" for what in ("lines", "itemised", "return")),
+        *(f"money: co-signed by {who}" for who in Cosigned),
+        *(f"money: instruct {why}" for why in (Reason.LIMIT_REACHED, Reason.COSIGNATURE_MISSING)),
+        "money: co-signed above the threshold",
+        "money: given back",
+        "money: account.open",
+        "money: rounding",
+        "money: rounding back",
+        *(f"stranger: forged {what}" for what in FORGERIES),
         "money: deposit",
         "money: withdraw",
         "money: retry",

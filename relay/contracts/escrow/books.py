@@ -214,6 +214,11 @@ class Books:
         )
         own = account.startswith("nostro:")
         if line.held < 0 or (line.free < 0 and not own):
-            raise Refused(Reason.FUNDS_MISSING, "less is free than that", account=account)
+            raise Refused(
+                Reason.FUNDS_MISSING,
+                "less is free than that",
+                hint="lianqiao accounts show tells what is free, and what is held",
+                account=account,
+            )
         self._last[account] = line
         self._state.put(key("line", account, f"{line.number:0{_DIGITS}d}"), line.encode())

@@ -166,7 +166,8 @@ def _check_age(policy: RatePolicy, named: str, now: int) -> None:
     if not 0 <= day(now) - first <= policy.max_age_days:
         raise Refused(
             Reason.RATE_STALE,
-            f"older than {policy.max_age_days} days, or of a day to come",
+            f"the last rate is older than {policy.max_age_days} days, or of a day to come",
+            hint=f"lianqiao settlement rates load {policy.name} --date DAY, with a younger one",
             day=named,
         )
 

@@ -29,23 +29,20 @@ from hashlib import sha256
 from math import floor
 from typing import Any
 
-from relay.contracts.payloads import Instruction, Side, SignedInstruction, window_settlement
+from relay.contracts.payloads import Instruction, SignedInstruction, window_settlement
 from relay.errors import Reason
 from tests.contracts.money_world import RATE
 from tests.simulation.money.options import INSISTENT, LAX, TWO_FACED, Money
+from tests.simulation.money.payers import Name, Payers, check_rounding, require
 from tests.simulation.money.records import ESCROW, SETTLEMENT, Records
-from tests.simulation.money.town import ACCOUNTS, Cosigned, Kind, difference_of
+from tests.simulation.money.town import ACCOUNTS, Cosigned, Kind
 from tests.simulation.oracle import Broken
 
 R = Reason
 _REFUSED = {R.FUNDS_MISSING, R.QUOTE_USED, R.QUOTE_EXPIRED, R.TIMED_OUT, R.TIMEOUT_ELAPSED}
 """Why a ledger may refuse a lock that our program asks for."""
-Name = tuple[str, str]
-"""(relay, settlement in hex)."""
 _LIMITED = {R.LIMIT_REACHED, R.COSIGNATURE_MISSING}
 """Why as well, where payers are limited: a relay may judge by older terms, or see less."""
-_DAY = 86_400
-_SHANGHAI = 8 * 3600
 _PROGRAM_MARKS = {"again": INSISTENT, "refused": TWO_FACED}
 """What only a relay with another program writes: what it asked for again, what was refused."""
 Known = Mapping[bytes, tuple[SignedInstruction, Kind]]
@@ -55,6 +52,7 @@ Known = Mapping[bytes, tuple[SignedInstruction, Kind]]
 class _Ledger:
     """The books of one ledger so far."""
 
+    payers: Payers
     last: dict[str, dict[str, Any]] = field(default_factory=dict)
     totals: Counter[str] = field(default_factory=Counter)
     held: Counter[str] = field(default_factory=Counter)
@@ -64,12 +62,6 @@ class _Ledger:
     moved: Counter[Name] = field(default_factory=Counter)
     holds: Counter[Name] = field(default_factory=Counter)
     quotes: set[tuple[str, str]] = field(default_factory=set)
-    limits: dict[str, dict[str, int]] = field(default_factory=dict)
-    """By account, as its last terms say."""
-    days: Counter[tuple[str, ...]] = field(default_factory=Counter)
-    """Locked and not refunded: by (day, account), and (day, account, payee's owner)."""
-    counted: dict[Name, Counter[tuple[str, ...]]] = field(default_factory=dict)
-    """By settlement: what of it counts in `days`."""
 
 
 class MoneyOracle:
@@ -93,7 +85,7 @@ class MoneyOracle:
         """(relay, UETR) → what was accepted to give it back."""
         self._liars = liars
         self._options = options
-        self._ledgers = {name: _Ledger() for name in records}
+        self._ledgers = {name: _Ledger(payers=Payers(marks)) for name in records}
         self._quotes: dict[str, set[tuple[str, str]]] = {name: set() for name in records}
 
     def look(self) -> None:
@@ -118,7 +110,7 @@ class MoneyOracle:
         for key, value, time in entries:
             what, *rest = key.decode().split("/")
             if what == "account":
-                ledger.limits[rest[0]] = json.loads(value)["limits"]
+                ledger.payers.limits[rest[0]] = json.loads(value)["limits"]
             elif what == "line":
                 touched.add(self._line(name, rest[0], int(rest[1]), json.loads(value)))
             elif what == "lock":
@@ -128,15 +120,15 @@ class MoneyOracle:
                 touched.add((rest[0], rest[1]))
                 self._ended(name, (rest[0], rest[1]), json.loads(value))
         for account, line in ledger.last.items():
-            _require(
+            require(
                 ":" in account or 0 <= line["held"] <= line["balance"],
                 "below zero",
                 f"{name}: {account} {line}",
             )
-        _require(not any(ledger.totals.values()), "conservation", f"{name}: {ledger.totals}")
+        require(not any(ledger.totals.values()), "conservation", f"{name}: {ledger.totals}")
         for settlement in sorted(touched):
             self._moved(name, settlement)
-        _require(+ledger.held == +ledger.open, "locks", f"{name}: {ledger.held} {ledger.open}")
+        require(+ledger.held == +ledger.open, "locks", f"{name}: {ledger.held} {ledger.open}")
 
     def _line(self, name: str, account: str, number: int, line: dict[str, Any]) -> Name:
         ledger = self._ledgers[name]
@@ -147,7 +139,7 @@ class MoneyOracle:
             before["held"] + line["hold"],
         )
         found = (number, line["balance"], line["held"])
-        _require(found == due, "conservation", f"{name}: {account} is {found}, not {due}")
+        require(found == due, "conservation", f"{name}: {account} is {found}, not {due}")
         ledger.last[account] = {**line, "number": number}
         code = account.partition(":")[2] or ACCOUNTS[account][0]
         ledger.totals[code] += line["amount"]
@@ -167,9 +159,9 @@ class MoneyOracle:
         owed: Counter[str] = Counter()
         for given in members:
             self._check_terms(where, given, name, time, bool(lock["window"]))
-            self._count(name, settlement, given, time)
+            ledger.payers.count(name, settlement, given, time, self._cosigned[given.settlement])
             quote = (given.quote.maker, given.quote.id)
-            _require(quote not in ledger.quotes, "quote", f"{where} uses {quote} again")
+            require(quote not in ledger.quotes, "quote", f"{where} uses {quote} again")
             ledger.quotes.add(quote)
             for leg in given.legs_on(name):
                 owed[leg.debtor] -= leg.total
@@ -182,62 +174,15 @@ class MoneyOracle:
             moved[movement["creditor"]] += movement["amount"]
         _drop_zeros(owed)
         _drop_zeros(moved)
-        _require(moved == owed, "terms", f"{where} would move {moved} where {owed} was signed")
+        require(moved == owed, "terms", f"{where} would move {moved} where {owed} was signed")
         if not lock["window"]:
-            self._check_rounding(where, members[0], name, lock["movements"])
+            check_rounding(where, members[0], name, lock["movements"], self._marks)
         held = Counter[str]()
         for movement in lock["movements"]:
             if movement["entry"] != "rounding_back":
                 held[movement["debtor"]] += movement["amount"]
         holds = Counter({hold["account"]: hold["amount"] for hold in lock["holds"]})
-        _require(+holds == held, "locks", f"{where} holds {holds} to move {held}")
-
-    def _count(self, name: str, settlement: Name, given: Instruction, time: int) -> None:
-        """Adds an instruction to its payers' day, and holds the day against their limits."""
-        ledger, today = self._ledgers[name], str((time + _SHANGHAI) // _DAY)
-        mine = ledger.counted.setdefault(settlement, Counter())
-        legs = given.legs_on(name)
-        for leg in legs:
-            owner = ACCOUNTS[leg.creditor][1]
-            mine[today, leg.debtor] += leg.total
-            ledger.days[today, leg.debtor] += leg.total
-            if ledger.limits[leg.debtor]["counterparty"]:
-                mine[today, leg.debtor, owner] += leg.amount
-                ledger.days[today, leg.debtor, owner] += leg.amount
-        for leg in legs:
-            limits, owner = ledger.limits[leg.debtor], ACCOUNTS[leg.creditor][1]
-            total, paid = ledger.days[today, leg.debtor], ledger.days[today, leg.debtor, owner]
-            where = f"{name}: {leg.debtor} locked {total}, of it {paid} for {owner}, by {limits}"
-            _require(not limits["daily"] or total <= limits["daily"], "limits", where)
-            most = limits["counterparty"]
-            _require(not most or paid <= most, "limits", where)
-            if limits["officer"] and total > limits["officer"]:
-                who = self._cosigned[given.settlement]
-                _require(who is Cosigned.OFFICER, "limits", f"{where}, and co-signed by {who}")
-                self._marks["money: co-signed above the threshold"] += 1
-
-    def _check_rounding(
-        self, where: str, given: Instruction, name: str, movements: list[dict[str, Any]]
-    ) -> None:
-        """Principal and difference are what the lines give, by fractions of our own."""
-        for leg in given.legs_on(name):
-            due = Counter({("principal", leg.debtor, leg.creditor): leg.amount})
-            if given.itemised is not None and leg.side is Side.PAY:
-                found = difference_of(given.itemised)
-                assert found is not None, "nobody itemises what comes to nothing"
-                due = Counter({("principal", leg.debtor, leg.creditor): found[0]})
-                if found[1] > 0:
-                    due["rounding", leg.debtor, leg.creditor] = found[1]
-                elif found[1] < 0:
-                    due["rounding_back", leg.creditor, leg.debtor] = -found[1]
-                self._marks["money: rounding"] += bool(found[1] > 0)
-                self._marks["money: rounding back"] += bool(found[1] < 0)
-            parties = {leg.debtor, leg.creditor}
-            posted: Counter[tuple[str, str, str]] = Counter()
-            for m in movements:
-                if {m["debtor"], m["creditor"]} == parties and m["entry"] != "fee":
-                    posted[m["entry"], m["debtor"], m["creditor"]] += m["amount"]
-            _require(posted == due, "rounding", f"{where} posts {posted} where {due} is due")
+        require(+holds == held, "locks", f"{where} holds {holds} to move {held}")
 
     def _members(self, name: str, settlement: Name, window: str) -> list[Instruction] | None:
         """The instructions that a lock on a ledger is for."""
@@ -246,7 +191,7 @@ class MoneyOracle:
         if window:
             raw = self._records[relay][SETTLEMENT].get(b"cut-off/" + window.encode())
             if raw is None:
-                _require(relay in self._liars, "terms", f"a net lock without a cut-off: {window}")
+                require(relay in self._liars, "terms", f"a net lock without a cut-off: {window}")
                 return None
             members = json.loads(raw)["members"]
             ids = [member["settlement"] for member in members if name in member["ledgers"]]
@@ -261,7 +206,7 @@ class MoneyOracle:
             # Whether the payer signed is for the ledger to see that keeps his account.
             elsewhere = all(leg.debtor != "payer" for leg in given.legs_on(name))
             right = kind is Kind.RIGHT or (kind is Kind.UNSIGNED and elsewhere)
-            _require(right, "terms", f"{name} locks {given.settlement.hex()}, which is {kind}")
+            require(right, "terms", f"{name} locks {given.settlement.hex()}, which is {kind}")
         return [done.instruction for done, _ in found]
 
     def _check_terms(
@@ -270,11 +215,11 @@ class MoneyOracle:
         quote = given.quote
         exact = Fraction(quote.bill.amount * RATE.numerator, RATE.denominator)
         half_up = floor(exact + Fraction(1, 2))
-        _require(quote.payable.amount == half_up, "terms", f"{where}: rounded by another rule")
+        require(quote.payable.amount == half_up, "terms", f"{where}: rounded by another rule")
         due = given.deadline if netted else quote.expires
-        _require(time < due, "terms", f"{where}: locked at {time}, which is over since {due}")
+        require(time < due, "terms", f"{where}: locked at {time}, which is over since {due}")
         if ledger:
-            _require(bool(given.legs_on(ledger)), "terms", f"{where}: for another ledger")
+            require(bool(given.legs_on(ledger)), "terms", f"{where}: for another ledger")
 
     def _ended(self, name: str, settlement: Name, end: dict[str, Any]) -> None:
         ledger, where = self._ledgers[name], f"{name}: {settlement}"
@@ -282,12 +227,12 @@ class MoneyOracle:
         for hold in lock["holds"] if lock else ():
             ledger.open[hold["account"]] -= hold["amount"]
         if end["ended"] == "refunded":
-            ledger.days.subtract(ledger.counted.get(settlement, Counter()))
+            ledger.payers.give_back(settlement)
         due = "nothing"
         if lock is not None:
             due = "released" if end["ruling"] == "commit" else "refunded"
         self._marks[f"money: ended {end['ended']}"] += 1
-        _require(end["ended"] == due, "ended", f"{where}: {end['ended']} by {end['ruling']}")
+        require(end["ended"] == due, "ended", f"{where}: {end['ended']} by {end['ruling']}")
         if settlement[0] in self._liars:
             return
         written = self._decision(settlement)
@@ -297,8 +242,8 @@ class MoneyOracle:
         if ledgers and not {*ledgers} & {*self._liars}:
             ends = {one: self._end_of(one, settlement) for one in ledgers} | {name: end["ended"]}
             wrong = "released" in ends.values() and {"refunded", "nothing"} & {*ends.values()}
-            _require(not wrong, "legs", f"{where}: one side alone: {ends}")
-        _require(
+            require(not wrong, "legs", f"{where}: one side alone: {ends}")
+        require(
             sha256(written).hexdigest() == end["decision"],
             "decision",
             f"{where}: ended by another decision than was written",
@@ -315,9 +260,9 @@ class MoneyOracle:
         due = sum(one["amount"] for one in movements) if end == "released" else 0
         moved, held = ledger.moved[settlement], sum(one["amount"] for one in holds)
         where = f"{name}: {settlement} {end}"
-        _require(moved == due, "ended", f"{where}: {moved} moved where {due} is due")
+        require(moved == due, "ended", f"{where}: {moved} moved where {due} is due")
         found = ledger.holds[settlement]
-        _require(found == held, "locks", f"{where}: {found} held where {held} is locked")
+        require(found == held, "locks", f"{where}: {found} held where {held} is locked")
 
     def _lock_of(self, name: str, settlement: Name) -> dict[str, Any] | None:
         raw = self._records[name][ESCROW].get("/".join(("lock", *settlement)).encode())
@@ -359,7 +304,7 @@ class MoneyOracle:
         elif what == "done" and not {name, key[2]} & {*self._liars}:
             ended = json.loads(value)["ended"]
             there = self._end_of(key[2], (name, key[1]))
-            _require(ended == there, "decision", f"{key} says {ended}, and it is {there}")
+            require(ended == there, "decision", f"{key} says {ended}, and it is {there}")
 
     def _accepted(self, name: str, settlement: str, time: int) -> None:
         signed = self._known.get(bytes.fromhex(settlement))
@@ -367,12 +312,12 @@ class MoneyOracle:
             raise Broken("terms", f"{name} accepts {settlement}, which nobody signed")
         given, kind = signed[0].instruction, signed[1]
         quote = (given.quote.maker, given.quote.id)
-        _require(quote not in self._quotes[name], "quote", f"{name} accepts {quote} again")
+        require(quote not in self._quotes[name], "quote", f"{name} accepts {quote} again")
         self._quotes[name].add(quote)
         if self._options.program == LAX and self._options.programmed == name:
             return
-        _require(kind is Kind.RIGHT, "terms", f"{name} accepts what is {kind}")
-        _require(time < given.quote.expires, "terms", f"{name} accepts an expired quote at {time}")
+        require(kind is Kind.RIGHT, "terms", f"{name} accepts what is {kind}")
+        require(time < given.quote.expires, "terms", f"{name} accepts an expired quote at {time}")
         self._check_terms(name, given, "", time, bool(given.window))
         if given.returns:
             self._given_back(name, given)
@@ -386,10 +331,10 @@ class MoneyOracle:
             if done.instruction.uetr == given.returns
         ]
         ruled = self._ruling(name, original)
-        _require(ruled == "commit", "returns", f"{name} gives back {given.returns}, {ruled}")
+        require(ruled == "commit", "returns", f"{name} gives back {given.returns}, {ruled}")
         before = self._returns.setdefault((name, given.returns), [])
         again = [one for one in before if self._ruling(name, one) != "abort"]
-        _require(not again, "returns", f"{name} gives back {given.returns} twice")
+        require(not again, "returns", f"{name} gives back {given.returns} twice")
         before.append(given)
 
     def _ruling(self, name: str, given: Instruction) -> str:
@@ -405,25 +350,20 @@ class MoneyOracle:
             return
         locked = [one for one in ledgers if self._lock_of(one, settlement) is not None]
         if decision["ruling"] == "commit":
-            _require(locked == [*ledgers], "decision", f"{where}: commits, and {locked} locked")
+            require(locked == [*ledgers], "decision", f"{where}: commits, and {locked} locked")
             return
         lax = self._options.program == LAX and self._options.programmed == settlement[0]
         for one in decision["answers"]:
             self._marks[f"money: refused {one['reason']}"] += not one["accepted"]
             may = _REFUSED | (_LIMITED if self._options.limited else set())
             known = one["accepted"] or lax or one["reason"] in may
-            _require(known, "reasons", f"{where}: {one['ledger']} refuses with {one['reason']}")
+            require(known, "reasons", f"{where}: {one['ledger']} refuses with {one['reason']}")
         failed = [one["ledger"] for one in decision["answers"] if not one["accepted"]]
-        _require(bool(failed), "decision", f"{where}: aborts, and nobody refused")
+        require(bool(failed), "decision", f"{where}: aborts, and nobody refused")
         wrong = {*failed} & {*locked}
-        _require(not wrong, "decision", f"{where}: aborts for {wrong}, which locked")
+        require(not wrong, "decision", f"{where}: aborts for {wrong}, which locked")
 
 
 def _drop_zeros(counts: Counter[str]) -> None:
     for name in [name for name, count in counts.items() if not count]:
         del counts[name]
-
-
-def _require(holds: bool, invariant: str, detail: str) -> None:
-    if not holds:
-        raise Broken(invariant, detail)

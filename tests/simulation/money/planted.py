@@ -19,6 +19,7 @@ from relay.contracts.payloads import Ended, Ruling
 from relay.contracts.settlement import Settlement, accept, decide, windows
 from relay.packet import Packet, Payload
 from tests.simulation.harm import Swap
+from tests.simulation.money.planted_terms import TERMS_BUGS
 from tests.simulation.planted import Bug, Edit
 
 _receive = Escrow.receive
@@ -326,4 +327,5 @@ MONEY_BUGS = (
             ),
         ),
     ),
+    *TERMS_BUGS,
 )
