@@ -10,6 +10,7 @@ from relay.bundle import ClaimKind, decode_bundle, verify_bundle
 from relay.bundle_writer import BundleWriter
 from relay.chain import Chain, Item, Step
 from relay.errors import LianqiaoError, Reason
+from relay.light.types import DAY, ClientState
 from relay.query import get_packet
 from relay.store import Direction
 from relay.trust import Anchor, Trust, TrustedChain
@@ -144,6 +145,33 @@ def test_a_trust_that_begins_where_the_packet_was_proven_needs_no_header(world: 
     short = decode_bundle(writer.bundle([(client_id, 8, Direction.IN)], anchors))
     (hop,) = [hop for hop in short.hops if hop.chain == "zj/0"]
     assert hop.headers == ()
+
+
+def test_after_a_recovery_the_trust_begins_with_what_was_pinned_then(world: World) -> None:
+    """And the headers that were kept begin there, so nobody is led from before it."""
+    hub, client_id = world.nodes["hub"], world.clients[("hub", "zj")]
+    before = BundleWriter(hub).trust()
+    world.clock.advance(91 * DAY)
+    for node in world.nodes.values():
+        node.tick()
+    size = world.nodes["zj"].head.size
+    for on, of in (("hub", "zj"), ("zj", "hub")):
+        state, head = ClientState("checkpoint", f"{of}/0"), world.nodes[of].head.size
+        header = world.chain(of).headers(0, head)[-1]
+        world.nodes[on].propose_recovery(world.clients[on, of], state, header, DAY)
+    world.clock.advance(DAY)
+    for node in world.nodes.values():
+        node.tick()
+    _send(world, "later")
+    world.relay_once("zj", "hub")
+    writer = BundleWriter(hub)
+    key = (client_id, 16, Direction.IN)
+    pinned = [c.anchor.height for c in writer.trust().chains if c.state.chain_id == "zj/0"]
+    assert pinned == [size]
+    (hop,) = [h for h in decode_bundle(writer.bundle([key])).hops if h.chain == "zj/0"]
+    assert TYPES["checkpoint"].decode_header(hop.headers[0]).link_height == size
+    (old,) = [c.anchor.height for c in before.chains if c.state.chain_id == "zj/0"]
+    refused(Reason.BUNDLE_INCOMPLETE, writer.bundle, [key], {"zj/0": Anchor(old)})
 
 
 class _Behind(BundleWriter):
