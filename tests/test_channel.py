@@ -70,6 +70,28 @@ def _size(world: World, on: str) -> int:
     return world.nodes[on].head.size
 
 
+# --- deliveries
+
+
+def test_a_delivery_tells_whether_its_headers_were_new(world: World) -> None:
+    delivery = world.delivery("zj", "hub", [Item(Step.RECEIVE, _send(world))])
+    hub = world.nodes["hub"]
+    assert delivery.headers
+    answers = [hub.deliver([delivery])[0].headers for _ in range(2)]
+    assert [answer.outcome for answer in answers] == [Outcome.DONE, Outcome.NOOP]
+    bare = replace(delivery, headers=())
+    assert hub.deliver([bare])[0].headers.outcome is Outcome.NOOP
+
+
+def test_a_proof_is_kept_whichever_of_its_items_took_effect(world: World) -> None:
+    """A packet that is new, and after it one that was received before (and see the fixture)."""
+    old = _send(world)
+    _receive(world, old)
+    new = _send(world)
+    both = world.deliver("zj", "hub", [Item(Step.RECEIVE, new), Item(Step.RECEIVE, old)])
+    assert [answer.outcome for answer in both] == [Outcome.DONE, Outcome.NOOP]
+
+
 # --- send
 
 
