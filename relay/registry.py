@@ -18,13 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from relay.books import Bookkeeper
 from relay.chain import Chain
 from relay.contract import Contract
 from relay.errors import LianqiaoError, NotFound, Reason, Refused
 from relay.light.types import ClientType
+
+if TYPE_CHECKING:
+    from relay.books import Bookkeeper
 
 CLIENTS, CHAINS = "lianqiao.clients", "lianqiao.chains"
 CONTRACTS, ENGINES = "lianqiao.contracts", "lianqiao.engines"

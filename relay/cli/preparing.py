@@ -41,6 +41,13 @@ Window = Annotated[
 Deadline = Annotated[
     str, typer.Option("--deadline", metavar="TIME", help="The window's, instead of asking --node.")
 ]
+TotalOnly = Annotated[
+    bool,
+    typer.Option(
+        "--total-only",
+        help="Leave the amounts of the bill's lines out: EVM ledgers post none.",
+    ),
+]
 RelayNode = Annotated[
     str,
     typer.Option(
@@ -65,13 +72,7 @@ def prepare(
     bill_signature: bills.SignatureFile = None,
     insurer_key: bills.InsurerKey = "",
     payer_node: bills.PayerNode = "",
-    total_only: Annotated[
-        bool,
-        typer.Option(
-            "--total-only",
-            help="Leave the amounts of the bill's lines out: EVM ledgers post none.",
-        ),
-    ] = False,
+    total_only: TotalOnly = False,
     as_json: Json = False,
 ) -> None:
     """Makes the one instruction that every debtor signs; of a bill its salted hash is in it and the

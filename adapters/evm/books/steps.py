@@ -116,12 +116,11 @@ def _decoded(step: BookStep) -> tuple[str, tuple[Any, ...]]:
 @cache
 def _functions() -> dict[bytes, dict[str, Any]]:
     """The calls that change books, by selector."""
-    names = ("openCurrency", "openAccount", "deposit", "withdraw", "assign")
+    by_name = {entry.get("name"): entry for entry in calls.artifacts()["Escrow"]["abi"]}
     found = {}
-    for entry in calls.artifacts()["Escrow"]["abi"]:
-        if entry["type"] == "function" and entry["name"] in names:
-            types = ",".join(map(calls.type_of, entry["inputs"]))
-            found[keccak(f"{entry['name']}({types})".encode())[:4]] = entry
+    for name in ("openCurrency", "openAccount", "deposit", "withdraw", "assign"):
+        types = ",".join(map(calls.type_of, by_name[name]["inputs"]))
+        found[keccak(f"{name}({types})".encode())[:4]] = by_name[name]
     return found
 
 
