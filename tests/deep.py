@@ -5,6 +5,7 @@
     fuzz       ten million inputs, over all decoders
     points     the whole table of fault points, and every planted bug within its stated seeds
     mutation   every mutant of the core
+    solidity   every check of the contracts in Solidity, taken out
     kills      real processes, killed a hundred times under load
 
 It takes hours, so it is cut into pieces and goes on where it was stopped: what has passed is kept
@@ -126,6 +127,11 @@ def parts(share: float, jobs: int, first: int) -> list[Part]:
             "mutation",
             "every mutant" if every == 1 else f"every {every}th mutant",
             tuple((*mutation, "--share", f"{n}/{PIECES}") for n in range(1, PIECES + 1)),
+        ),
+        Part(
+            "solidity",
+            "every check of the contracts" if every == 1 else f"every {every}th check of them",
+            (("-m", "tests.mutation.solidity", *at_once, "--share", f"1/{every}"),),
         ),
         Part(
             "kills",

@@ -365,6 +365,9 @@ def test_who_may_do_what(ledger: EvmLedger) -> None:
     assert ledger.reverts("Endpoint", "endRecovery", True) == Reason.NOT_FOUND
     posted = ("Registry", "post", [b"x"], "recognition-1", ledger.world.clock.now + 60, False)
     assert ledger.reverts(*posted, sender=stranger) == Reason.NOT_PERMITTED
+    recorded = ("Registry", "record", [b"x"])
+    assert ledger.reverts(*recorded) == ""
+    assert ledger.reverts(*recorded, sender=stranger) == Reason.NOT_PERMITTED
     packet = (1, "a", "b", 1, "c", "d", "e", "f", b"g")
     assert ledger.reverts("Registry", "onReceive", packet, []) == Reason.NOT_PERMITTED
     assert ledger.reverts("Registry", "onTimeout", packet) == Reason.NOT_PERMITTED
