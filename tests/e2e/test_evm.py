@@ -7,16 +7,23 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from adapters.evm.deploy import deploy_play_money
+from adapters.evm.rpc import Rpc
+from adapters.evm.sender import Sender
 from relay.contracts.catalogue import shipped
+from relay.demo.clearing.evm import MoneyStage
+from relay.demo.clearing.story import HK, HUB
 from relay.demo.evm import EvmStage
 from relay.demo.generator import generate
 from relay.demo.lots import tell_story
 from relay.demo.stage import ASKING, RELAY, SOURCE
 from relay.demo.story import cases_of_generated, introduce
+from relay.errors import LianqiaoError
 from relay.views import Direction
 from tests.adapters.evm.ledger import anvil_binary
 
@@ -118,3 +125,64 @@ def test_what_it_needs_is_asked_for(tmp_path: Path) -> None:
     assert "CONFIG_INVALID: no program anvil is installed" in done.stderr
     assert "hint: npm install --prefix" in done.stderr
     assert not (tmp_path / "demo").exists()
+
+
+def test_money_on_an_evm_ledger_by_its_commands(tmp_path: Path) -> None:
+    """Deployed, opened, filled, emptied, stated, reconciled: as adapters/evm/README has it."""
+    anvil_binary()
+    stage = MoneyStage(tmp_path / "money", False, {HK: "ledger", HUB: "relay"})
+    stage.prepare()
+    with stage:
+        stage.begin()
+        stage.start()
+        node, file = stage.processes[HK].address, stage.directory / "nodes" / f"{HK}.toml"
+        key, owner = stage.directory / "keys" / "insurer.pem", stage._key(HK)
+        stage.command("keys", "new", str(key), "--algorithm", "secp256k1")
+        account = ("accounts", "open", "insurer", "HKD", "--owner", "hk-insurer", "--key", str(key))
+        stage.command(*account, "--node", node)
+        name = "ab" * 32
+        for _ in range(2):  # the same again moves nothing
+            stage.command(
+                "accounts", "deposit", "insurer", "100.00", "HKD", "--reference", name,
+                "--node", node,
+            )  # fmt: skip
+        with pytest.raises(LianqiaoError, match="REQUEST_ID_REUSED"):
+            stage.command(
+                "accounts", "deposit", "insurer", "200.00", "HKD", "--reference", name,
+                "--node", node,
+            )  # fmt: skip
+        stage.command(
+            "accounts", "withdraw", "insurer", "10.50", "HKD", "--key", str(key), "--node", node
+        )
+        to = "0x" + "22" * 20
+        stage.command(
+            "evm", "withdraw", str(file), "insurer", "1.00", "HKD", "--key", str(owner), "--to", to
+        )
+        shown = stage.command("evm", "account", str(file), "insurer")
+        assert "balance 88.50 HKD" in shown
+        assert "of HKD 88500000 units of the token are booked, 88500000 are there" in shown
+        token = "0x" + deploy_play_money(Rpc([stage._rpc]), Sender(owner, 10**12), []).hex()
+        opened = stage.command(
+            "evm", "currency", str(file), "USD", "--token", token, "--key", str(owner)
+        )
+        assert "has 6 digits" in opened
+        told = json.loads(stage.command("accounts", "list", "--node", node, "--json"))
+        found = {one["account"]: one["balance"] for one in told["accounts"]}
+        assert found["insurer"] == 8_850
+        assert found["nostro:HKD"] == -8_850
+        assert found["nostro:USD"] == 0
+        first = next(iter(stage.node(HK).lines("insurer")))
+        day = datetime.fromtimestamp(first.time, timezone(timedelta(hours=8))).date().isoformat()
+        xml = stage.directory / "camt053.xml"
+        stage.command(
+            "settlement", "statement", "insurer", "--date", day, "--xml", str(xml), "--node", node
+        )
+        assert "camt.053.001.08" in xml.read_text()
+        trust = str(stage.directory / "trust.json")
+        relay = stage.processes[HUB].address
+        stage.command("trust", "--node", relay, "-o", trust)
+        agreed = json.loads(
+            stage.command("reconcile", "--node", relay, "--node", node, "--trust", trust, "--json")
+        )
+        assert agreed["agrees"] is True
+        assert agreed["lines"] == 6
