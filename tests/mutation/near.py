@@ -26,7 +26,18 @@ _RECORDS = tuple(
 )
 _MONEY = tuple(
     f"tests/contracts/test_{name}.py"
-    for name in ("escrow", "audit", "settlement", "netting", "retry", "money_payloads", "base")
+    for name in (
+        "escrow",
+        "audit",
+        "settlement",
+        "netting",
+        "itemised",
+        "retry",
+        "telling",
+        "able",
+        "money_payloads",
+        "base",
+    )
 )
 _BUNDLES = (
     "tests/test_bundle.py",
