@@ -608,10 +608,18 @@ def test_terms_and_currencies(twins: Twins) -> None:
     refused(Reason.CURRENCY_MISMATCH, evm.escrow.open_currency, "KWD", token, 2)
     refused(Reason.CURRENCY_MISMATCH, evm.escrow.open_currency, "USD", b"\x55" * 20, 6)
     evm.escrow.open_currency("JPY", token, 0)
+    refused(Reason.CURRENCY_MISMATCH, evm.escrow.open_currency, "USD", token, 37)
+    evm.escrow.open_currency("USD", token, 36)
     x = int.from_bytes(MAKER_K.public[1:], "big")
     head, *rest = terms_argument(terms("weak", "CNY", "a", MAKER_K), evm.me)
     rest[5] = [(2, x, 1, 0, 1)]
     assert evm.reverts("Escrow", "openAccount", (head, *rest)) == Reason.WEAK_KEY
+    _, *nameless = terms_argument(terms("x", "CNY", "a", MAKER_K), evm.me)
+    assert evm.reverts("Escrow", "openAccount", ("", *nameless)) == Reason.MALFORMED
+    refused(Reason.AMOUNT_INVALID, evm.escrow.assign, "hospital", 0, fresh())
+    evm.open(terms("closed", "CNY", "a", MAKER_K))
+    evm.open({**terms("closed", "CNY", "a", MAKER_K, 2), "closed": True})
+    refused(Reason.ACCOUNT_CLOSED, evm.escrow.assign, "closed", 1, fresh())
 
 
 def test_a_payee_whom_the_token_refuses_stops_nobody(twins: Twins) -> None:
