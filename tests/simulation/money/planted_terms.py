@@ -1,4 +1,8 @@
-"""Bugs in what limits a payer, in who co-signs, in the lines of bills and in returns."""
+"""Bugs in what limits a payer, in who co-signs, in the lines of bills and in returns.
+
+Each was found in seed 0 to 6. Limits of 10 and 20 were measured (tests.simulation.measure); 40 and 60
+are what remains to be measured.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +31,13 @@ TERMS_BUGS = (
     Bug(
         "the limit for one payee is looked over",
         ("limits",),
-        40,
+        10,
         (Swap(relay.contracts.accounts, "check_counterparty", _nothing),),
     ),
     Bug(
         "nobody need co-sign",
         ("limits",),
-        40,
+        20,
         (
             Edit(
                 relay.contracts.accounts,
@@ -59,7 +63,7 @@ TERMS_BUGS = (
     Bug(
         "lines that are not the bill are taken",
         ("terms",),
-        40,
+        10,
         (
             Edit(
                 quotes,
