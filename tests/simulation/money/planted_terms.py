@@ -1,7 +1,7 @@
 """Bugs in what limits a payer, in who co-signs, in the lines of bills and in returns.
 
-Each was found in seed 0 to 6. Limits of 10 and 20 were measured (tests.simulation.measure); those of
-40 and 60 are not yet.
+Each was found in seed 0 to 6. Limits of 10 and 20 were measured (tests.simulation.measure); those
+of 40 and 60 are not yet.
 """
 
 from __future__ import annotations
