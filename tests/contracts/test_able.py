@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from relay.contracts.payloads import SignedInstruction
-from relay.errors import LianqiaoError, Reason
+from relay.errors import Reason
 from relay.light.types import ABLE, Abilities
 from tests.contracts.money_flow import Flow
 from tests.contracts.money_world import LINES, SZ, instruction, signed
 from tests.contracts.test_netting import bound, opened
+from tests.refusals import refused
 
 EVM = Abilities(nets=False, itemises=False, algorithms=("secp256k1",))
 
@@ -22,13 +23,11 @@ def kind_of(flow: Flow, ledger: str, abilities: Abilities) -> None:
             peer.abilities = abilities
 
 
-def refused(flow: Flow, given: SignedInstruction, hint: str) -> None:
+def unable(flow: Flow, given: SignedInstruction, hint: str) -> None:
     before = flow.key()
-    with pytest.raises(LianqiaoError) as err:
-        flow.instruct(given)
-    assert err.value.reason is Reason.LEDGER_UNABLE
-    assert hint in err.value.hint
-    assert err.value.detail.startswith(SZ)
+    error = refused(Reason.LEDGER_UNABLE, flow.instruct, given)
+    assert hint in error.hint
+    assert error.detail.startswith(SZ)
     assert flow.key() == before
     assert flow.hub.sent == []
 
@@ -36,7 +35,7 @@ def refused(flow: Flow, given: SignedInstruction, hint: str) -> None:
 def test_a_ledger_that_nets_no_windows() -> None:
     flow = opened()
     kind_of(flow, SZ, Abilities(nets=False))
-    refused(flow, signed(bound("one")), "without a window")
+    unable(flow, signed(bound("one")), "without a window")
     flow.instruct(signed(instruction("two")))
     assert len(flow.hub.sent) == 2
 
@@ -44,7 +43,7 @@ def test_a_ledger_that_nets_no_windows() -> None:
 def test_a_ledger_that_posts_no_lines() -> None:
     flow = Flow()
     kind_of(flow, SZ, Abilities(itemises=False))
-    refused(flow, signed(replace(instruction(), itemised=LINES)), "--total-only")
+    unable(flow, signed(replace(instruction(), itemised=LINES)), "--total-only")
     flow.instruct(signed(instruction()))
     assert len(flow.hub.sent) == 2
 
@@ -54,8 +53,12 @@ def test_a_ledger_that_verifies_one_kind_of_key() -> None:
     flow = Flow()
     algorithm = next(s.algorithm for s in signed().signatures if s.ledger == SZ)
     kind_of(flow, SZ, Abilities(algorithms=(f"not-{algorithm}",)))
-    refused(flow, signed(), "keys new --algorithm")
+    unable(flow, signed(), "keys new --algorithm")
     kind_of(flow, SZ, Abilities(algorithms=(algorithm,)))
+    others = tuple(
+        s if s.ledger == SZ else replace(s, algorithm="p256") for s in signed().signatures
+    )
+    refused(Reason.UNKNOWN_SIGNER, flow.instruct, replace(signed(), signatures=others))
     flow.instruct(signed())
     assert len(flow.hub.sent) == 2
 
