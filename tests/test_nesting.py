@@ -58,6 +58,7 @@ def test_no_text_ends_the_process_whatever_the_interpreter_allows() -> None:
     assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_the_library_of_evm_chains_leaves_the_limit_as_it_was() -> None:
     pytest.importorskip("web3")
     code = (

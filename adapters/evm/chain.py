@@ -19,13 +19,10 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.evm import calls
-from adapters.evm.blocks import header_of
+from adapters.evm.headers import Headers, prove_words
 from adapters.evm.light import CLIENT as LIGHT
-from adapters.evm.light.client import present
-from adapters.evm.light.header import hashed_header, split_header
 from adapters.evm.light.state import CLIENT_ID, SENT, encode_proof, slot_of
-from adapters.evm.light.validators import array_slots, read_source
-from adapters.evm.rpc import Rpc, decode_hex
+from adapters.evm.rpc import Rpc
 from adapters.evm.sender import Sender
 from adapters.evm.settings import invalid, read_settings
 from relay.chain import (
@@ -67,8 +64,7 @@ class EvmChain:
     ) -> None:
         self._rpc = rpc
         self._endpoint = endpoint
-        self._variant = variant
-        self._source = source
+        self._headers = Headers(rpc, variant, source)
         self._sender = sender
         self._steps: list[PacketStep] = []
         self._first, self._read_to = from_block, from_block - 1
@@ -76,7 +72,6 @@ class EvmChain:
         self._chain_id = ""
         self._witnesses = tuple(witnesses)
         self._compared = not witnesses
-        self._tells_raw = True
 
     @property
     def chain_id(self) -> str:
@@ -102,12 +97,12 @@ class EvmChain:
             raise NotFound(Reason.HEIGHT_NOT_FOUND, "the chain has no header of that height")
         if trusted_height >= height:
             raise NotFound(Reason.HEIGHT_NOT_FOUND, "nothing leads from there to that height")
-        raw = self._present(height)
+        raw = self._headers.present(self.chain_id, height)
         if trusted_height == 0 or trusted_height + 1 == height:
             return [raw]
         header, trusted = (
             LIGHT.decode_header(raw),
-            LIGHT.decode_header(self._present(trusted_height)),
+            LIGHT.decode_header(self._headers.present(self.chain_id, trusted_height)),
         )
         if header.set_hash in (trusted.set_hash, trusted.next_set_hash):
             return [raw]
@@ -154,7 +149,9 @@ class EvmChain:
         of_storage: list[bytes] = []
         for at in range(0, len(paths), SLOTS_A_CALL):
             part = paths[at : at + SLOTS_A_CALL]
-            account, words = self._proof(self._endpoint, [slot_of(p) for p in part], height)
+            account, words = prove_words(
+                self._rpc, self._endpoint, [slot_of(p) for p in part], height
+            )
             nodes.update(dict.fromkeys(account))
             for path, (word, proof) in zip(part, words, strict=True):
                 if word == 0 and path[:-8] != receipt_path(CLIENT_ID, 0)[:-8]:
@@ -166,7 +163,7 @@ class EvmChain:
     def prove_storage(self, address: bytes, slots: Sequence[bytes], height: int) -> bytes:
         """A proof of a contract's words, those that are zero too, in the form of
         `adapters.evm.light.state`. Raises Malformed, Unavailable."""
-        account, words = self._proof(address, slots, height)
+        account, words = prove_words(self._rpc, address, slots, height)
         nodes = dict.fromkeys([*account, *(node for _, proof in words for node in proof)])
         return encode_proof(address, list(nodes))
 
@@ -175,7 +172,7 @@ class EvmChain:
         self._check_client(client_id)
         if not 1 <= height <= self._bounded(self.latest_height()):
             return ()
-        _, ((word, _),) = self._proof(self._endpoint, [slot_of(SENT)], height)
+        _, ((word, _),) = prove_words(self._rpc, self._endpoint, [slot_of(SENT)], height)
         if word % 2**64 > before:
             return ()
         return (Claim(SENT, word.to_bytes(32, "big")),)
@@ -194,51 +191,6 @@ class EvmChain:
 
     def close(self) -> None:
         """Nothing is kept open."""
-
-    # --- headers and proofs
-
-    def _raw(self, height: int) -> bytes:
-        if self._tells_raw:
-            try:
-                return decode_hex(self._rpc.ask("debug_getRawHeader", [hex(height)]), "header")
-            except Malformed:
-                pass  # GoQuorum has no such call: see adapters.evm.blocks
-        told = self._rpc.ask("eth_getBlockByNumber", [hex(height), False])
-        raw = header_of(self._variant, told)
-        self._tells_raw = False
-        return raw
-
-    def _present(self, height: int) -> bytes:
-        raw = self._raw(height)
-        _, contract, slot = read_source(self._source)
-        link: list[bytes] = []
-        if contract:
-            parent = split_header(self._variant, self._raw(height - 1))[0]
-            _, ((count, proof),) = self._proof(contract, [slot.to_bytes(32, "big")], height - 1)
-            slots = [s.to_bytes(32, "big") for s in array_slots(slot, min(count, 200))]
-            account, words = self._proof(contract, slots, height - 1)
-            nodes = dict.fromkeys([*account, *proof, *(n for _, listed in words for n in listed)])
-            link = [hashed_header(self._variant, parent), *nodes]
-        return present(self._variant, f"{self.chain_id}/0", self._source, raw, link=link)
-
-    def _proof(
-        self, address: bytes, slots: Sequence[bytes], height: int
-    ) -> tuple[list[bytes], list[tuple[int, list[bytes]]]]:
-        """(account nodes, of each slot its word and its nodes)."""
-        asked = ["0x" + address.hex(), ["0x" + s.hex() for s in slots], hex(height)]
-        got = self._rpc.ask("eth_getProof", asked)
-        try:
-            account = [decode_hex(n, "node") for n in got["accountProof"]]
-            words = [
-                (int(s["value"], 16), [decode_hex(n, "node") for n in s["proof"]])
-                for s in got["storageProof"]
-            ]
-        except (KeyError, TypeError, ValueError) as err:
-            raise Malformed("the node's proof has another form") from err
-        if len(words) != len(slots):
-            raise Malformed("the node proved another number of slots")
-        # A trie of one small leaf has a root below 32 bytes, and an empty one has no node at all.
-        return account, [(w, [n for n in p if n != b"\x80"]) for w, p in words]
 
     # --- steps
 

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from relay.cli.root import run as run_command
 
@@ -45,9 +46,10 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command in this process."""
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Runs a command in this process, whose log is for the tests after it as it was before."""
     monkeypatch.delenv("LIANQIAO_NODE", raising=False)
+    logged = structlog.get_config()
 
     def command(*args: object) -> Done:
         capsys.readouterr()
@@ -55,7 +57,8 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         captured = capsys.readouterr()
         return Done(code, captured.out, captured.err)
 
-    return command
+    yield command
+    structlog.configure(**logged)
 
 
 def environment() -> dict[str, str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from relay.demo.attacks import PLANS
+
 ROOT = Path(__file__).parent.parent.parent
 COUNT, SEED = 12, 7
 DEMO_SECONDS, TEST_SECONDS = 150, 200
@@ -76,6 +78,19 @@ def lianqiao(*args: object, cwd: Path, seconds: float = DEMO_SECONDS) -> Ran:
         command(*args), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=seconds
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def missing(out: str, language: str) -> list[str]:
+    """Attacks without a row that names them, their reason and that it was the right one."""
+    lines = out.splitlines()
+    return [
+        plan.name
+        for plan in PLANS
+        if not any(
+            getattr(plan, language) in line and f" {plan.expected} " in line and "✓" in line
+            for line in lines
+        )
+    ]
 
 
 def processes_of(directory: Path) -> list[int]:

@@ -16,6 +16,7 @@ import pytest
 
 from relay.cli.root import run as run_command
 from relay.contracts.catalogue import shipped
+from relay.demo.attacks import PLANS
 from relay.demo.generator import Generated, generate
 from relay.demo.stage import Stage
 from relay.errors import Reason, Refused
@@ -26,6 +27,7 @@ from tests.e2e.conftest import (
     command,
     environment,
     lianqiao,
+    missing,
     processes_of,
 )
 
@@ -56,6 +58,11 @@ def test_it_leaves_bundles_records_and_one_trust_file(demo: Demo) -> None:
     granted = [one for one in generated() if any(e.recognised for e in one.expected)]
     assert len(bundles) == len(granted) > 0
     assert processes_of(demo.directory) == []
+
+
+def test_every_attack_is_shown_refused_for_its_own_reason(demo: Demo) -> None:
+    assert missing(demo.ran.out, "en") == []
+    assert demo.ran.out.count("✓") == len(PLANS)
 
 
 def test_the_line_it_prints_works_as_printed(demo: Demo) -> None:
@@ -172,6 +179,7 @@ def spellings(text: str) -> list[bytes]:
     return [spelling for spelling in found if len(spelling) >= 6]
 
 
+@pytest.mark.slow
 def test_it_leaves_alone_what_is_not_its_own(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()

@@ -11,32 +11,13 @@ from pathlib import Path
 import pytest
 
 from relay.contracts.catalogue import shipped
-from relay.demo.attacks import PLANS
 from relay.demo.generator import generate
 from relay.demo.hospitals import SOURCES
-from tests.e2e.conftest import Demo, lianqiao
+from tests.e2e.conftest import lianqiao, missing
 
 MANY, MANY_SECONDS = 1000, 60
 BUSY = 3.0
 """A load that four processes on two cores, most of which wait, do not make by themselves."""
-
-
-def missing(out: str, language: str) -> list[str]:
-    """Attacks without a row that names them, their reason and that it was the right one."""
-    lines = out.splitlines()
-    return [
-        plan.name
-        for plan in PLANS
-        if not any(
-            getattr(plan, language) in line and f" {plan.expected} " in line and "✓" in line
-            for line in lines
-        )
-    ]
-
-
-def test_every_attack_is_shown_refused_for_its_own_reason(demo: Demo) -> None:
-    assert missing(demo.ran.out, "en") == []
-    assert demo.ran.out.count("✓") == len(PLANS)
 
 
 def used() -> float:

@@ -119,6 +119,25 @@ def test_a_deposit_counts_once(clearing: Clearing) -> None:
     assert client.account("hk-fees") == first
 
 
+def test_a_relay_is_told_of_accounts_that_were_there_before_it(clearing: Clearing) -> None:
+    clearing[HK].client.announce_accounts(["insurer"], [HUB])
+    clearing.settle()
+    [told] = clearing[HK].client.announcements("insurer")
+    terms = clearing[HK].client.account("insurer").terms
+    assert terms is not None
+    assert (told.relay, told.version, told.reason) == (HUB, terms.version, "")
+    nobody = clearing[HK].client
+    refused(Reason.CLIENT_NOT_FOUND, nobody.announce_accounts, ["insurer"], ["hub-9"])
+
+
+def test_a_node_that_keeps_its_books_has_no_steps_of_another_chain(clearing: Clearing) -> None:
+    for ask in (
+        lambda: list(clearing[HK].client.book_steps()),
+        lambda: clearing[HK].client.prove_book_steps(0),
+    ):
+        refused(Reason.PORT_NOT_FOUND, ask, kind=NotFound, said="keeps its books itself")
+
+
 def test_a_withdrawal_is_the_owners(clearing: Clearing) -> None:
     client = clearing[SZ].client
     before = client.account("hospital").balance

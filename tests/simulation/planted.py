@@ -185,7 +185,12 @@ BUGS = (
         10,
         (Edit(Channel, "_open", " or row.state is not PacketState.SENT", ""),),
     ),
-    Bug("no dedupe of acknowledgements, and nothing stops it", ("once",), 10, (harm.TOLD_AGAIN,)),
+    Bug(
+        "no dedupe of acknowledgements, and nothing stops it",
+        ("once", "reasons"),
+        10,
+        (harm.TOLD_AGAIN,),
+    ),
     Bug(
         "acknowledged without a proof",
         ("verbs", "fsck", "deceived"),

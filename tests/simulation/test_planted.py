@@ -20,7 +20,6 @@ QUICK = (
     "no dedupe of acknowledgements, and nothing stops it",
     "fold-breaking update of a packet's row",
     "signature before commit",
-    "anything is evidence",
 )
 """Found in the first ticks of the first seed: these have their turn every day."""
 SOON = 15

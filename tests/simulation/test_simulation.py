@@ -35,6 +35,7 @@ def test_a_fixed_seed(seed: int) -> None:
     run_seed(seed, EVERYDAY_TICKS)
 
 
+@pytest.mark.slow
 def test_the_seed_of_the_day() -> None:
     run_seed(1_000_000 + date.today().toordinal(), EVERYDAY_TICKS)
 

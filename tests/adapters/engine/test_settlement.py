@@ -176,6 +176,7 @@ def test_what_one_ledger_refuses_is_refunded_on_the_other(money: Money) -> None:
     assert (money.balance(HK, "insurer"), money.balance(SZ, "hospital")) == (PLENTY, PLENTY)
 
 
+@pytest.mark.slow
 def test_a_lock_times_out_by_the_time_of_the_blocks(money: Money) -> None:
     """The quote runs out while no relayer works; every replica judges by the block alone."""
     given = instruction(fee=FEE)

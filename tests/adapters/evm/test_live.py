@@ -140,7 +140,7 @@ def test_two_seals_of_four_are_too_few(live: Followed) -> None:
 
 def test_a_changed_root_is_sealed_by_nobody(live: Followed) -> None:
     height = live.network.wait_height(5)
-    raw = live.chain._raw(height)
+    raw = live.chain._headers.raw(height)
     body, seals = split_header(live.chain._variant, raw)
     items = rlp.fields(rlp.decode(raw), "header")
     forged = rlp.encode([*items[:3], b"\x66" * 32, *items[4:]])
@@ -170,7 +170,7 @@ def test_one_validator_may_be_away(live: Followed) -> None:
 
 
 def _round(live: Followed, height: int) -> int:
-    items = rlp.fields(rlp.decode(live.chain._raw(height)), "header")
+    items = rlp.fields(rlp.decode(live.chain._headers.raw(height)), "header")
     extra = rlp.fields(rlp.decode(rlp.octets(items[12], "extra")), "extra")
     return rlp.integer(extra[3], "round", 2**32)
 
