@@ -402,6 +402,8 @@ def test_two_histories_freeze_the_client(ledger: EvmLedger) -> None:
     unknown = (*other[:3], bytes(32), other[4])
     strange = ledger.reverts("Endpoint", "submitMisbehaviour", body, signatures, unknown, forked)
     assert strange == Reason.NOT_MISBEHAVIOUR
+    strange = ledger.reverts("Endpoint", "submitMisbehaviour", unknown, forked, body, signatures)
+    assert strange == Reason.NOT_MISBEHAVIOUR
     delivery = delivery_of(ledger, [b"too late"])
     ledger.transact("Endpoint", "submitMisbehaviour", body, signatures, other, forked)
     assert ledger.chain.client("checkpoint-0").frozen
