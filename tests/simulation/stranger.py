@@ -220,10 +220,15 @@ class Stranger:
         newest = source.packets(client_id, max(0, source.latest_height() - 60), 30)
         old = source.packets(client_id, self._random.randrange(source.latest_height()), 5)
         steps = list(newest if self._random.random() < 0.7 else old)
+        decisions = [step for step in steps if step.entries]
+        if decisions and self._random.random() < 0.5:
+            steps = decisions[-2:]  # on their way, perhaps
         count = min(len(steps), self._random.randint(1, 6))
         return sorted(self._random.sample(steps, count), key=lambda step: step.cursor)
 
     def _as_asked(self, item: Item) -> Item:
+        if item.entries and self._random.random() < 0.3:
+            return replace(item, entries=())
         if is_money(item) and self._random.random() < 0.3:
             return changed(item, self._random)
         if item.step is Step.RECEIVE and self._random.random() < 0.5:

@@ -142,7 +142,7 @@ MONEY_BUGS = (
     ),
     Bug(
         "a lock that ends by time, without a trace",
-        ("locks", "liveness"),
+        ("locks", "limits", "liveness"),
         15,
         (Swap(Escrow, "receive", _give_back),),
     ),

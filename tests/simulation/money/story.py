@@ -107,9 +107,15 @@ class MoneyStory:
                     yield f"{relay}: settlement {settlement[:8]} is {view.status}"
 
     def _untold(self) -> Iterator[str]:
-        """Relays that have older terms than the ledger whose locks they ask for."""
+        """Relays that have older terms of a payer than his ledger, and have locked through him or
+        were told of him before."""
         for ledger, version in self.users.versions.items():
-            for relay in told(self._records[ledger][ESCROW]):
+            records = self._records[ledger][ESCROW]
+            for relay in told(records):
+                locks = records.scan(f"lock/{relay}/".encode(), limit=10_000)
+                through = any(b'"payer"' in held for _, held in locks)
+                if not through and records.get(f"terms-sent/{relay}/payer".encode()) is None:
+                    continue
                 known = find_terms(self._records[relay][SETTLEMENT], ledger, "payer")
                 if self._is_tainted((ledger, relay)):
                     continue
