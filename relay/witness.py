@@ -107,10 +107,10 @@ class Witness:
             known = base if header.height == base.height else self._known(followed, header.height)
             if known is not None:
                 self._check_same(followed, known, header, now)
-            elif header.height < base.height or old_size != base.height:
-                return Cosigned((), base.height)
-            else:
+            if header.height > base.height and old_size == base.height:
                 verify_header(CHECKPOINT, followed.state, consensus_of(base), header, now)
+            elif header.height != base.height and not self._precedes(followed, header.height):
+                return Cosigned((), base.height)
             if header.height >= base.height:
                 self._seen.save(origin, header)
             return Cosigned(self._sign(header.body, now), header.height)
@@ -160,6 +160,21 @@ class Witness:
         with self._node.store.reading() as tx:
             known = (_stored_header(tx, client, height) for client in followed.clients)
             return next((header for header in known if header is not None), None)
+
+    def _precedes(self, followed: _Followed, height: int) -> bool:
+        """Whether a client has verified the head of that height, and the base after it: they are
+        then of one history. What a client has verified by the co-signatures of others alone may
+        be of another than what was co-signed here."""
+        base = followed.base
+        if height > base.height:
+            return False
+        with self._node.store.reading() as tx:
+            for client in followed.clients:
+                before = _stored_header(tx, client, height)
+                after = _stored_header(tx, client, base.height)
+                if before is not None and after is not None and after.hash == base.hash:
+                    return True
+        return False
 
     # --- two bodies of one size
 

@@ -145,6 +145,26 @@ def test_what_a_client_has_verified_is_signed_also_later(world: World, witness: 
     assert _reason(lambda: ask(witness, hub, now, row=forged)) is Reason.HEAD_CONFLICT
 
 
+def test_what_a_client_has_verified_is_not_signed_beside_another_history(
+    world: World, witness: Witness
+) -> None:
+    """A client may have believed others who co-signed one history, while this one co-signed a head
+    of another: it stays with that one, whatever sizes it is asked for."""
+    hub, now = world.nodes[HUB], world.clock.now
+    passed = put(hub, "a")
+    world.deliver(HUB, ZJ, [])
+    head = put(hub, "b")
+    other = _forged(world, head, time=parse_body(head.body).time + 1)
+    assert ask(witness, hub, now, old=passed.size, row=other).lines
+    world.deliver(HUB, ZJ, [])
+    later = put(hub, "c")
+    world.deliver(HUB, ZJ, [])
+    for row in (passed, later):
+        answer = ask(witness, hub, now, row=row)
+        assert (answer.lines, answer.size) == ((), head.size)
+    assert _reason(lambda: ask(witness, hub, now, row=head)) is Reason.HEAD_CONFLICT
+
+
 def test_a_smaller_body_that_is_not_the_verified_one_is_evidence(
     world: World, witness: Witness
 ) -> None:
