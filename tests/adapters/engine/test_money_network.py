@@ -161,7 +161,9 @@ def test_a_lane_moves_to_another_replica(cast: Cast) -> None:
     assert ended(cast, one.settlement) is SettlementStatus.SETTLED
     first.start()
     network(cast).eventually(lambda: network(cast).head(first))
-    cast.stage.command("connect", "--node", first.address, "--relay", hub)
+    # Its own CometBFT answers a little later than it.
+    again = ("connect", "--node", first.address, "--relay", hub)
+    network(cast).eventually(lambda: cast.stage.command(*again))
 
 
 @STEPS
