@@ -137,7 +137,7 @@ class BundleWriter:
         try:
             proof = self._evidence.prove(paths, height)
         except NotFound as error:
-            if not reader.witness_quorum:
+            if not reader.witness_quorum or error.reason is not Reason.PATH_NOT_FOUND:
                 raise  # committed, and not signed yet: the next head covers it
             raise _not_cosigned(reader, height) from error
         return Hop(self._node.origin, height, headers, proof, tuple(claims))
@@ -223,8 +223,7 @@ class BundleWriter:
         with self._node.store.reading() as tx:
             rows = header_rows(tx, lineage, low, high)
             client_type = self._node.clients.load(tx, client_of_lineage(lineage)[0]).type
-        # The height is that of a delivery, which is kept with its header: there is one row.
-        if rows[0].height != low or rows[-1].height != high:
+        if not rows or rows[0].height != low or rows[-1].height != high:
             raise Refused(
                 Reason.BUNDLE_INCOMPLETE,
                 f"this node has kept no headers from height {anchor} to {height}",
@@ -245,7 +244,8 @@ class BundleWriter:
         if recovered:
             path = host_path(Kind.RECOVERED, client_id, be64(recovered - 1))
         value = tx.get(path)
-        assert value is not None, "a lineage begins with an entry"
+        if value is None:
+            raise NotFound(Reason.CLIENT_NOT_FOUND, "no such client", client_id=client_id)
         state, anchor = decode_creation(value)
         return TrustedChain(decode_client_state(state), decode_consensus_state(anchor))
 

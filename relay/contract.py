@@ -55,10 +55,10 @@ class Head:
     """Seconds, of that header. It says nothing of the packets below it: whoever brought the header
     may have left some out."""
     complete_time: int = 0
-    abilities: Abilities = ABLE
-    """What the escrow of a ledger of that kind can do."""
     """Seconds: everything that the chain had sent before then is here; 0 while that is not known.
     What was not revoked as of then is known not to have been."""
+    abilities: Abilities = ABLE
+    """What the escrow of a ledger of that kind can do."""
 
 
 class Reader(Protocol):

@@ -70,6 +70,24 @@ EXPLAINED: dict[str, str] = {
     "relay/light/validators.py::check_algorithm_name::edge::set(name) <= _ALGORITHM": (
         "a name of 32 characters cannot hold all 37"
     ),
+    "relay/bundle_writer.py::BundleWriter._own_hop::drop::error.reason is not": (
+        "the height is one of this node's heads; what is missing below it is a path"
+    ),
+    "relay/bundle_writer.py::BundleWriter._kept_headers::drop::not rows of": (
+        "a delivery is kept with its header: there is one row"
+    ),
+    "relay/bundle_writer.py::BundleWriter._pinned::never::value is None": (
+        "a lineage begins with an entry"
+    ),
+    "adapters/cometbft/light/block.py::_read_commit::never::len(places) > MAX_VALIDATORS": (
+        "the same bound stands where commits are checked; here nothing is built of what is beyond"
+    ),
+    "adapters/cometbft/light/block.py::_read_commit::edge::len(places) > MAX_VALIDATORS": (
+        "the same bound stands where commits are checked"
+    ),
+    "adapters/cometbft/light/ics23.py::other_is_empty::drop::not spec.empty_child of": (
+        "a child of a tree is never empty bytes"
+    ),
     "relay/bundle_format.py::encode_bundle::skip::decode_bundle(raw)": (
         "what the writer makes is read back before it leaves; nothing that it makes is refused"
     ),

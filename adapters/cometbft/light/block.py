@@ -336,11 +336,14 @@ def _read_header(raw: bytes) -> BlockHeader:
 
 def _read_commit(raw: bytes) -> BlockCommit:
     fields = Fields(raw, "commit")
+    places = fields.messages(4)
+    if len(places) > MAX_VALIDATORS:
+        raise Malformed(f"commit: it has places for 1 to {MAX_VALIDATORS} validators")
     commit = BlockCommit(
         height=fields.integer(1),
         round=fields.integer(2),
         block_id=_read_block_id(fields.message(3)),
-        signatures=tuple(_read_place(place) for place in fields.messages(4)),
+        signatures=tuple(_read_place(place) for place in places),
     )
     return commit
 

@@ -152,9 +152,8 @@ def _side(spec: Spec, op: InnerOp) -> int | None:
 
 def other_is_empty(spec: Spec, op: InnerOp, side: int) -> bool:
     """Whether the child of this step is on `side`, and its sibling is the tree's empty child."""
-    if _side(spec, op) != side:
+    if not spec.empty_child or _side(spec, op) != side:
         return False
-    # Where a tree has no empty child, nothing as long as a child equals its b"".
     sibling = op.prefix[-spec.child_size :] if side else op.suffix
     return sibling == spec.empty_child
 
