@@ -21,7 +21,7 @@ from relay.demo.stage import Stage
 from relay.errors import NotFound, Reason
 from relay.keys import SigningKey
 from relay.light.types import Claim
-from relay.money_views import Shown
+from relay.money_views import AccountView, Shown
 from relay.packet import Packet, commitment_path
 from relay.paths import record_path
 from relay.registry import connect_chain
@@ -125,9 +125,16 @@ class _Endpoint:
 
     def released_again(self) -> str:
         """The decision that released the money, once more; nothing may move."""
-        before = list(self._stage.node(HK).accounts())
+        before = self._accounts()
         answered = self._deliver(Item(Step.RECEIVE, self._decision), self._decision)
-        return answered if list(self._stage.node(HK).accounts()) == before else "money moved"
+        return answered if self._accounts() == before else "money moved"
+
+    def _accounts(self) -> list[AccountView]:
+        """As they stand on the chain now: the node reads on to its newest block to prove them, and
+        may else be some blocks behind it."""
+        node = self._stage.node(HK)
+        node.prove_book_steps(self._chain.latest_height())
+        return list(node.accounts())
 
 
 def stood_still(cast: Cast, stage: MoneyStage, step: str) -> str:
