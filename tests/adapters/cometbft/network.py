@@ -1,11 +1,13 @@
 """A real network of CometBFT validators with the example application `kvstore`.
 
-The binary is `cometbft` of LIANQIAO_COMETBFT, of ~/.cache/lianqiao/bin, or of the path; without it
-the tests are skipped, visibly, and fail where LIANQIAO_NEVER_SKIP is set.
+The binary is `cometbft` of LIANQIAO_COMETBFT, of ~/.cache/lianqiao/bin, or of the path; that of the
+0.40 line is of LIANQIAO_COMETBFT_40 or of ~/.cache/lianqiao/bin40. Without it the tests are
+skipped, visibly, and fail where LIANQIAO_NEVER_SKIP is set.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,36 +15,55 @@ import shutil
 import subprocess
 import time
 from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from adapters.cometbft.rpc import Endpoint
 from relay.demo.ports import free_ports
 from relay.keeper import end, keep
 
-INSTALL = "go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25"
+LINES = {"0.38": "v0.38.25", "0.40": "v0.40.0"}
+"""Lines that are maintained, and the version of each that is tried."""
+_INSTALL = "go install github.com/cometbft/cometbft/cmd/cometbft@"
 
 
-def binary() -> str:
+def binary(line: str = "0.38") -> str:
     """The path of the real program; skips the calling test where there is none."""
-    cached = Path.home() / ".cache/lianqiao/bin/cometbft"
-    for found in (os.environ.get("LIANQIAO_COMETBFT"), cached, shutil.which("cometbft")):
+    cache = Path.home() / ".cache/lianqiao"
+    places = {
+        "0.38": ("LIANQIAO_COMETBFT", cache / "bin/cometbft", shutil.which("cometbft")),
+        "0.40": ("LIANQIAO_COMETBFT_40", cache / "bin40/cometbft", None),
+    }
+    variable, *others = places[line]
+    for found in (os.environ.get(str(variable)), *others):
         if found and Path(found).exists():
             return str(found)
+    install = f"no cometbft {line}: {_INSTALL}{LINES[line]}"
     if os.environ.get("LIANQIAO_NEVER_SKIP"):
-        pytest.fail(f"no cometbft: {INSTALL}", pytrace=False)
-    pytest.skip(f"no cometbft: {INSTALL}", allow_module_level=True)
+        pytest.fail(install, pytrace=False)
+    pytest.skip(install, allow_module_level=True)
 
 
 class Network:
     """Validators, each a process of its own, on loopback."""
 
-    def __init__(self, folder: Path, validators: int = 4, chain_id: str = "kv-chain") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        validators: int = 4,
+        chain_id: str = "kv-chain",
+        line: str = "0.38",
+        secp256k1: bool = False,
+    ) -> None:
+        """`line`: of CometBFT; `secp256k1`: the kind of all validators' keys, else Ed25519."""
         self.chain_id = chain_id
         self.homes = [folder / f"node{n}" for n in range(validators)]
-        program = binary()
+        self._program = program = binary(line)
         command = [program, "testnet", "--v", str(validators), "--o", str(folder)]
         subprocess.run(
             [*command, "--populate-persistent-peers=false"], check=True, capture_output=True
@@ -61,6 +82,10 @@ class Network:
         peers = ",".join(f"{node}@{at}" for node, at in zip(ids, p2p, strict=True))
         genesis = json.loads((self.homes[0] / "config/genesis.json").read_text())
         genesis["chain_id"] = chain_id
+        if secp256k1:
+            genesis["consensus_params"]["validator"]["pub_key_types"] = ["secp256k1"]
+            for home, named in zip(self.homes, genesis["validators"], strict=True):
+                _rekey(home / "config/priv_validator_key.json", named)
         for home, rpc, at in zip(self.homes, self.rpc, p2p, strict=True):
             (home / "config/genesis.json").write_text(json.dumps(genesis))
             _configure(home / "config/config.toml", rpc, at, peers)
@@ -74,7 +99,7 @@ class Network:
         home = self.homes[number]
         with (home / "log").open("ab") as log:
             self._processes[number] = keep(
-                [binary(), "start", "--home", str(home), "--proxy_app", "kvstore"], told=log
+                [self._program, "start", "--home", str(home), "--proxy_app", "kvstore"], told=log
             )
 
     def stop(self, number: int) -> None:
@@ -118,6 +143,23 @@ class Network:
     def key(self, number: int) -> Any:
         """The private key file of a validator."""
         return json.loads((self.homes[number] / "config/priv_validator_key.json").read_text())
+
+
+def _rekey(path: Path, named: dict[str, Any]) -> None:
+    """Gives a validator a secp256k1 key, in its file and in the genesis."""
+    secret = ec.generate_private_key(ec.SECP256K1())
+    public = secret.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    number = secret.private_numbers().private_value.to_bytes(32, "big")
+    key = {
+        "address": hashlib.new("ripemd160", sha256(public).digest()).hexdigest().upper(),
+        "pub_key": {
+            "type": "tendermint/PubKeySecp256k1",
+            "value": b64encode(public).decode(),
+        },
+    }
+    named.update(key)
+    private = {"type": "tendermint/PrivKeySecp256k1", "value": b64encode(number).decode()}
+    path.write_text(json.dumps({**key, "priv_key": private}))
 
 
 def _configure(path: Path, rpc: str, p2p: str, peers: str) -> None:

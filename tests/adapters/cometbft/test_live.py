@@ -1,4 +1,4 @@
-"""Real CometBFT: four validators of `kvstore`, followed, skipped over, attacked."""
+"""Real CometBFT of both lines: four validators of `kvstore`, followed, skipped over, attacked."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from adapters.cometbft.light.block import NOBODY, BlockCommit, CommitSig, header
 from adapters.cometbft.light.block import vote_sign_bytes as sign_bytes
 from adapters.cometbft.light.client import CometHeader, encode_light_block
 from adapters.cometbft.light.txproof import Result, decode_result
-from adapters.cometbft.light.validators import make_set
+from adapters.cometbft.light.validators import SECP256K1, make_set
 from adapters.cometbft.light.zip215 import ED25519
 from relay.errors import Reason
 from relay.light.client import anchor, verify_header
 from relay.light.types import Claim, ClientState, ConsensusState
-from tests.adapters.cometbft.network import Network
+from tests.adapters.cometbft.network import LINES, Network
 from tests.refusals import refused
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 STATE = ClientState("cometbft", "kv-chain", ED25519, proof_kind="tx", trusting_period=100_000)
 
 
-@pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    made = Network(tmp_path_factory.mktemp("network"))
+@pytest.fixture(scope="module", params=LINES)
+def network(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Network]:
+    made = Network(tmp_path_factory.mktemp("network"), line=request.param)
     try:
         made.wait_height(2)
         yield made
@@ -72,6 +74,24 @@ def test_headers_are_followed_live(network: Network, chain: CometChain) -> None:
     assert trusted.height >= 6
     assert chain._blocks is not None
     assert chain._blocks.pushes > 0
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_validators_with_secp256k1_keys_are_followed(line: str, tmp_path: Path) -> None:
+    network = Network(tmp_path, line=line, secp256k1=True)
+    state = replace(STATE, algorithm=SECP256K1)
+    chain = connect({"address": network.rpc[0], "rpc": ",".join(network.rpc[1:]), "proof": "tx"})
+    try:
+        height = network.wait_height(4)
+        first, *rest = [chain.headers(at - 1, at, SECP256K1)[-1] for at in range(1, height + 1)]
+        trusted = anchor(CLIENT, state, first, now())[0]
+        for raw in rest:
+            trusted = verify_header(CLIENT, state, trusted, CLIENT.decode_header(raw), now())
+        assert trusted.height == height
+        refused(Reason.ALGORITHM_NOT_PINNED, anchor, CLIENT, STATE, first, now())
+    finally:
+        chain.close()
+        network.close()
 
 
 def test_each_height_verifies_after_the_one_before(network: Network, chain: CometChain) -> None:
