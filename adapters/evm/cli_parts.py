@@ -78,7 +78,7 @@ def require_extra() -> None:
             raise Refused(
                 Reason.CONFIG_INVALID,
                 f"this needs the package {name!r}, which is not installed",
-                hint="pip install 'lianqiao[evm]'",
+                hint="pip install 'lianqiao[evm]', or '.[evm]' in a clone",
             )
 
 

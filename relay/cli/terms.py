@@ -124,7 +124,7 @@ def open_account(
     if relay:
         ask_alike(lambda: _tell(relay, ledger, terms), *pinned)
     if not as_json:
-        _say_who_hears(told)
+        _say_who_hears(told, relay)
     print_accounts([view], as_json)
 
 
@@ -196,7 +196,7 @@ def change(
         ask_alike(lambda: _tell(relay, ledger, terms), *pinned)
     if not as_json:
         output.note(f"version {terms.version}")
-        _say_who_hears(told)
+        _say_who_hears(told, relay)
     print_accounts([view], as_json)
 
 
@@ -234,9 +234,13 @@ def announce(
     output.say(f"what they answer: lianqiao accounts show ACCOUNT --node {node}")
 
 
-def _say_who_hears(told: list[Told]) -> None:
+def _say_who_hears(told: list[Told], by_hand: str) -> None:
+    """`by_hand`: the relay that was told by this command, which needs no proof of the ledger."""
     if told:
         output.note(f"told: {', '.join(one.relay for one in told)}")
+    if by_hand:
+        output.note(f"told by hand, on its operator's word: {by_hand}")
+    if told or by_hand:
         return
     output.note("no relay hears of it from this ledger: it is connected to none, or an EVM chain")
     output.note("hint: lianqiao accounts announce, when it is; or --relay ADDRESS, by hand")

@@ -92,7 +92,9 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
         ("hospital", "CNY", "sz-hospital", "hospital", desk.sz),
     ):
         opening = ("accounts", "open", account, code, "--owner", owner, "--key", desk.key(key))
-        assert run(*opening, "--node", node, "--relay", desk.hub).code == 0
+        opened = run(*opening, "--node", node, "--relay", desk.hub)
+        assert opened.code == 0
+        assert f"told by hand, on its operator's word: {desk.hub}" in opened.err
     for account, code, node in (("insurer", "HKD", desk.hk), ("maker-cny", "CNY", desk.sz)):
         done = run("accounts", "deposit", account, "5000.00", code, "--node", node, "--json")
         assert done.json["accounts"][0]["balance"] == 500_000

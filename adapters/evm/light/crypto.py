@@ -28,7 +28,7 @@ except ImportError as missing:
     raise NotFound(
         Reason.CLIENT_TYPE_UNKNOWN,
         f"client type 'evm' needs the package {missing.name!r}, which is not installed",
-        hint="pip install 'lianqiao[evm]'",
+        hint="pip install 'lianqiao[evm]', or '.[evm]' in a clone",
         client_type="evm",
     ) from missing
 
