@@ -152,9 +152,10 @@ class CometChain:
 def connect(settings: Mapping[str, str]) -> Chain:
     """The chain whose nodes' RPC is at `address` and at the addresses of `rpc`, by commas.
 
-    `node`: HOST:PORT of the lianqiao API of a node of that chain. `proof`: `journal` (default),
-    `ics23` or `tx`. `trust_level`: `1/3`, or what the client pins. `tls`: `yes` for HTTPS. Whether
-    anything answers shows at the first call. Raises Refused(CONFIG_INVALID).
+    `node`: HOST:PORT of the lianqiao API of a node of that chain, or of several, by commas.
+    `proof`: `journal` (default), `ics23` or `tx`. `trust_level`: `1/3`, or what the client pins.
+    `tls`: `yes` for HTTPS. Whether anything answers shows at the first call. Raises
+    Refused(CONFIG_INVALID).
     """
     unknown = sorted(set(settings) - set(_SETTINGS))
     if unknown:
@@ -172,7 +173,8 @@ def connect(settings: Mapping[str, str]) -> Chain:
     endpoints = Endpoints([Endpoint(address, tls=tls == "yes") for address in addresses])
     node = None
     if settings.get("node"):
-        made = connect_node({"address": settings["node"]})
+        first, _, others = settings["node"].partition(",")
+        made = connect_node({"address": first, "replicas": others})
         assert isinstance(made, LianqiaoChain), "that is what the adapter lianqiao makes"
         node = made
     level = _trust_level(settings.get("trust_level", "1/3"))

@@ -5,14 +5,19 @@ and verified by the light client of whoever it is delivered to; this adapter dec
 
 Every call has a deadline. What a transport does (refuses, times out, is closed under a call)
 becomes Unavailable(CHAIN_UNREACHABLE), what a node of ours refuses keeps its reason.
+
+A chain may be answered for by several: the replicas of an engine, or processes on one database.
+One is asked as long as it answers, then the next. What was asked of one can be asked of another:
+cursors are places in the journal that they share, and deliveries are idempotent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
-from typing import ParamSpec, TypeVar, cast
+from typing import TypeVar, cast
 
 from relay.chain import MAX_BATCH, Chain, ClientStatus, Delivery, DeliveryResult, PacketStep
 from relay.client import NodeClient
@@ -34,30 +39,33 @@ TIMEOUT_SECONDS = 20.0
 MAX_DELIVERIES = 64
 """Deliveries in one call, as PacketService takes them."""
 MAX_ADDRESS = 256
+MAX_REPLICAS = 16
 
 _Told = Generator[tuple[int, PacketStep | None], None, None]
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
 class LianqiaoChain:
-    """relay.chain.Chain over a connection to a node. Thread-safe; `close()` when done."""
+    """relay.chain.Chain over connections to nodes that answer for one chain. Thread-safe;
+    `close()` when done."""
 
-    def __init__(self, node: NodeClient) -> None:
-        self._node = node
+    def __init__(self, nodes: Sequence[NodeClient]) -> None:
+        self._nodes = tuple(nodes)
+        self._at = 0
+        self._known: set[int] = set()
         self._chain_id = ""
 
     @property
     def chain_id(self) -> str:
-        """What the node says it is; asked once. Raises Unavailable(CHAIN_UNREACHABLE)."""
+        """What the first node that answers says; asked once. Raises Unavailable."""
         if not self._chain_id:
-            self._chain_id = self._typed(self._node.status).chain_id
+            self._chain_id = self._ask(lambda node: node.status().chain_id)
         return self._chain_id
 
     def latest_height(self) -> int:
         """See relay.chain.Chain."""
         try:
-            return self._typed(self._node.head).size
+            return self._ask(lambda node: node.head().size)
         except NotFound:
             return 0
 
@@ -69,18 +77,20 @@ class LianqiaoChain:
         witnesses: Sequence[Witness] = (),
     ) -> Sequence[bytes]:
         """See relay.chain.Chain."""
-        return self._typed(self._node.headers, trusted_height, height, algorithm, witnesses)
+        return self._ask(lambda node: node.headers(trusted_height, height, algorithm, witnesses))
 
     def client(self, client_id: str) -> ClientStatus:
         """See relay.chain.Chain."""
-        return client_status(self._typed(self._node.client, client_id))
+        return client_status(self._ask(lambda node: node.client(client_id)))
 
     def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
         """See relay.chain.Chain. Fewer than `limit` where more would not fit into an answer."""
         limit = min(limit, MAX_BATCH)
         while True:
             try:
-                return self._typed(self._node.steps, client_id, after, limit)
+                return self._ask(
+                    partial(NodeClient.steps, client_id=client_id, after=after, limit=limit)
+                )
             except Exhausted:
                 if limit <= 1:
                     raise
@@ -89,62 +99,98 @@ class LianqiaoChain:
 
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain."""
-        return self._typed(self._node.prove, paths, height)
+        return self._ask(lambda node: node.prove(paths, height))
 
     def submit(self, deliveries: Sequence[Delivery]) -> Sequence[DeliveryResult]:
         """See relay.chain.Chain. As many calls as the limits of one call ask for."""
         results: list[DeliveryResult] = []
         for part in _parts(deliveries):
-            results += self._typed(self._node.deliver, part)
+            results += self._ask(partial(NodeClient.deliver, deliveries=part))
         return results
 
     def sent(self, client_id: str, height: int, before: int) -> Sequence[Claim]:
         """See relay.chain.StatingChain."""
-        return self._typed(self._node.sent, client_id, height, before)
+        return self._ask(lambda node: node.sent(client_id, height, before))
 
     def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain."""
-        return self._typed(self._verified_heads, chain_ids)
-
-    def _verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
-        following = (v for v in self._node.clients() if v.state.chain_id in chain_ids)
-        return [
-            VerifiedHead(v.client_id, self._node.verified_header(v.client_id), v.frozen)
-            for v in islice(following, MAX_HEADS)
-        ]
+        return self._ask(lambda node: _verified_heads(node, chain_ids))
 
     def accuse(self, client_id: str, evidence: bytes) -> None:
         """See relay.watch.KnowingChain."""
-        self._typed(self._node.submit_misbehaviour, client_id, evidence)
+        self._ask(lambda node: node.submit_misbehaviour(client_id, evidence))
 
     def wait(self, client_id: str, after: int, seconds: float) -> bool:
         """See relay.pace.WaitingChain: by a stream, so that resting costs no calls."""
-        return self._typed(self._wait, client_id, after, seconds)
-
-    def _wait(self, client_id: str, after: int, seconds: float) -> bool:
-        told = cast(_Told, self._node.watch(client_id, after, seconds))
-        with closing(told):
-            return any(step is not None for _, step in told)
+        return self._ask(lambda node: _wait(node, client_id, after, seconds))
 
     def close(self) -> None:
-        """Ends the connection and every call on it."""
-        self._node.close()
+        """Ends the connections and every call on them."""
+        for node in self._nodes:
+            node.close()
 
-    def _typed(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
-            return call(*args, **kwargs)
-        except LianqiaoError:
-            raise
-        except (TypeError, OverflowError) as err:
-            raise Malformed(f"this cannot be asked of a node: {err}") from err
-        except ValueError as err:
-            if "closed channel" in str(err).lower():
-                raise Unavailable(
-                    Reason.CHAIN_UNREACHABLE,
-                    f"the connection to {self._node.address} was closed",
-                    address=self._node.address,
-                ) from err
-            raise Malformed(f"this cannot be asked of a node: {err}") from err
+    def _ask(self, call: Callable[[NodeClient], _T]) -> _T:
+        """Of the node that answered last, else of the next that does."""
+        first = self._at
+        for step in range(len(self._nodes)):
+            at = (first + step) % len(self._nodes)
+            try:
+                self._check(at)
+                answer = _typed(call, self._nodes[at])
+            except Unavailable:
+                if step + 1 == len(self._nodes):
+                    raise
+            else:
+                self._at = at
+                return answer
+        raise AssertionError("a chain has a node at least")
+
+    def _check(self, at: int) -> None:
+        """Raises Unavailable where a node that was not asked before is of another chain."""
+        if len(self._nodes) == 1 or at in self._known:
+            return
+        node = self._nodes[at]
+        said = _typed(NodeClient.status, node).chain_id
+        self._chain_id = self._chain_id or said
+        if said != self._chain_id:
+            raise Unavailable(
+                Reason.CHAIN_UNREACHABLE,
+                f"{node.address} answers for {said[:64]}, and not for {self._chain_id}",
+                hint="correct the addresses of the lane: lianqiao connect",
+                address=node.address,
+            )
+        self._known.add(at)
+
+
+def _typed(call: Callable[[NodeClient], _T], node: NodeClient) -> _T:
+    try:
+        return call(node)
+    except LianqiaoError:
+        raise
+    except (TypeError, OverflowError) as err:
+        raise Malformed(f"this cannot be asked of a node: {err}") from err
+    except ValueError as err:
+        if "closed channel" in str(err).lower():
+            raise Unavailable(
+                Reason.CHAIN_UNREACHABLE,
+                f"the connection to {node.address} was closed",
+                address=node.address,
+            ) from err
+        raise Malformed(f"this cannot be asked of a node: {err}") from err
+
+
+def _verified_heads(node: NodeClient, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
+    following = (v for v in node.clients() if v.state.chain_id in chain_ids)
+    return [
+        VerifiedHead(v.client_id, node.verified_header(v.client_id), v.frozen)
+        for v in islice(following, MAX_HEADS)
+    ]
+
+
+def _wait(node: NodeClient, client_id: str, after: int, seconds: float) -> bool:
+    told = cast(_Told, node.watch(client_id, after, seconds))
+    with closing(told):
+        return any(step is not None for _, step in told)
 
 
 def _parts(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
@@ -161,11 +207,28 @@ def _parts(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
 
 
 def connect(settings: Mapping[str, str]) -> Chain:
-    """The node at `settings["address"]`, `HOST:PORT`. Whether it answers shows at the first call.
+    """The node at `settings["address"]`, `HOST:PORT`, and those of `replicas`, by commas, that
+    answer for the same chain. Whether any does shows at the first call.
 
     Raises Refused(CONFIG_INVALID).
     """
-    address = settings.get("address", "")
+    others = filter(None, settings.get("replicas", "").split(","))
+    addresses = list(dict.fromkeys(one.strip() for one in (settings.get("address", ""), *others)))
+    for address in addresses:
+        _check_address(address)
+    if len(addresses) > MAX_REPLICAS:
+        raise Refused(Reason.CONFIG_INVALID, f"a lane has at most {MAX_REPLICAS} addresses")
+    unknown = sorted(set(settings) - {"address", "replicas"})
+    if unknown:
+        raise Refused(
+            Reason.CONFIG_INVALID,
+            f"the adapter lianqiao knows no setting {unknown[0][:64]!r}",
+            hint="it takes `address`, and `replicas`: further addresses, by commas",
+        )
+    return LianqiaoChain([NodeClient(address, TIMEOUT_SECONDS) for address in addresses])
+
+
+def _check_address(address: str) -> None:
     host, colon, port = address.rpartition(":")
     valid = bool(colon and host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
     if not valid or len(address) > MAX_ADDRESS or not address.isprintable():
@@ -174,11 +237,3 @@ def connect(settings: Mapping[str, str]) -> Chain:
             f"the address of a node is HOST:PORT, and not {address[:64]!r}",
             hint="for example 127.0.0.1:7101",
         )
-    unknown = sorted(set(settings) - {"address"})
-    if unknown:
-        raise Refused(
-            Reason.CONFIG_INVALID,
-            f"the adapter lianqiao knows no setting {unknown[0][:64]!r}",
-            hint="it takes `address` alone",
-        )
-    return LianqiaoChain(NodeClient(address, TIMEOUT_SECONDS))

@@ -244,9 +244,15 @@ def lanes(node: Node, as_json: Json = False) -> None:
         return
     output.table(
         ("client", "adapter", "address", "stopped"),
-        [(lane.client_id, lane.adapter, lane.address, lane.reason or "-") for lane in found],
+        [(lane.client_id, lane.adapter, reached_at(lane), lane.reason or "-") for lane in found],
         "no lanes; lianqiao connect adds them",
     )
+
+
+def reached_at(lane: LaneView) -> str:
+    """The lane's address, and those that are asked where it does not answer."""
+    replicas = dict(lane.settings).get("replicas", "")
+    return ", ".join([lane.address, *filter(None, replicas.split(","))])
 
 
 def shown(view: ClientView, lane: LaneView | None = None) -> dict[str, object]:

@@ -46,6 +46,15 @@ ChainDescription = Annotated[
         help="A chain of another kind instead: how it is reached, and what is pinned of it.",
     ),
 ]
+LaneAddresses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Where the relay reaches the ledger, if elsewhere; repeat it for its replicas, the "
+        "next of which is asked where one does not answer.",
+    ),
+]
 TrustingDays = Annotated[
     int,
     typer.Option("--trusting-days", min=1, max=3650, help="How long a head can be built upon."),
@@ -68,12 +77,7 @@ def connect(
     relay: Annotated[str, typer.Option("--relay", metavar="ADDRESS", help="The relay.")],
     node: LedgerNode = "",
     chain: ChainDescription = None,
-    address: Annotated[
-        str,
-        typer.Option(
-            "--address", metavar="ADDRESS", help="Where the relay reaches the ledger, if elsewhere."
-        ),
-    ] = "",
+    address: LaneAddresses = None,
     algorithm: Annotated[
         str, typer.Option("--algorithm", help="The one signature algorithm that both pin.")
     ] = ALGORITHM,
@@ -114,14 +118,16 @@ def connect(
         decider = end_of(relay_node, algorithm, trusting_days, require_witness, relay_anchor)
         _check_pair(ledger, decider)
         on_ledger, on_relay, made = _join(ledger, decider, asking(proposal, repeat))
-        relay_node.register_lane(on_relay.client_id, address or node, ADAPTER)
+        first, *replicas = reached = address or [node]
+        further = {"replicas": ",".join(replicas)} if replicas else {}
+        relay_node.register_lane(on_relay.client_id, first, ADAPTER, further)
         trusted = relay_node.trust() if trust is not None else b""
     if trust is not None:
         _write_trust(trust, trusted)
     if as_json:
-        output.print_json(_as_json(ledger, decider, on_ledger, on_relay, made, address or node))
+        output.print_json(_as_json(ledger, decider, on_ledger, on_relay, made, reached))
         return
-    _print(ledger, decider, on_ledger, on_relay, made, address or node)
+    _print(ledger, decider, on_ledger, on_relay, made, reached)
     if trust is not None:
         output.say(f"wrote what the relay trusts to {trust}, for lianqiao verify")
 
@@ -210,11 +216,16 @@ def _as_json(
     on_ledger: ClientView,
     on_relay: ClientView,
     made: bool,
-    address: str,
+    reached: list[str],
 ) -> dict[str, object]:
     return {
         "made": made,
-        "lane": {"client_id": on_relay.client_id, "adapter": ADAPTER, "address": address},
+        "lane": {
+            "client_id": on_relay.client_id,
+            "adapter": ADAPTER,
+            "address": reached[0],
+            "replicas": reached[1:],
+        },
         "ledger": {"chain_id": ledger.chain, "client": on_ledger},
         "relay": {"chain_id": decider.chain, "client": on_relay},
         "trusted_for_facts": ledger.header.validators,
@@ -228,7 +239,7 @@ def _print(
     on_ledger: ClientView,
     on_relay: ClientView,
     made: bool,
-    address: str,
+    reached: list[str],
 ) -> None:
     say = output.say
     say("connected" if made else "connected already; nothing new was pinned")
@@ -237,7 +248,9 @@ def _print(
             f"  {end.chain} follows {other.chain} as {view.client_id}, "
             f"from height {view.latest.height} on"
         )
-    say(f"  {decider.chain} carries packets of {on_relay.client_id} by {address}")
+    say(f"  {decider.chain} carries packets of {on_relay.client_id} by {reached[0]}")
+    for replica in reached[1:]:
+        say(f"    or by {replica}, where that does not answer")
     say()
     say("What is trusted from now on")
     say(f"  facts: that a record was written on {ledger.chain} needs no trust in the relay. The")

@@ -18,6 +18,7 @@ from relay.query import get_packet, list_packets
 from relay.server import Limits, RunningServer, start
 from relay.store import Direction, PacketState, Store
 from tests.echo import ECHO
+from tests.refusals import refused
 from tests.world import World
 
 
@@ -72,6 +73,65 @@ def test_a_node_that_restarts_is_found_again(world: World) -> None:
     assert _within(5, chain.latest_height) == world.nodes["zj"].head.size
     chain.close()
     again.stop(0)
+
+
+def test_the_next_replica_is_asked_where_one_does_not_answer(world: World) -> None:
+    """Two servers of one node, as the replicas of a chain are: each is gone for a while."""
+    first, second = (start(world.nodes["zj"], clock=world.clock) for _ in range(2))
+    at = [f"127.0.0.1:{server.port}" for server in (first, second)]
+    chain = connect({"address": at[0], "replicas": f"{at[1]},{at[0]}"})
+    relayer = world.relayer("hub")
+    relayer.add_lane(world.clients["hub", "zj"], chain)
+    _carries(world, b"by the first")
+    first.stop(0)
+    _carries(world, b"by the second")
+    first = start(world.nodes["zj"], listen=at[0], clock=world.clock)
+    _carries(world, b"still by the second")
+    second.stop(0)
+    _within(5, chain.latest_height)
+    _carries(world, b"by the first again")
+    first.stop(0)
+    refused(Reason.CHAIN_UNREACHABLE, chain.latest_height)
+    chain.close()
+
+
+def _carries(world: World, value: bytes) -> None:
+    """Both ways, to the end."""
+    for on, to in (("zj", "hub"), ("hub", "zj")):
+        _send(world, on, to, value)
+    world.settle("hub")
+    for on, to in (("zj", "hub"), ("hub", "zj")):
+        packets = list_packets(world.nodes[on].store, client_id=world.clients[on, to])
+        sent = [view for _, view in packets if view.direction is Direction.OUT]
+        assert {view.state for view in sent} == {PacketState.ACKNOWLEDGED}
+
+
+def test_a_replica_of_another_chain_is_not_asked(world: World) -> None:
+    server, hub = (start(world.nodes[name], clock=world.clock) for name in ("zj", "hub"))
+    addresses = {"address": f"127.0.0.1:{server.port}", "replicas": f"127.0.0.1:{hub.port}"}
+    chain = connect(addresses)
+    assert chain.latest_height() == world.nodes["zj"].head.size
+    server.stop(0)
+    error = refused(Reason.CHAIN_UNREACHABLE, chain.latest_height)
+    assert "answers for hub, and not for zj" in error.detail
+    chain.close()
+    hub.stop(0)
+
+
+def test_what_one_replica_refuses_is_not_asked_of_the_next(world: World) -> None:
+    """There is none at the second address: to ask it would be CHAIN_UNREACHABLE."""
+    server = start(world.nodes["zj"], clock=world.clock)
+    chain = connect({"address": f"127.0.0.1:{server.port}", "replicas": "127.0.0.1:1"})
+    refused(Reason.CLIENT_NOT_FOUND, chain.client, "checkpoint-99")
+    chain.close()
+    server.stop(0)
+
+
+@pytest.mark.parametrize(
+    "replicas", ["127.0.0.1", "127.0.0.1:0", ",".join(f"127.0.0.1:{n}" for n in range(1, 17))]
+)
+def test_replicas_are_addresses_and_few(replicas: str) -> None:
+    refused(Reason.CONFIG_INVALID, connect, {"address": "127.0.0.1:7101", "replicas": replicas})
 
 
 def _within(seconds: int, call: Callable[[], int]) -> int:

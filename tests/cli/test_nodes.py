@@ -135,7 +135,15 @@ def test_connect_is_idempotent_and_says_what_is_trusted(network: Network, run: R
         "client_id": shown["relay"]["client"]["client_id"],
         "adapter": "lianqiao",
         "address": network.zj.address,
+        "replicas": [],
     }
+    # The lane's addresses are replaced, and nothing that is pinned.
+    elsewhere = ("--address", "127.0.0.1:9", "--address", network.zj.address)
+    moved = run(*args, *elsewhere)
+    assert f"or by {network.zj.address}, where that does not answer" in moved.out
+    lanes = ("clients", "lanes", "--node", network.hub.address)
+    assert f"127.0.0.1:9, {network.zj.address}" in " ".join(run(*lanes).out.split())
+    assert run(*args).code == 0
     for option, reason in (("30", "CHAIN_BOUND"), ("p256", "ALGORITHM_NOT_PINNED")):
         name = "--algorithm" if reason.startswith("A") else "--trusting-days"
         refused = run(*args, name, option)
