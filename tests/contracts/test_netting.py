@@ -570,3 +570,33 @@ def test_a_quote_serves_once_in_a_window_too() -> None:
     both = replace(record, members=(one, second))
     answer = LockAnswer.decode(shown(flow, both, (signed(bound("one")), signed(twice))))
     assert answer.reason is Reason.QUOTE_USED
+
+
+# --- the id of a window is nobody else's
+
+
+def imitation() -> Instruction:
+    """Anyone can compute under which id a window will settle, once its name is known."""
+    return instruction("imitation", settlement=NET)
+
+
+def test_no_settlement_takes_the_id_of_an_open_window() -> None:
+    """Its answers and its decision would stand where the window's must, and lock it for ever."""
+    flow = opened()
+    flow.instruct(signed(bound("one")))
+    not_taken(flow, signed(imitation()), Reason.REQUEST_ID_REUSED)
+    cut_off(flow)
+    not_taken(flow, signed(imitation()), Reason.REQUEST_ID_REUSED)
+    flow.settle()
+    check_end(flow)
+    assert find_settlement(flow.hub, bound("one").settlement).status is SettlementStatus.SETTLED
+
+
+def test_no_window_opens_under_the_id_of_a_settlement() -> None:
+    flow = Flow()
+    flow.instruct(signed(imitation()))
+    before = flow.key()
+    body = encode({"deadline": DEADLINE, "window": "w-1"})
+    refused(Reason.CONFLICT, flow.hub.call, "window.open", body)
+    assert flow.key() == before
+    flow.hub.call("window.open", encode({"deadline": DEADLINE, "window": "w-2"}))

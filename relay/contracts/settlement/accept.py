@@ -28,7 +28,7 @@ from relay.contracts.settlement.keys import (
 )
 from relay.contracts.settlement.rates import check_rate
 from relay.contracts.settlement.sending import send_lock
-from relay.contracts.settlement.windows import check_window, join
+from relay.contracts.settlement.windows import check_window, join, window_under
 from relay.errors import Invalid, NotFound, Reason, Refused
 
 
@@ -53,6 +53,8 @@ def instruct(body: bytes, state: State, now: int) -> bytes:
         if before.instruction != instruction:
             raise Invalid(Reason.REQUEST_ID_REUSED, "another settlement has this id")
         return held
+    if window_under(state, instruction.settlement):
+        raise Invalid(Reason.REQUEST_ID_REUSED, "a netting window settles under this id")
     check(signed, state, now)
     return _write(signed, state, now)
 

@@ -8,6 +8,7 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
     rate-policy…, rate…, factor…                     relay.contracts.settlement.rates
     lane/<ledger>/<number, 8 digits>                 {paused, time}
     window/<window>                                  {cut_off, deadline, opened}
+    window-id/<window settlement>                    {window}: no instruction has that id
     due/<cut-off, 12 digits>/<window>                {window}: is cut off by itself then
     due-through/<number, 12 digits>                  {after}: up to this key under due/ all are
     member/<window>/<number, 4 digits>               {accepted, digest, ledgers, settlement} and

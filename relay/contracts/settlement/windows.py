@@ -49,7 +49,8 @@ def open_window(body: bytes, state: State, now: int) -> bytes:
     its deadline, which settles nothing any more but leaves nothing waiting.
 
     Raises Refused: TIMEOUT_ELAPSED for a deadline or a cut-off that has passed, or a cut-off past
-    the deadline; CONFLICT for a name that was used with others."""
+    the deadline; CONFLICT for a name that was used with others, or whose id (window_settlement) a
+    settlement took."""
     asked = base.read_call(body, _OPEN, "cut_off")
     window, deadline = fields.name(asked, "window"), fields.integer(asked, "deadline", 1)
     cut = fields.integer(asked, "cut_off", 1) if "cut_off" in asked else deadline
@@ -62,11 +63,26 @@ def open_window(body: bytes, state: State, now: int) -> bytes:
         raise Refused(
             Reason.TIMEOUT_ELAPSED, "now, its cut-off and its deadline follow each other", now=now
         )
+    settlement = window_settlement(state.chain_id, window)
+    if state.get(key("instruction", settlement)) is not None:
+        raise Refused(
+            Reason.CONFLICT,
+            "a settlement has the id of that window",
+            hint="give the window another name",
+            window=window,
+        )
     value: Json = {"cut_off": cut, "deadline": deadline, "opened": now}
     raw = encode(value)
     state.put(key("window", window), raw)
+    state.put(key("window-id", settlement), encode({"window": window}))
     state.put(key("due", f"{cut:012d}", window), encode({"window": window}))
     return raw
+
+
+def window_under(state: Reader, settlement: bytes) -> bool:
+    """Whether a window settles under an id. Whoever signs may choose any 32 bytes, and a window's
+    follow from its name: answers and decision of both would stand in one place."""
+    return state.get(key("window-id", settlement)) is not None
 
 
 def _times(held: bytes) -> tuple[int, int]:
