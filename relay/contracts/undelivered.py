@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from relay.canonical import Json, encode
 from relay.contract import Contract, Reader, State
 from relay.contracts.payloads import ENCODING, VERSIONS, fields
-from relay.errors import NotFound, Refused
+from relay.errors import Invalid, NotFound, Reason, Refused
 from relay.packet import MAX_PAYLOAD_BYTES, Payload
 
 ROW_TIMEOUT = 3600
@@ -29,6 +29,8 @@ ROW_TIMEOUT = 3600
 MAX_HELD_SENT = 1000
 """Packets sent again in one tick."""
 MAX_CALL_SENT = 1000
+_MAX_HELD_BYTES = 2 * MAX_PAYLOAD_BYTES + 1024
+"""Of one that is set aside: its payload in hex, and the rest."""
 _UNSENT = (b"undelivered/", b"redelivered/")
 _REFUSED = (b"refused/", b"resent/")
 _Queue = tuple[bytes, bytes]
@@ -40,7 +42,13 @@ def payload_for(port: str, source_port: str, value: bytes) -> Payload:
 
 
 def post(state: State, chain: str, payload: Payload, now: int) -> tuple[str, int]:
-    """Sends what must arrive at `chain`; (client id, sequence), or ("", 0) if set aside."""
+    """Sends what must arrive at `chain`; (client id, sequence), or ("", 0) if set aside.
+
+    Raises Invalid(INVALID_PACKET) for what no packet can carry: set aside, it would wait for ever,
+    and all behind it.
+    """
+    if not 1 <= len(payload.value) <= MAX_PAYLOAD_BYTES:
+        raise Invalid(Reason.INVALID_PACKET, f"a payload holds 1 to {MAX_PAYLOAD_BYTES} bytes")
     try:
         client = state.client_of(chain)
         return client, state.send(client, payload, now + ROW_TIMEOUT)
@@ -75,7 +83,7 @@ def note_sent(state: State, chain: str, payload: Payload, client: str, sequence:
     """Notes that what is held first for `chain` was sent by other means, if it is this payload."""
     n = _last(_UNSENT[1], state, chain) + 1
     value = state.get(_key(_UNSENT[0], chain, n))
-    if value is not None and fields.document(value)["payload"] == payload.value.hex():
+    if value is not None and _read(value)["payload"] == payload.value.hex():
         state.put(_key(_UNSENT[1], chain, n), encode({"client": client, "sequence": sequence}))
 
 
@@ -126,7 +134,7 @@ def _send(queue: _Queue, state: State, chain: str, now: int, limit: int) -> int:
     for n in range(first, min(end, first + limit)):
         value = state.get(_key(queue[0], chain, n))
         assert value is not None, "what is set aside is numbered without gaps"
-        held = fields.document(value)
+        held = _read(value)
         payload = payload_for(
             fields.name(held, "port"),
             fields.name(held, "source_port"),
@@ -139,6 +147,10 @@ def _send(queue: _Queue, state: State, chain: str, now: int, limit: int) -> int:
             return n - first
         state.put(_key(queue[1], chain, n), encode({"client": client, "sequence": number}))
     return max(0, min(end - first, limit))
+
+
+def _read(value: bytes) -> fields.Object:
+    return fields.document(value, _MAX_HELD_BYTES)
 
 
 def _chains(queue: _Queue, state: Reader) -> Iterator[str]:

@@ -8,8 +8,10 @@ from relay.canonical import decode, encode
 from relay.contracts import undelivered
 from relay.contracts.payloads import RECOGNITION_PORT, REGISTRY_PORT
 from relay.contracts.registry import CONTRACT
-from relay.packet import Payload
+from relay.errors import Reason
+from relay.packet import MAX_PAYLOAD_BYTES, Payload
 from tests.contracts.ledger import Ledger, Peer
+from tests.refusals import refused
 
 NOW = 1_770_000_000
 
@@ -98,3 +100,44 @@ def test_what_was_sent_by_other_means_is_no_longer_held(zj: Ledger) -> None:
     assert len(note_sent(2, 10)) == 2
     assert not undelivered.is_held(zj, "relay-1")
     assert len(note_sent(2, 11)) == 2, "nothing is held"
+
+
+def sized(size: int) -> Payload:
+    return undelivered.payload_for(RECOGNITION_PORT, REGISTRY_PORT, b"x" * size)
+
+
+def test_the_longest_payload_is_held_and_stops_nothing_behind_it(zj: Ledger) -> None:
+    """What one institution made long must not keep back what others have retracted."""
+    long = sized(MAX_PAYLOAD_BYTES)
+    assert undelivered.post(zj, "relay-1", long, NOW) == ("", 0)
+    hold(zj, 2)
+    hold(zj, 3, chain="relay-2")
+    for peer in zj.peers.values():
+        peer.frozen = False
+    CONTRACT.tick(zj, NOW)
+    assert undelivered.count_held(zj) == 0
+    assert [value for _, value in sent(zj)] == [long.value, b"note 2", b"note 3"]
+    undelivered.set_aside(zj, "relay-1", long, NOW)
+    assert decode(undelivered.resend(encode({"limit": 1}), zj, NOW)) == {"failed": 0, "sent": 1}
+
+
+def test_the_longest_payload_that_was_sent_by_other_means(zj: Ledger) -> None:
+    long = sized(MAX_PAYLOAD_BYTES)
+    undelivered.post(zj, "relay-1", long, NOW)
+    undelivered.note_sent(zj, "relay-1", long, "evm-0", 1)
+    assert not undelivered.is_held(zj, "relay-1")
+
+
+def test_what_no_packet_can_carry_is_not_held(zj: Ledger) -> None:
+    """It could never be sent, and all that is held for the chain after it would wait for ever."""
+    for peer in zj.peers.values():
+        refused(
+            Reason.INVALID_PACKET,
+            undelivered.post,
+            zj,
+            "relay-1",
+            sized(MAX_PAYLOAD_BYTES + 1),
+            NOW,
+        )
+        peer.frozen = False
+    assert zj.keys("undelivered/") == []
