@@ -33,7 +33,7 @@ from tests.contracts.world import (
     item,
     request,
 )
-from tests.refusals import refusal, refusing
+from tests.refusals import refusal, refused, refusing
 
 NEWER = digest("corrected")
 
@@ -180,6 +180,24 @@ def test_a_revision_goes_to_every_relay_that_was_ever_told_of_a_record(named: bo
     world.zj.peers["checkpoint-0"].frozen = True
     assert attested(retraction(commitment=NEWER), "retract", []) == []
     assert len(world.zj.keys("undelivered/")) == 1
+
+
+def test_a_revision_tells_no_relay_that_is_not_there() -> None:
+    """Names of nobody must not fill the list of those who hear of every retraction."""
+    world = World()
+    world.attest()
+    before, sent = dict(world.zj.written), len(world.zj.sent)
+
+    def revised(given: Attestation, method: str) -> None:
+        body: Any = {"attestations": [given.to_json()], "relays": ["nobody-1", "nobody-2"]}
+        world.zj.call(method, encode(body))
+
+    refused(Reason.CLIENT_NOT_FOUND, revised, amendment(), "amend")
+    assert (world.zj.written, len(world.zj.sent)) == (before, sent)
+    revised(retraction(), "retract")  # is written all the same: nobody there knew of a record
+    assert len(world.zj.sent) == sent + 1
+    assert world.zj.keys("undelivered/") == []
+    assert world.zj.keys("told/") == ["told/relay-1"]
 
 
 def test_the_chain_of_versions() -> None:

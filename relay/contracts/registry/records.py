@@ -24,7 +24,7 @@ from relay.contracts.registry.keys import (
     registered,
     revision_of,
 )
-from relay.errors import Denied, Invalid, LianqiaoError, Reason, Refused
+from relay.errors import Denied, Invalid, LianqiaoError, NotFound, Reason, Refused
 from relay.light.keys import verify
 
 MAX_BATCH = 1000
@@ -74,10 +74,12 @@ def attest(body: bytes, action: Action, state: State, now: int) -> bytes:
     Up to 1000 at once, all or none. An attestation that is already written is neither written nor
     sent again. A revision goes to every relay that was ever told of a record here, named or not,
     and must arrive: it is set aside for one that cannot be reached now, and stands under no
-    packet of the answer.
+    packet of the answer. One that was never told must be there to be named (a retraction passes
+    it over).
     Answers {attested: [{commitment, new, packets: [{client, relay, sequence}]}]}.
     Raises Denied(NOT_PERMITTED), Invalid (CHAIN_ID_MISMATCH, UNKNOWN_SIGNER, INVALID_SIGNATURE …),
-    Refused (RECORD_REVISED, CONFLICT), NotFound(RECORD_NOT_FOUND); `index` in its data says which.
+    Refused (RECORD_REVISED, CONFLICT), NotFound (RECORD_NOT_FOUND, CLIENT_NOT_FOUND); `index` in
+    its data says which.
     """
     asked = base.read_call(body, "attestations relays")
     relays = fields.ascending(asked, "relays", fields.identifier, MAX_RELAYS)
@@ -199,11 +201,24 @@ def _announce(
 def _tell_all(
     attestation: Attestation, relays: tuple[str, ...], state: State, now: int
 ) -> list[Json]:
-    """Row 1 of a revision, to the relays named and to all that were ever told of a record."""
+    """Row 1 of a revision, to the relays named and to all that were ever told of a record.
+
+    A relay that is named first must be there, or any caller could fill the list with names of
+    nobody. To retract is never refused for that: who was told of no record knows none.
+    Raises NotFound(CLIENT_NOT_FOUND).
+    """
     payload = undelivered.payload_for(RECOGNITION_PORT, REGISTRY_PORT, attestation.encode())
     packets: list[Json] = []
-    told = base.everything(state, key("told", ""), MAX_TOLD)
-    for relay in sorted({*relays, *(name.decode().removeprefix("told/") for name, _ in told)}):
+    found = base.everything(state, key("told", ""), MAX_TOLD)
+    told = {name.decode().removeprefix("told/") for name, _ in found}
+    for relay in sorted({*relays, *told}):
+        if relay not in told:
+            try:
+                state.client_of(relay)
+            except NotFound:
+                if attestation.action is Action.RETRACT:
+                    continue
+                raise
         client, sequence = undelivered.post(state, relay, payload, now)
         if client:
             packets.append({"client": client, "relay": relay, "sequence": sequence})
