@@ -5,6 +5,9 @@ relay, and for each lock at a ledger, what must stand on the other side is compu
 each side's own books are audited by its contract's rules (every posting has its twin, sums are
 zero, balances follow from lines, decisions from answers).
 
+That a record is proven says who wrote it, not that it makes sense: one that cannot be read is a
+break of that chain's books, and keeps nothing else from being compared.
+
 | break | means |
 | --- | --- |
 | OPEN | not decided, or not done everywhere, as of these books |
@@ -16,7 +19,7 @@ zero, balances follow from lines, decisions from answers).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,6 +40,10 @@ from relay.contracts.undelivered import count_held
 from relay.errors import LianqiaoError
 
 _PAGE = 1000
+_Lines = dict[tuple[str, bytes], list[Line]]
+"""Lines of one ledger by (relay, reference)."""
+_UNREADABLE = (LianqiaoError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What reading a record fails with that its chain wrote as it pleased."""
 
 
 class Kind(StrEnum):
@@ -93,12 +100,9 @@ def reconcile(relay: Side, ledgers: Sequence[Side]) -> Reconciled:
         Break(relay.chain, "books", Kind.BOOKS, said)
         for said in audit_settlement(relay.state, relay.chain)
     ]
-    views = []
+    views: list[SettlementView] = []
     for key, _ in _all(relay.state, b"instruction/"):
-        try:
-            views.append(find_settlement(relay.state, bytes.fromhex(key.decode().split("/")[1])))
-        except (LianqiaoError, ValueError) as error:
-            found.append(Break(relay.chain, key.decode(), Kind.BOOKS, str(error)))
+        found += _read(relay.chain, _name(key), _view(relay, key, views))
     for view in views:
         found += _settlement(relay.chain, view, by_name)
     found += _used_once(relay.chain, views)
@@ -107,9 +111,12 @@ def reconcile(relay: Side, ledgers: Sequence[Side]) -> Reconciled:
     for side in ledgers:
         wrong = [*audit_escrow(side.state), *side.findings]
         found += [Break(side.chain, "books", Kind.BOOKS, said) for said in wrong]
-        held = _lines(side.state)
+        held: _Lines = {}
+        for where, value in _all(side.state, b"line/"):
+            found += _read(side.chain, _name(where), _line(where, value, held))
         lines += sum(map(len, held.values()))
-        found += _ledger(side, relay, known, held)
+        for where, value in _all(side.state, b"lock/"):
+            found += _read(side.chain, _name(where), _lock(side, relay, known, held, where, value))
     rulings = [view.decision.ruling for view in views if view.decision]
     return Reconciled(
         settlements=len(views),
@@ -127,13 +134,32 @@ def _all(state: Reader, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         after = page[-1][0]
 
 
-def _lines(state: Reader) -> dict[bytes, list[Line]]:
-    """Lines by what they refer to."""
-    found: dict[bytes, list[Line]] = {}
-    for where, value in _all(state, b"line/"):
-        line = read_line(where, value)
-        found.setdefault(line.reference, []).append(line)
-    return found
+def _name(key: bytes) -> str:
+    """A key of somebody else's, as it can be shown."""
+    return ascii(key.decode(errors="replace"))[1:-1][:200]
+
+
+def _read(chain: str, subject: str, found: Iterable[Break]) -> Iterator[Break]:
+    """What was found, and that a record of it cannot be read, where that ends it."""
+    try:
+        yield from found
+    except _UNREADABLE as error:
+        said = ascii(str(error))[1:-1][:200]
+        yield Break(chain, subject, Kind.BOOKS, f"a record cannot be read: {said}")
+
+
+def _view(relay: Side, key: bytes, views: list[SettlementView]) -> Iterator[Break]:
+    """Adds what an instruction's key tells to `views`."""
+    views.append(find_settlement(relay.state, bytes.fromhex(key.decode().split("/")[1])))
+    yield from ()
+
+
+def _line(where: bytes, value: bytes, lines: _Lines) -> Iterator[Break]:
+    """Adds a line to those of what it refers to. References are chosen by whoever moves money: of
+    a settlement are those alone that were posted for its relay."""
+    line = read_line(where, value)
+    lines.setdefault((line.relay, line.reference), []).append(line)
+    yield from ()
 
 
 def _settlement(relay: str, view: SettlementView, ledgers: dict[str, Side]) -> Iterator[Break]:
@@ -146,11 +172,16 @@ def _settlement(relay: str, view: SettlementView, ledgers: dict[str, Side]) -> I
         if side is None:
             yield Break(ledger, name, Kind.MISSING, "no books of this ledger were given")
             continue
-        held = find_held(side.state, relay, view.under)
-        end = find_end(side.state, relay, view.under)
-        yield from _locked(ledger, name, view, held)
-        yield from _posts(ledger, name, view, held)
-        yield from _ended(ledger, name, view, held, end)
+        yield from _read(ledger, name, _on_ledger(relay, view, side))
+
+
+def _on_ledger(relay: str, view: SettlementView, side: Side) -> Iterator[Break]:
+    name, ledger = view.signed.instruction.settlement.hex(), side.chain
+    held = find_held(side.state, relay, view.under)
+    end = find_end(side.state, relay, view.under)
+    yield from _locked(ledger, name, view, held)
+    yield from _posts(ledger, name, view, held)
+    yield from _ended(ledger, name, view, held, end)
 
 
 def _locked(ledger: str, name: str, view: SettlementView, held: Held | None) -> Iterator[Break]:
@@ -224,23 +255,25 @@ def _used_once(relay: str, views: Sequence[SettlementView]) -> Iterator[Break]:
                 yield Break(relay, name, Kind.DOUBLE, f"{' '.join(what)} was used before")
 
 
-def _ledger(
-    side: Side, relay: Side, known: dict[bytes, SettlementView], lines: dict[bytes, list[Line]]
+def _lock(
+    side: Side,
+    relay: Side,
+    known: dict[bytes, SettlementView],
+    lines: _Lines,
+    where: bytes,
+    value: bytes,
 ) -> Iterator[Break]:
-    """What one ledger says of locks, against the relay and against its own lines."""
-    for where, value in _all(side.state, b"lock/"):
-        _, of, settlement = where.decode().split("/")
-        under = bytes.fromhex(settlement)
-        if of != relay.chain:
-            continue  # another relay's: reconciled with that one's books
-        if under not in known:
-            yield Break(
-                side.chain, settlement, Kind.MISSING, "the relay knows of no such settlement"
-            )
-        held = Held.decode(value)
-        if held.window:
-            yield from _window_posts(relay, side, settlement, held)
-        yield from _moved(side, settlement, held, relay.chain, lines.get(under, []))
+    """What one ledger says of a lock, against the relay and against its own lines."""
+    _, of, settlement = where.decode().split("/")
+    if of != relay.chain:
+        return  # another relay's: reconciled with that one's books
+    under = bytes.fromhex(settlement)
+    if under not in known:
+        yield Break(side.chain, settlement, Kind.MISSING, "the relay knows of no such settlement")
+    held = Held.decode(value)
+    if held.window:
+        yield from _read(relay.chain, settlement, _window_posts(relay, side, settlement, held))
+    yield from _moved(side, settlement, held, relay.chain, lines.get((relay.chain, under), []))
 
 
 def _moved(

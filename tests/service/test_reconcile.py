@@ -8,16 +8,19 @@ from dataclasses import replace
 import pytest
 
 from relay.books import Books, Proven, decode_books, encode_books, verify_books
+from relay.canonical import encode
 from relay.client.books import fetch_books
 from relay.contracts.base import key
+from relay.contracts.escrow import last_line
+from relay.contracts.payloads import window_settlement
 from relay.errors import LianqiaoError, Reason
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.client import anchor
 from relay.light.types import ClientState
 from relay.reconcile import Kind, Reconciled, Side, reconcile
 from relay.trust import Trust, TrustedChain
-from tests.contracts.money_flow import PLENTY
-from tests.contracts.money_world import HK, HUB, SZ, instruction, signed
+from tests.contracts.money_flow import PLENTY, Flow
+from tests.contracts.money_world import HK, HUB, SZ, instruction, signed, withdrawal
 from tests.contracts.world import NOW
 from tests.refusals import refusing
 from tests.service.clearing import Clearing
@@ -138,6 +141,88 @@ def test_a_lock_that_the_relay_knows_nothing_of_is_a_break(proven: tuple[Proven,
 def test_a_ledger_whose_books_were_not_given_is_a_break(proven: tuple[Proven, ...]) -> None:
     found = judge(*proven[:2])
     assert {(b.chain, b.kind) for b in found.breaks} == {(SZ, Kind.MISSING)}
+
+
+def rewritten(side: Proven, name: bytes, value: bytes) -> Proven:
+    records = {**side._records, name: value}
+    return Proven(side.chain_id, side.port, side.height, side.time, records)
+
+
+UNREADABLE = [
+    (0, lambda s: key("answer", s, HK), b"{}"),
+    (0, lambda s: key("instruction", s), b"{}"),
+    (0, lambda s: b"instruction/\xff\x1b[2J", b"{}"),
+    (1, lambda s: b"line/insurer/000000000001", b"nonsense"),
+    (1, lambda s: b"line/insurer", b"{}"),
+    (1, lambda s: b"line/\xff/000000000001", b"{}"),
+    (1, lambda s: key("lock", HUB, s), b"{}"),
+    (1, lambda s: b"lock/\xff", b"{}"),
+    (1, lambda s: b"lock/hub/zz", b"{}"),
+    (1, lambda s: key("ended", HUB, s), b"[]"),
+    (1, lambda s: b"account/insurer/00000002", b"{}"),
+]
+
+
+@pytest.mark.parametrize(("side", "where", "value"), UNREADABLE)
+def test_a_record_that_cannot_be_read_is_a_break_and_hides_no_other(
+    proven: tuple[Proven, ...], side: int, where: Callable[[bytes], bytes], value: bytes
+) -> None:
+    """A dishonest ledger can have anything proven: that must not keep the auditor from the rest."""
+    sides = [*proven]
+    sides[side] = rewritten(sides[side], where(GOOD.settlement), value)
+    sides[2] = without(sides[2], b"line/hospital/000000000002")
+    found = judge(*sides)
+    chain = sides[side].chain_id
+    said = [b for b in found.breaks if b.chain == chain and b.kind is Kind.BOOKS]
+    assert any("cannot be read" in b.detail for b in said), said
+    assert all((b.subject + b.detail).isprintable() for b in found.breaks)
+    assert SZ in {b.chain for b in found.breaks if b.kind is Kind.BOOKS}
+
+
+def test_a_net_lock_whose_cut_off_cannot_be_read_is_a_break() -> None:
+    flow = Flow()
+    flow.hub.call("window.open", encode({"deadline": NOW + 3600, "window": "w-1"}))
+    flow.instruct(signed(instruction(window="w-1", deadline=NOW + 3600)))
+    flow.hub.call("window.cut_off", encode({"window": "w-1"}))
+    flow.settle()
+    assert in_memory(flow).agrees
+    flow.hub.written[b"cut-off/w-1"] = b"{}"
+    found = in_memory(flow).breaks
+    net = window_settlement(HUB, "w-1").hex()
+    [said] = [b for b in found if (b.chain, b.subject) == (HUB, net)]
+    assert said.kind is Kind.BOOKS
+    assert "cannot be read" in said.detail
+
+
+def in_memory(flow: Flow) -> Reconciled:
+    return reconcile(Side(HUB, flow.hub), [Side(n, flow.money[n]) for n in (HK, SZ)])
+
+
+def test_nobody_makes_a_break_by_the_reference_that_he_chooses() -> None:
+    """A withdrawal, or a settlement through another relay, under the id of somebody's settlement:
+    what was posted for that one alone counts."""
+    flow = Flow(relays=(HUB, "other"))
+    mine = instruction("mine")
+    flow.instruct(signed(mine))
+    theirs = instruction("theirs", relay="other", bill=700, settlement=mine.settlement)
+    flow.instruct(signed(theirs), flow.relays[1])
+    flow.settle()
+    asked = withdrawal(amount=100, withdrawal=mine.settlement)
+    flow.money[SZ].call("withdraw", encode({"withdrawal": asked.to_json()}))
+    assert in_memory(flow).breaks == ()
+
+
+def test_nobody_hides_what_was_not_moved_by_the_reference_that_he_chooses() -> None:
+    flow = Flow()
+    mine = instruction("mine")
+    flow.instruct(signed(mine))
+    flow.settle()
+    hospital = last_line(flow.money[SZ], "hospital")
+    asked = withdrawal(amount=hospital.amount, withdrawal=mine.settlement)
+    flow.money[SZ].call("withdraw", encode({"withdrawal": asked.to_json()}))
+    del flow.money[SZ].written[key("line", "hospital", f"{hospital.number:012d}")]
+    kinds = {b.kind for b in in_memory(flow).breaks if b.subject == mine.settlement.hex()}
+    assert kinds == {Kind.MISSING}
 
 
 def test_files_that_are_no_books() -> None:

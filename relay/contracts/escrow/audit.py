@@ -52,7 +52,7 @@ def audit(state: Reader) -> Iterator[str]:
             if total
         )
         yield from _locks(state, held)
-    except (LianqiaoError, ValueError) as err:
+    except (LianqiaoError, ValueError, LookupError) as err:
         yield f"a record of escrow cannot be read: {err}"
 
 
