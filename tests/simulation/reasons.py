@@ -59,6 +59,7 @@ _STRANGER = {
     R.COUNTERPARTY_MISMATCH,
     R.COMMITMENT_MISMATCH,
     R.TIMEOUT_NOT_REACHED,
+    R.TIME_NOT_MONOTONIC,  # a statement under an earlier head than its own
     R.UNSUPPORTED_VERSION,
     R.LIMIT_EXCEEDED,
     *_LATE,
