@@ -3,6 +3,10 @@
 What is encoded here is signed by operators, ordered by a replicated engine and executed again
 later: kinds are never renumbered, and decoding is strict. Any bytes give an action that encodes
 back to the same bytes, or Malformed.
+
+What an action names is looked up in the database, and databases differ in what they can be asked:
+a number of 2^63 fails in SQLite, text with a zero in PostgreSQL. Replicas must not, so neither has
+an encoding.
 """
 
 from __future__ import annotations
@@ -33,12 +37,12 @@ from relay.actions import (
 from relay.chain import MAX_BATCH, Delivery, Item, Step
 from relay.deciding import ChangeOperators
 from relay.errors import Malformed
+from relay.light import wire
 from relay.light.misbehaviour import MAX_EVIDENCE_BYTES
 from relay.light.states import decode_client_state, encode_client_state
-from relay.light.types import MAX_HEADER_BYTES, MAX_PROOF_BYTES, ClientState
+from relay.light.types import MAX_HEADER_BYTES, MAX_INT, MAX_PROOF_BYTES, ClientState
 from relay.light.validators import MAX_SET_BYTES, decode_set, encode_set
-from relay.light.wire import Reader, Writer
-from relay.packet import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES
+from relay.packet import MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, Packet
 from relay.packet_bytes import (
     decode_acknowledgements,
     decode_claims,
@@ -58,6 +62,49 @@ _MAX_PACKET = 2 * MAX_PAYLOAD_BYTES
 _MAX_ENTRIES = 2 * 1024 * 1024
 _MAX_SENT = 8 * 1024 * 1024
 _STEPS = (Step.RECEIVE, Step.ACKNOWLEDGE, Step.TIMEOUT, Step.EXPIRE)
+
+
+class Writer(wire.Writer):
+    """Refuses what `Reader` refuses."""
+
+    def u64(self, number: int) -> wire.Writer:
+        """See the module docstring."""
+        return super().u64(_number(number))
+
+    def text(self, text: str, maximum: int) -> wire.Writer:
+        """See the module docstring."""
+        return super().text(_text(text), maximum)
+
+
+class Reader(wire.Reader):
+    """Takes what every database can be asked for."""
+
+    def u64(self) -> int:
+        """See the module docstring."""
+        return _number(super().u64())
+
+    def text(self, maximum: int) -> str:
+        """See the module docstring."""
+        return _text(super().text(maximum))
+
+
+def _number(number: int) -> int:
+    if number > MAX_INT:
+        raise Malformed("action: numbers stay below 2^63")
+    return number
+
+
+def _text(text: str) -> str:
+    if "\0" in text:
+        raise Malformed("action: text holds a zero")
+    return text
+
+
+def _packet(packet: Packet) -> Packet:
+    """A packet that can be looked up; whether it is one, relay.packet.check_packet says."""
+    _number(packet.sequence)
+    _text(packet.source_client + packet.destination_client)
+    return packet
 
 
 def encode_action(action: Action) -> bytes:
@@ -83,13 +130,13 @@ def decode_action(raw: bytes) -> Action:
     return action
 
 
-def _write_deliver(writer: Writer, action: Deliver) -> None:
+def _write_deliver(writer: wire.Writer, action: Deliver) -> None:
     writer.count(len(action.deliveries), MAX_DELIVERIES)
     for delivery in action.deliveries:
         _write_delivery(writer, delivery)
 
 
-def _write_delivery(writer: Writer, delivery: Delivery) -> None:
+def _write_delivery(writer: wire.Writer, delivery: Delivery) -> None:
     writer.text(delivery.client_id, MAX_NAME_BYTES).count(len(delivery.headers), MAX_HEADERS)
     for header in delivery.headers:
         writer.data(header, MAX_HEADER_BYTES)
@@ -98,7 +145,7 @@ def _write_delivery(writer: Writer, delivery: Delivery) -> None:
     for item in delivery.items:
         if item.step not in _STEPS:
             raise Malformed(f"{item.step} is not delivered")
-        writer.u8(_STEPS.index(item.step)).data(encode_packet(item.packet), _MAX_PACKET)
+        writer.u8(_STEPS.index(item.step)).data(encode_packet(_packet(item.packet)), _MAX_PACKET)
         writer.data(encode_acknowledgements(item.acknowledgements), _MAX_PACKET)
         writer.data(encode_claims(item.entries), _MAX_ENTRIES)
     writer.data(encode_claims(delivery.sent), _MAX_SENT)
@@ -117,20 +164,20 @@ def _read_item(reader: Reader) -> Item:
     number = reader.u8()
     if number >= len(_STEPS):
         raise Malformed("action: unknown step")
-    packet = decode_packet(reader.data(_MAX_PACKET))
+    packet = _packet(decode_packet(reader.data(_MAX_PACKET)))
     acknowledgements = decode_acknowledgements(reader.data(_MAX_PACKET))
     entries = decode_claims(reader.data(_MAX_ENTRIES))
     return Item(_STEPS[number], packet, acknowledgements, entries)
 
 
-def _write_call_each(writer: Writer, action: CallEach) -> None:
+def _write_call_each(writer: wire.Writer, action: CallEach) -> None:
     writer.text(action.port, MAX_NAME_BYTES).text(action.method, MAX_NAME_BYTES)
     writer.count(len(action.bodies), MAX_BODIES)
     for body in action.bodies:
         writer.data(body, MAX_BODY_BYTES)
 
 
-def _write_state(writer: Writer, state: ClientState, header: bytes) -> Writer:
+def _write_state(writer: wire.Writer, state: ClientState, header: bytes) -> wire.Writer:
     return writer.data(encode_client_state(state), _MAX_STATE).data(header, MAX_HEADER_BYTES)
 
 
@@ -147,7 +194,7 @@ def _powers(raw: bytes) -> tuple[Power, ...]:
 
 class _Form(NamedTuple):
     type: type[Any]
-    write: Callable[[Writer, Any], object]
+    write: Callable[[wire.Writer, Any], object]
     read: Callable[[Reader], Any]
 
 

@@ -443,6 +443,7 @@ def _refusal(err: LianqiaoError) -> Submission:
 def _why(err: Exception) -> str:
     """A contract's failure for the operator: our own reasons, or only the kind of a bug."""
     if isinstance(err, LianqiaoError):
-        return f"{err.reason}: {err.detail}"[:500]
+        # Not every database keeps a zero, and a contract may repeat a stranger's words.
+        return f"{err.reason}: {err.detail}"[:500].replace("\0", "?")
     _log.error("contract_failed", kind=type(err).__name__, exc_info=err)
     return f"{Reason.INTERNAL}: {type(err).__name__}"

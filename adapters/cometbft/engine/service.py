@@ -96,12 +96,17 @@ class AbciServicer(rpc.ABCIServicer):
     def CheckTx(
         self, request: pb.RequestCheckTx, context: grpc.ServicerContext
     ) -> pb.ResponseCheckTx:
-        """Application.check."""
+        """Application.check. What is asked by one operator must not end CometBFT on every replica,
+        as an error of this call would, so whatever befalls its check is a refusal."""
         self._require_met(context)
         try:
             self._app.check(request.tx)
         except LianqiaoError as err:
             return pb.ResponseCheckTx(code=REFUSED, log=str(err.reason), codespace=CODESPACE)
+        except Exception as err:
+            _log.error("check_failed", kind=type(err).__name__, exc_info=err)
+            log = str(Reason.INTERNAL)
+            return pb.ResponseCheckTx(code=REFUSED, log=log, codespace=CODESPACE)
         return pb.ResponseCheckTx()
 
     def PrepareProposal(
