@@ -20,6 +20,7 @@ code point order equals UTF-16 order, that is wherever no character lies beyond 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, NoReturn
 
 import rfc8785
@@ -53,8 +54,8 @@ def _refuse_number(text: str) -> NoReturn:
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        # One pass: a stranger chooses how many keys there are.
+        twice = next(k for k, times in Counter(k for k, _ in pairs).items() if times > 1)
         raise Malformed("an object holds the same key twice", key=twice)
     return value
 
