@@ -24,7 +24,7 @@ from relay.errors import Invalid, LianqiaoError, NotFound, Reason, Refused
 from relay.evidence import Evidence
 from relay.light.checkpoint import verify_cosignature
 from relay.light.note import NoteSignature, cosignature_key_id, decode_line
-from relay.light.types import Witness
+from relay.light.types import DEFAULT_CLOCK_DRIFT, Witness
 from relay.node import Node
 from relay.store import CheckpointRow
 from relay.store.cosignatures import Cosignature, last_cosigned
@@ -32,8 +32,9 @@ from relay.views import Cosigned, WitnessView
 
 MAX_DELAY = 60
 """Seconds between two questions that were not answered, at most."""
-MAX_DRIFT = 60
-"""Seconds that a witness's clock may be ahead of ours."""
+MAX_DRIFT = DEFAULT_CLOCK_DRIFT // 2
+"""Seconds that a witness's clock may be ahead of ours. A client judges a co-signature by the drift
+that it pins for heads, by a clock of its own, and refuses the whole head for one beyond it."""
 STEPS = 4
 """Questions about one head: the witness may know another size than we think, but not for ever."""
 IDLE_SECONDS = 1.0

@@ -14,7 +14,7 @@ from relay.errors import LianqiaoError, Reason, Unavailable
 from relay.evidence import Evidence
 from relay.fsck import fsck
 from relay.light.checkpoint_client import CHECKPOINT
-from relay.light.types import DAY, ClientState
+from relay.light.types import DAY, DEFAULT_CLOCK_DRIFT, ClientState
 from relay.node import Node
 from relay.outbox import Outbox
 from relay.query import get_client, head, list_clients, packet_steps
@@ -382,12 +382,12 @@ def _other_body(world: World) -> Callable[[Cosigned], Cosigned]:
     return change
 
 
-def _future(world: World) -> Callable[[Cosigned], Cosigned]:
+def _future(world: World, ahead: int = MAX_DRIFT + 1) -> Callable[[Cosigned], Cosigned]:
     def change(answer: Cosigned) -> Cosigned:
         from relay.light.checkpoint import cosign_body
         from relay.light.note import encode_line
 
-        late = world.clock.now + MAX_DRIFT + 1
+        late = world.clock.now + ahead
         line = cosign_body(ZJ, witness_key(ZJ), world.nodes[HUB].head.body, late)
         return replace(answer, lines=(encode_line(line),)) if answer.lines else answer
 
@@ -416,6 +416,22 @@ def test_nothing_of_a_lying_witness_is_kept(
     assert cosigning.tick(world.clock.now) is False
     assert cosigning.view().reason == reason
     assert _kept(hub.node, hub.node.head.size) == []
+
+
+def test_a_lying_witness_that_is_not_needed_keeps_no_client_from_a_head(
+    world: World, hub: Witnessed
+) -> None:
+    """Its line is shown beside those that count, so the latest time that is kept must be one
+    that a client takes."""
+    hub.tick()
+    client_id = _strict(world, ZJ, quorum=1)
+    put(hub.node, "a")
+    hub.tick(SH)
+    liar = Liar(world, _future(world, MAX_DRIFT))
+    assert Cosigning(hub.node, pinned(ZJ)[0], "zj:1", liar).tick(world.clock.now)
+    assert {c.witness.name for c in _kept(hub.node, hub.node.head.size)} == {ZJ, SH}
+    assert MAX_DRIFT < DEFAULT_CLOCK_DRIFT, "clocks of nodes and clients differ too"
+    assert _carry_head(world, ZJ, client_id) == ""
 
 
 def test_fsck_checks_every_cosignature(world: World, hub: Witnessed) -> None:
