@@ -109,7 +109,7 @@ class Witness:
                 self._check_same(followed, known, header, now)
             if header.height > base.height and old_size == base.height:
                 verify_header(CHECKPOINT, followed.state, consensus_of(base), header, now)
-            elif header.height != base.height and not self._precedes(followed, header.height):
+            elif header.height != base.height and not self._precedes(followed, header):
                 return Cosigned((), base.height)
             if header.height >= base.height:
                 self._seen.save(origin, header)
@@ -161,18 +161,19 @@ class Witness:
             known = (_stored_header(tx, client, height) for client in followed.clients)
             return next((header for header in known if header is not None), None)
 
-    def _precedes(self, followed: _Followed, height: int) -> bool:
-        """Whether a client has verified the head of that height, and the base after it: they are
-        then of one history. What a client has verified by the co-signatures of others alone may
-        be of another than what was co-signed here."""
+    def _precedes(self, followed: _Followed, header: Header) -> bool:
+        """Whether a client has verified this very head, and the base after it: they are then of one
+        history. What a client has verified by the co-signatures of others alone may be of another
+        than what was co-signed here, and two clients may have verified two."""
         base = followed.base
-        if height > base.height:
+        if header.height > base.height:
             return False
         with self._node.store.reading() as tx:
             for client in followed.clients:
-                before = _stored_header(tx, client, height)
+                before = _stored_header(tx, client, header.height)
                 after = _stored_header(tx, client, base.height)
-                if before is not None and after is not None and after.hash == base.hash:
+                pair = (before and before.hash, after and after.hash)
+                if pair == (header.hash, base.hash):
                     return True
         return False
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.chain import Delivery, Outcome
 from relay.errors import LianqiaoError, Reason
 from relay.evidence import Evidence
 from relay.light.checkpoint import (
@@ -17,9 +18,11 @@ from relay.light.checkpoint import (
     parse_body,
     sign_body,
 )
+from relay.light.checkpoint_client import encode_header
 from relay.light.keys import verify
 from relay.light.misbehaviour import decode_evidence
 from relay.light.note import Note, cosignature_key_id, decode_line, encode_note, sort_signatures
+from relay.light.validators import decode_set
 from relay.query import list_clients
 from relay.store import CheckpointRow
 from relay.witness import Witness
@@ -163,6 +166,29 @@ def test_what_a_client_has_verified_is_not_signed_beside_another_history(
         answer = ask(witness, hub, now, row=row)
         assert (answer.lines, answer.size) == ((), head.size)
     assert _reason(lambda: ask(witness, hub, now, row=head)) is Reason.HEAD_CONFLICT
+
+
+def test_a_body_that_another_client_has_verified_is_not_signed_beside_the_first(
+    world: World, witness: Witness
+) -> None:
+    """Two clients of one relay may have been shown two histories: one has the second body of a
+    size, the other the first and the head that was co-signed after it."""
+    hub, now, base = world.nodes[HUB], world.clock.now, _base(world)
+    deceived = world.clients[(ZJ, HUB)]
+    world._follow(ZJ, HUB, {})
+    passed = put(hub, "a")
+    world.deliver(HUB, ZJ, [])
+    assert ask(witness, hub, now, old=base, row=passed).lines
+    second = _forged(world, passed, time=parse_body(passed.body).time + 1)
+    link = Evidence(hub.store, hub.tiles).consistency(base, passed.size)
+    raw = encode_header(second.note.encode(), decode_set(validators_of(hub, second)), base, link)
+    (told,) = world.nodes[ZJ].deliver([Delivery(deceived, (raw,))])
+    assert told.headers.outcome is Outcome.DONE
+    head = put(hub, "b")
+    world.deliver(HUB, ZJ, [])
+    assert ask(witness, hub, now, old=passed.size, row=head).lines
+    answer = ask(witness, hub, now, row=second)
+    assert (answer.lines, answer.size) == ((), head.size)
 
 
 def test_a_smaller_body_that_is_not_the_verified_one_is_evidence(
