@@ -75,6 +75,8 @@ def check_set(validators: ValidatorSet) -> None:
         if previous is not None and place <= previous:
             raise Malformed("validators stand by power descending, then by address, each once")
         previous = place
+    if len({validator.name for validator in validators.validators}) < len(validators.validators):
+        raise Malformed("a validator stands in a set once, whatever its power")
     if validators.power > MAX_TOTAL_POWER:
         raise Malformed("the total power exceeds (2^63 - 1) / 8")
 

@@ -350,6 +350,13 @@ def test_sets_that_are_none() -> None:
     refused(Reason.MALFORMED, lambda: make_set(heavy), kind=Malformed)
 
 
+def test_a_validator_stands_in_a_set_once_whatever_its_powers() -> None:
+    """With two powers both places were in order, and one vote counted for both."""
+    four = set_of("abcd").validators
+    twice = [*four, replace(four[0], power=1)]
+    refused(Reason.MALFORMED, lambda: make_set(twice), kind=Malformed, said="in a set once")
+
+
 def test_power_and_key_are_under_the_hash() -> None:
     assert len({hash_set(set_of("abcd", power)) for power in (1, 2)}) == 2
     assert hash_set(set_of("abcd")) != hash_set(set_of("abce"))
