@@ -12,6 +12,7 @@ from relay.canonical import decode, encode
 from relay.contracts import policy as rules
 from relay.contracts.catalogue import shipped
 from relay.contracts.civil import day, day_of
+from relay.contracts.payloads.decision import MAX_VERSIONS
 from relay.contracts.policy import (
     Line,
     in_force,
@@ -22,7 +23,7 @@ from relay.contracts.policy import (
     read,
     snapshot,
 )
-from relay.contracts.policy.loaded import MAX_DOCUMENTS
+from relay.contracts.policy.loaded import MAX_DOCUMENTS, MAX_NAMES
 from relay.contracts.policy.values import DatedKey, key_holds
 from relay.errors import Invalid, LianqiaoError, Malformed, NotFound, Reason, Refused
 from tests.contracts.world import DOCTOR, GLUCOSE, LOINC, NOW, World, catalogue, policy
@@ -175,6 +176,20 @@ def test_a_relay_holds_a_limited_number_of_documents(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("relay.contracts.policy.loaded.MAX_DOCUMENTS", 6)
     error = not_loaded(World(), catalogue(2, NOW))
     assert (type(error), error.reason) == (Refused, Reason.LIMIT_EXCEEDED)
+
+
+def test_no_more_documents_than_a_decision_can_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decision that names one more could be read by nobody, and what is loaded stays loaded."""
+    assert MAX_NAMES == MAX_VERSIONS
+    world = World()
+    monkeypatch.setattr("relay.contracts.policy.loaded.MAX_NAMES", len(index(world.relay)) + 1)
+    first = {**policy()["conceptmap"], "rows": []}
+    world.load({**first, "name": "map-1"})
+    error = not_loaded(world, {**first, "name": "map-2"})
+    assert (type(error), error.reason) == (Refused, Reason.LIMIT_EXCEEDED)
+    world.load({**first, "name": "map-1", "version": 2})
+    monkeypatch.setattr("relay.contracts.payloads.decision.MAX_VERSIONS", len(index(world.relay)))
+    assert len(world.decide().policy) == len(index(world.relay)) - 1
 
 
 def test_the_index_names_the_document_by_its_hash() -> None:

@@ -20,12 +20,15 @@ from relay.canonical import Json, encode
 from relay.contract import State
 from relay.contracts.base import Reader, everything
 from relay.contracts.payloads import fields
+from relay.contracts.payloads.decision import MAX_VERSIONS
 from relay.contracts.policy.documents import MAX_POLICY_BYTES, names_of, parse_document
 from relay.contracts.policy.values import Document, Kind
 from relay.errors import NotFound, Reason, Refused
 
 MAX_DOCUMENTS = 2000
 """Versions of all kinds and names that one relay holds."""
+MAX_NAMES = MAX_VERSIONS
+"""Documents of all kinds without their versions: a decision names each that is in force."""
 _INDEX = b"policy-index/"
 
 
@@ -109,7 +112,8 @@ def document(state: Reader, digest: bytes) -> Document:
 def load(state: State, raw: bytes) -> Json:
     """Writes a policy document once; what `call("policy.load")` does. Returns its index line.
 
-    Raises Malformed, Invalid(WEAK_KEY), Refused(PATH_WRITTEN) where that version was loaded with
+    Raises Malformed, Invalid(WEAK_KEY), Refused(LIMIT_EXCEEDED) for more documents than MAX_NAMES
+    or versions than MAX_DOCUMENTS, Refused(PATH_WRITTEN) where that version was loaded with
     other content, Refused(CONFLICT) where versions or their dates do not ascend or where another
     document of the kind, in its latest version, names the same thing.
     """
@@ -126,6 +130,13 @@ def load(state: State, raw: bytes) -> Json:
     if state.get(_index_key(parsed)) is None:
         if len(lines) >= MAX_DOCUMENTS:
             raise Refused(Reason.LIMIT_EXCEEDED, f"a relay holds {MAX_DOCUMENTS} policy documents")
+        names = {(line.kind, line.name) for line in lines} | {(parsed.kind, parsed.name)}
+        if len(names) > MAX_NAMES:
+            raise Refused(
+                Reason.LIMIT_EXCEEDED,
+                f"a decision names {MAX_NAMES} policy documents at most",
+                hint="put what is to be added into the next version of another document",
+            )
         _check_order(parsed, lines)
         _check_overlap(state, parsed, lines)
     elif state.get(_index_key(parsed)) != encode(line):
