@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from relay.contract import Reader as Reader
 from relay.contract import State
 from relay.contracts.payloads import ENCODING, fields
@@ -23,14 +25,21 @@ def key(*parts: str | bytes) -> bytes:
 
 def everything(state: Reader, prefix: bytes, most: int) -> list[tuple[bytes, bytes]]:
     """All pairs under `prefix`, up to `most`, page by page."""
-    found: list[tuple[bytes, bytes]] = []
-    while len(found) < most:
-        limit = min(_PAGE, most - len(found))
-        page = state.scan(prefix, after=found[-1][0] if found else b"", limit=limit)
-        found += page
-        if len(page) < limit:
+    return list(paged(state, prefix, b"", _PAGE, most))
+
+
+def paged(
+    state: Reader, prefix: bytes, after: bytes, page: int, most: int
+) -> Iterator[tuple[bytes, bytes]]:
+    """Pairs under `prefix` above `after`, up to `most`; the next page is read when it is wanted."""
+    left = most
+    while left > 0:
+        limit = min(page, left)
+        found = state.scan(prefix, after=after, limit=limit)
+        yield from found
+        if len(found) < limit:
             break
-    return found
+        left, after = left - limit, found[-1][0]
 
 
 def sender(packet: Packet, state: State) -> str:

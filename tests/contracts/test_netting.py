@@ -9,9 +9,20 @@ import pytest
 
 from relay.canonical import decode, encode
 from relay.chain import MAX_ENTRY_BYTES
-from relay.contracts.escrow import find_held, find_netted, last_line, obligations
+from relay.contracts.escrow import (
+    Entry,
+    Held,
+    Hold,
+    Movement,
+    find_held,
+    find_netted,
+    last_line,
+    obligations,
+)
+from relay.contracts.escrow.keys import Paid
 from relay.contracts.payloads import (
     CutOff,
+    Fee,
     Instruction,
     LockAnswer,
     Member,
@@ -31,7 +42,7 @@ from relay.contracts.settlement import (
 from relay.contracts.undelivered import payload_for
 from relay.errors import LianqiaoError, Reason
 from relay.money import Obligation
-from relay.packet import Packet
+from relay.packet import MAX_PAYLOAD_BYTES, Packet
 from relay.paths import record_path
 from tests.contracts.money_flow import Flow, check, check_end, explore, replay, terms
 from tests.contracts.money_world import (
@@ -549,6 +560,18 @@ def test_windows_that_are_cut_off_are_not_looked_at_again() -> None:
     assert windows.due(hub, NOW + 120) == []
 
 
+def test_one_window_that_cannot_be_cut_off_hides_none_behind_it() -> None:
+    """However many were cut off after it: they are still looked at, since it may be first."""
+    hub = Flow().hub
+    for number in range(windows.MAX_DUE + 1):
+        body = {"cut_off": NOW + 1 + number, "deadline": DEADLINE, "window": f"w-{number}"}
+        hub.call("window.open", encode(body))
+        if number and number < windows.MAX_DUE:
+            hub.call("window.cut_off", encode({"window": f"w-{number}"}))
+    assert windows.due(hub, DEADLINE) == ["w-0", f"w-{windows.MAX_DUE}"]
+    assert windows.due(hub, NOW + 1) == ["w-0"]
+
+
 def test_fees_are_owed_too() -> None:
     given = instruction(fee=500)
     due = given.legs[0].amount
@@ -600,3 +623,33 @@ def test_no_window_opens_under_the_id_of_a_settlement() -> None:
     refused(Reason.CONFLICT, flow.hub.call, "window.open", body)
     assert flow.key() == before
     flow.hub.call("window.open", encode({"deadline": DEADLINE, "window": "w-2"}))
+
+
+# --- the fullest window
+
+
+def test_the_lock_of_the_fullest_window_can_be_read_again() -> None:
+    """Or nothing would ever end it. All that a packet can show, under the longest names: one payer
+    with a limit for each payee's owner, who pays a fee beside every leg."""
+    base = bound("one")
+    pay, due = base.legs
+    long = {
+        who: [f"{who}{n:04d}".ljust(64, "x") for n in range(15 * 42)] for who in ("c", "f", "o")
+    }
+    payer, one = "d".ljust(64, "x"), replace(due, amount=1, fee=Fee("f".ljust(64, "x"), 1))
+    legs = tuple(replace(one, debtor=payer, creditor=name) for name in long["c"][:15])
+    given = replace(base, legs=(pay, *legs))
+    owners = {(HK, "insurer"): INSURER, (SZ, payer): INSURER}
+    assert 42 * len(signed(given, owners=owners).encode()) < windows.MAX_SHOWN_BYTES
+    most = 2**53 - 1
+    record = Held(
+        digest=bytes(32),
+        uetr="",
+        window="w-1",
+        holds=(Hold(payer, most, most),),
+        movements=tuple(Movement(Entry.NET, payer, n, most) for n in (*long["c"], *long["f"])),
+        paid=tuple(Paid(payer, owner, most) for owner in long["o"]),
+        time=NOW,
+    )
+    assert len(record.encode()) > MAX_PAYLOAD_BYTES
+    assert Held.decode(record.encode()) == record

@@ -33,6 +33,9 @@ from relay.contracts.payloads.netting import MAX_MEMBERS
 from relay.money import MAX_AMOUNT
 
 MAX_TRANSFERS = 4096
+MAX_HELD_BYTES = 2 * 1024 * 1024
+"""Of a lock's record, as of any record. It can be longer than the packet that asked for it: names
+stand in each of its movements, and owners are in no packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class Held:
     def decode(cls, raw: bytes) -> Held:
         """Raises Malformed."""
         names = fields.names("digest holds movements paid time uetr window")
-        body = fields.members(fields.document(raw), names, "lock")
+        body = fields.members(fields.document(raw, MAX_HELD_BYTES), names, "lock")
         return cls(
             fields.octets(body, "digest"),
             fields.optional_code(body, "uetr"),

@@ -41,6 +41,7 @@ MAX_SHOWN_BYTES = MAX_PAYLOAD_BYTES - 1024
 legs and two signatures an instruction has about 2.3 kB, so that this is a window's bound."""
 MAX_DUE = 100
 """Windows that are cut off by themselves in one step; the others follow with the next."""
+MAX_LOOKED = 5000
 _OPEN = "deadline window"
 
 
@@ -94,12 +95,13 @@ def _times(held: bytes) -> tuple[int, int]:
 def due(state: Reader, now: int) -> list[str]:
     """Windows whose time has come and that are not cut off, the first due first; MAX_DUE at most.
 
-    Two look-ups where there are none, however many windows there were.
+    Two look-ups where there are none, however many windows there were. Behind one that cannot be
+    cut off (a client of it is frozen) MAX_LOOKED are looked at.
     """
-    found = []
-    for name, _ in state.scan(b"due/", after=_through(state), limit=MAX_DUE):
+    found: list[str] = []
+    for name, _ in base.paged(state, b"due/", _through(state), MAX_DUE, MAX_LOOKED):
         _, moment, window = name.decode().split("/")
-        if int(moment) > now:
+        if int(moment) > now or len(found) == MAX_DUE:
             break
         if state.get(cut_off_key(window)) is None:
             found.append(window)
