@@ -70,6 +70,28 @@ def test_a_reexamination_of_what_was_refused_is_recorded_too() -> None:
     assert world.zj.keys("outcome-notice/")
 
 
+def test_nothing_is_held_for_a_ledger_that_was_never_there() -> None:
+    """Who may ask can name any source, and be refused: no queue must begin for each such name."""
+    world = decided(target="nowhere")
+    world.report(outcome(again(), target="nowhere"))
+    world.deliver()
+    assert world.relay.keys("tally/")
+    assert world.relay.keys("undelivered/") == []
+
+
+def test_a_source_that_is_away_is_told_when_it_is_back() -> None:
+    world = decided()
+    [peer] = [p for p in world.relay.peers.values() if p.chain_id == "zj-medical"]
+    peer.frozen = True
+    world.report(outcome(again()))
+    world.deliver()
+    assert len(world.relay.keys("undelivered/")) == 1
+    peer.frozen = False
+    world.relay.contract.tick(world.relay, world.relay.now)
+    world.deliver()
+    assert world.zj.keys("outcome-notice/")
+
+
 def test_adopted_first_and_examined_again_later() -> None:
     world = decided()
     world.report(outcome(adopted()))

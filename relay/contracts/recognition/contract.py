@@ -149,7 +149,8 @@ class Recognition(undelivered.Posts):
     def _outcome(
         self, outcome: Outcome, packet: Packet, payload: Payload, state: State, now: int
     ) -> bytes:
-        """Row 4, then row 5 in the same step. The same outcome again gets the same answer."""
+        """Row 4, then row 5 in the same step, to a source that is or was here. The same outcome
+        again gets the same answer."""
         base.check_route(outcome.relay, outcome.origin, outcome.hops, packet, state)
         if state.get(key("outcome", outcome.origin, outcome.request, outcome.id)) is not None:
             return Answer(outcome.id).encode()
@@ -169,8 +170,9 @@ class Recognition(undelivered.Posts):
             time=outcome.time,
             items=outcome.items,
         )
-        sent = undelivered.payload_for(REGISTRY_PORT, self.port, notice.encode())
-        undelivered.post(state, outcome.target, sent, now)
+        if _was_here(outcome.target, state):
+            sent = undelivered.payload_for(REGISTRY_PORT, self.port, notice.encode())
+            undelivered.post(state, outcome.target, sent, now)
         return Answer(outcome.id).encode()
 
     def acknowledge(
@@ -221,6 +223,16 @@ class Recognition(undelivered.Posts):
         except NotFound:
             return ()
         return (HeadNeed(client, now - seconds // 2),)
+
+
+def _was_here(ledger: str, state: State) -> bool:
+    """Whether a ledger is connected, or ever attested something here. A request can name any, and
+    what is held for one that is nobody would be looked at in every tick, for ever."""
+    try:
+        state.client_of(ledger)
+    except NotFound:
+        return state.last(key("attestation", ledger, "")) is not None
+    return True
 
 
 CONTRACT = Recognition()
