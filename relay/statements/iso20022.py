@@ -10,7 +10,9 @@
 
 The rounding difference of an itemised bill is an entry of its own there, or a detail of a net, with
 the UETR of its settlement. The UETR goes through all of them. Parties are named by their ids on the
-ledgers: whoever passes a document on to a bank puts in BIC and names. XchgRate has ten digits; the
+ledgers: whoever passes a document on to a bank puts in BIC and names. An id that is too long for
+its field is cut and ends in a part of its hash, so that no two become one. Where several legs pay a
+bill, InstdAmt is each one's share of what it cost, which sum to it. XchgRate has ten digits; the
 exact ratio stands in the signed instruction. Built by pyiso20022; amounts are checked for ISO 4217
 and minor units here, since schemas accept any three letters and five decimals. Tests validate
 camt.053 and pacs.008 against full schemas; of the others no Python package ships one, so they are
@@ -22,13 +24,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from hashlib import sha256
 from importlib import import_module
 from typing import Any
 
 from relay.contracts.escrow import Netted
-from relay.contracts.payloads import Leg, Ruling, Side
+from relay.contracts.payloads import Instruction, Ruling, Side
 from relay.errors import Invalid, NotFound, Reason
-from relay.money import format_amount, format_rate
+from relay.money import allocate, format_amount, format_rate
 from relay.money_views import Shown
 from relay.statements.model import Entry, Statement
 
@@ -67,6 +70,13 @@ def _amount(minor: int, code: str) -> dict[str, Any]:
     return {"value": Decimal(format_amount(minor, code)), "ccy": code}
 
 
+def _short(text: str, most: int) -> str:
+    """`text` in at most `most` characters; other texts stay other ones."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - 13]}-{sha256(text.encode()).hexdigest()[:12]}"
+
+
 def write(document: Any, name: str) -> bytes:
     """A document as XML in its namespace; `parse` reads it back."""
     from xsdata.formats.dataclass.serializers import XmlSerializer
@@ -91,13 +101,13 @@ def camt053(given: Statement, created: int) -> bytes:
     m = library(CAMT_053)
     account = m.CashAccount39(
         id=m.AccountIdentification4Choice(
-            othr=m.GenericAccountIdentification1(id=given.account[:34])
+            othr=m.GenericAccountIdentification1(id=_short(given.account, 34))
         ),
         ccy=given.currency,
         nm=f"{given.ledger}/{given.account}"[:70],
     )
     body = m.AccountStatement9(
-        id=f"{given.account}-{given.day}"[:35],
+        id=_short(f"{given.account}-{given.day}", 35),
         cre_dt_tm=_time(created),
         acct=account,
         bal=[
@@ -201,11 +211,11 @@ def documents(shown: Shown) -> dict[str, bytes]:
         return found
     for number, leg in enumerate(instruction.legs):
         if instruction.returns:
-            found[f"pacs.004-{number}.xml"] = pacs004(shown, leg)
+            found[f"pacs.004-{number}.xml"] = pacs004(shown, number)
         elif leg.side is Side.BILL:
-            found[f"pacs.008-{number}.xml"] = pacs008(shown, leg)
+            found[f"pacs.008-{number}.xml"] = pacs008(shown, number)
         else:
-            found[f"pacs.009-{number}.xml"] = pacs009(shown, leg)
+            found[f"pacs.009-{number}.xml"] = pacs009(shown, number)
     return found
 
 
@@ -214,10 +224,15 @@ def _decided(shown: Shown) -> int:
     return shown.view.decision.decided
 
 
-def _header(m: Any, name: str, shown: Shown) -> Any:
+def _id(shown: Shown, number: int) -> str:
+    """Of the document of one leg: a bank takes each id once."""
+    return f"{shown.settlement.hex()[:32]}-{number}"
+
+
+def _header(m: Any, name: str, shown: Shown, number: int) -> Any:
     method = m.SettlementMethod1Code.INDA
     return getattr(m, name)(
-        msg_id=shown.settlement.hex()[:35],
+        msg_id=_id(shown, number),
         cre_dt_tm=_time(_decided(shown)),
         nb_of_txs="1",
         sttlm_inf=m.SettlementInstruction7(sttlm_mtd=method),
@@ -226,30 +241,37 @@ def _header(m: Any, name: str, shown: Shown) -> Any:
 
 def _bank(m: Any, id: str) -> Any:
     inner = m.FinancialInstitutionIdentification18(
-        othr=m.GenericFinancialIdentification1(id=id[:35])
+        othr=m.GenericFinancialIdentification1(id=_short(id, 35))
     )
     return m.BranchAndFinancialInstitutionIdentification6(fin_instn_id=inner)
 
 
-def _payment(m: Any, shown: Shown) -> Any:
+def _payment(m: Any, shown: Shown, number: int) -> Any:
     uetr = shown.view.signed.instruction.uetr
     return m.PaymentIdentification7(
-        instr_id=shown.settlement.hex()[:35],
+        instr_id=_id(shown, number),
         end_to_end_id=uetr.replace("-", "")[:35],
         uetr=uetr,
     )
 
 
-def pacs008(shown: Shown, leg: Leg) -> bytes:
+def _cost(instruction: Instruction, number: int) -> int:
+    """What a leg that pays the bill cost, minor units of what was paid: its share of the whole."""
+    bill = [n for n, leg in enumerate(instruction.legs) if leg.side is Side.BILL]
+    weights = [instruction.legs[n].amount for n in bill]
+    return allocate(instruction.quote.payable.amount, weights)[bill.index(number)]
+
+
+def pacs008(shown: Shown, number: int) -> bytes:
     """The leg that pays the bill, with what it cost in the payer's currency and at which rate."""
-    m, quote = library(PACS_008), shown.view.signed.instruction.quote
+    m, instruction = library(PACS_008), shown.view.signed.instruction
+    quote, leg = instruction.quote, instruction.legs[number]
+    cost = _cost(instruction, number)
     payment = m.CreditTransferTransaction39(
-        pmt_id=_payment(m, shown),
+        pmt_id=_payment(m, shown, number),
         intr_bk_sttlm_amt=m.ActiveCurrencyAndAmount(**_amount(leg.amount, leg.currency)),
         intr_bk_sttlm_dt=_date(_decided(shown)),
-        instd_amt=m.ActiveOrHistoricCurrencyAndAmount(
-            **_amount(quote.payable.amount, quote.payable.currency)
-        ),
+        instd_amt=m.ActiveOrHistoricCurrencyAndAmount(**_amount(cost, quote.payable.currency)),
         xchg_rate=Decimal(format_rate(quote.rate)),
         chrg_br=m.ChargeBearerType1Code.SHAR,
         dbtr=m.PartyIdentification135(nm=leg.debtor),
@@ -258,23 +280,23 @@ def pacs008(shown: Shown, leg: Leg) -> bytes:
         cdtr=m.PartyIdentification135(nm=leg.creditor),
     )
     whole = m.FitoFicustomerCreditTransferV08(
-        grp_hdr=_header(m, "GroupHeader93", shown), cdt_trf_tx_inf=[payment]
+        grp_hdr=_header(m, "GroupHeader93", shown, number), cdt_trf_tx_inf=[payment]
     )
     return write(m.Document(fito_ficstmr_cdt_trf=whole), PACS_008)
 
 
-def pacs009(shown: Shown, leg: Leg) -> bytes:
+def pacs009(shown: Shown, number: int) -> bytes:
     """The leg between payer and maker."""
-    m = library(PACS_009)
+    m, leg = library(PACS_009), shown.view.signed.instruction.legs[number]
     payment = m.CreditTransferTransaction36(
-        pmt_id=_payment(m, shown),
+        pmt_id=_payment(m, shown, number),
         intr_bk_sttlm_amt=m.ActiveCurrencyAndAmount(**_amount(leg.amount, leg.currency)),
         intr_bk_sttlm_dt=_date(_decided(shown)),
         dbtr=_bank(m, leg.debtor),
         cdtr=_bank(m, leg.creditor),
     )
     whole = m.FinancialInstitutionCreditTransferV08(
-        grp_hdr=_header(m, "GroupHeader93", shown), cdt_trf_tx_inf=[payment]
+        grp_hdr=_header(m, "GroupHeader93", shown, number), cdt_trf_tx_inf=[payment]
     )
     return write(m.Document(ficdt_trf=whole), PACS_009)
 
@@ -299,16 +321,19 @@ def pacs002(shown: Shown) -> bytes:
     return write(m.Document(fito_fipmt_sts_rpt=whole), PACS_002)
 
 
-def pacs004(shown: Shown, leg: Leg) -> bytes:
+def pacs004(shown: Shown, number: int) -> bytes:
     """A leg that gives back a leg of the settlement whose UETR the instruction cites."""
     m, instruction = library(PACS_004), shown.view.signed.instruction
+    leg = instruction.legs[number]
     returned = m.PaymentTransaction112(
-        rtr_id=shown.settlement.hex()[:35],
+        rtr_id=_id(shown, number),
         orgnl_end_to_end_id=instruction.returns.replace("-", "")[:35],
         orgnl_uetr=instruction.returns,
         rtrd_intr_bk_sttlm_amt=m.ActiveCurrencyAndAmount(**_amount(leg.amount, leg.currency)),
         intr_bk_sttlm_dt=_date(_decided(shown)),
         rtr_rsn_inf=[m.PaymentReturnReason6(rsn=m.ReturnReason5Choice(cd="CUST"))],
     )
-    whole = m.PaymentReturnV09(grp_hdr=_header(m, "GroupHeader90", shown), tx_inf=[returned])
+    whole = m.PaymentReturnV09(
+        grp_hdr=_header(m, "GroupHeader90", shown, number), tx_inf=[returned]
+    )
     return write(m.Document(pmt_rtr=whole), PACS_004)

@@ -322,11 +322,11 @@ def test_each_document_is_held_to_its_full_schema_or_comes_back_as_it_was(
     """camt.053 and pacs.008 are validated; of the others no package ships a full schema, so they
     are read back by the library and written again, byte for byte."""
     made = {iso20022.CAMT_053: iso20022.camt053(day(clearing, SZ, "hospital"), NOW)}
-    found, leg = shown(clearing, GOOD.settlement), GOOD.legs
-    made[iso20022.PACS_008] = iso20022.pacs008(found, leg[1])
-    made[iso20022.PACS_009] = iso20022.pacs009(found, leg[0])
+    found = shown(clearing, GOOD.settlement)
+    made[iso20022.PACS_008] = iso20022.pacs008(found, 1)
+    made[iso20022.PACS_009] = iso20022.pacs009(found, 0)
     made[iso20022.PACS_002] = iso20022.pacs002(found)
-    made[iso20022.PACS_004] = iso20022.pacs004(found, leg[0])
+    made[iso20022.PACS_004] = iso20022.pacs004(found, 0)
     validated = set()
     for name, raw in made.items():
         schema_file = full_schema(name)
@@ -373,6 +373,47 @@ def test_a_committed_settlement_has_its_legs_and_its_state(clearing: Clearing) -
     report = iso20022.parse(found["pacs.002.xml"], iso20022.PACS_002)
     (state,) = report.fito_fipmt_sts_rpt.tx_inf_and_sts
     assert (state.tx_sts, state.orgnl_uetr) == ("ACSC", GOOD.uetr)
+
+
+def test_legs_that_share_a_side_share_its_cost_and_no_id(own: Clearing) -> None:
+    base = instruction("shared", quote=quote(id="q-shared", expires=own.clock.now + 60))
+    pay, due = base.legs
+    parts = (40_001, BILL - 40_001)
+    own.hub.client.instruct(
+        signed(replace(base, legs=(pay, *(replace(due, amount=part) for part in parts))))
+    )
+    own.settle()
+    found = iso20022.documents(shown(own, base.settlement))
+    ids, costs = [], []
+    for number, part in enumerate(parts, 1):
+        raw = found[f"pacs.008-{number}.xml"]
+        validate(raw, "pacs008", iso20022.PACS_008)
+        credit = iso20022.parse(raw, iso20022.PACS_008).fito_ficstmr_cdt_trf
+        (leg,) = credit.cdt_trf_tx_inf
+        assert leg.intr_bk_sttlm_amt.value * 100 == part
+        assert leg.pmt_id.uetr == base.uetr
+        ids.append((credit.grp_hdr.msg_id, leg.pmt_id.instr_id))
+        costs.append(leg.instd_amt.value * 100)
+    assert sum(costs) == pay.amount
+    assert costs[0] == round(Decimal(40_001) * pay.amount / BILL)
+    report = iso20022.parse(found["pacs.009-0.xml"], iso20022.PACS_009).ficdt_trf
+    names = [one for pair in ids for one in pair]
+    assert len({*names, report.grp_hdr.msg_id}) == 3, "a bank takes each id once"
+
+
+def test_long_names_of_accounts_stay_apart_from_day_to_day() -> None:
+    """An id of ours has 64 characters, a document's 35 with the day: what is cut must not be it."""
+    accounts = [f"shenzhen-second-people-hospital-clearing-{n}" for n in (1, 2)]
+    accounts += ["a-name-of-thirty-characters-now"]
+    seen = set()
+    for account in accounts:
+        for on in ("2026-02-02", "2026-02-03"):
+            raw = iso20022.camt053(statement(SZ, account, "", "CNY", on, []), NOW)
+            validate(raw, "camt053", iso20022.CAMT_053)
+            told = iso20022.parse(raw, iso20022.CAMT_053).bk_to_cstmr_stmt
+            seen.add((told.grp_hdr.msg_id, told.stmt[0].id, told.stmt[0].acct.id.othr.id))
+    for at, count in ((0, 6), (1, 6), (2, 3)):
+        assert len({one[at] for one in seen}) == count
 
 
 def test_an_abort_is_rejected_with_its_reason(clearing: Clearing) -> None:
