@@ -11,7 +11,7 @@ import typer
 from relay.cli import output
 from relay.cli.access import public_key
 from relay.cli.keys import load_key
-from relay.cli.options import Json, node_at, read_file, write_file
+from relay.cli.options import Json, hex_of, node_at, read_file, write_file
 from relay.errors import Invalid, Malformed, Reason
 
 if TYPE_CHECKING:
@@ -92,8 +92,9 @@ def take(
 ) -> Taken:
     """The bill in a file, signed by the payer's insurer, for the amount that was quoted.
 
-    Its fresh salt is written to PATH.salt. Raises Malformed, and Invalid: BILL_INVALID where it is
-    not signed, cannot be cleared or was quoted otherwise, UNKNOWN_SIGNER, RECORD_MISMATCH,
+    Its fresh salt is written to PATH.salt; one that is there is used again, since an instruction
+    that was made before is opened by it alone. Raises Malformed, and Invalid: BILL_INVALID where
+    it is not signed, cannot be cleared or was quoted otherwise, UNKNOWN_SIGNER, RECORD_MISMATCH,
     INVALID_SIGNATURE.
     """
     import os
@@ -112,8 +113,12 @@ def take(
             bill=f"{found.amount} {found.currency}",
             quoted=f"{offer.bill.amount} {offer.bill.currency}",
         )
-    salt = os.urandom(32)
-    write_file(path.with_name(path.name + ".salt"), salt.hex().encode(), private=True)
+    kept = path.with_name(path.name + ".salt")
+    if kept.exists():
+        salt = hex_of(read_file(kept, 64).decode(errors="replace"), str(kept))
+    else:
+        salt = os.urandom(32)
+        write_file(kept, salt.hex().encode(), private=True)
     return Taken(found, signed.insurer, subject(raw, salt))
 
 

@@ -10,7 +10,7 @@ import typer
 from relay.cli import bills, itemised, output
 from relay.cli.keys import load_key
 from relay.cli.options import Json, Node, node_at, read_file, time_of, write_file
-from relay.cli.quoting import quote_fields
+from relay.cli.quoting import print_legs, quote_fields
 from relay.errors import Invalid, Malformed, Reason
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ def _print_made(made: Instruction, file: Path) -> None:
     output.say(f"UETR {made.uetr}")
     if made.window:
         output.say(f"window {made.window}, deadline {output.moment(made.deadline)}")
+    print_legs(made)
     _print_unsigned(made, set(), file)
 
 
@@ -253,7 +254,8 @@ def sign(
     if as_json:
         output.print_json(body)
         return
-    output.fields(quote_fields(instruction.quote))
+    output.fields([("relay", instruction.relay), *quote_fields(instruction.quote)])
+    print_legs(instruction)
     if instruction.itemised is not None:
         itemised.print_lines(
             "signed line by line", instruction.itemised, instruction.quote, "rounding difference"

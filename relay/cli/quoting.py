@@ -1,4 +1,4 @@
-"""Quotes under a relay's rate policies."""
+"""Quotes under a relay's rate policies, and what of an instruction people read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from relay.errors import Malformed, NotFound, Reason
 
 if TYPE_CHECKING:
     from relay.client import NodeClient
-    from relay.contracts.payloads import Quote
+    from relay.contracts.payloads import Instruction, Leg, Quote
     from relay.contracts.settlement import RatePolicy
     from relay.money import Rate
 
@@ -134,3 +134,29 @@ def quote_fields(quote: Quote) -> list[tuple[str, object]]:
         ("quote", f"{quote.id} by {quote.maker}, policy {quote.policy}@{quote.version}"),
         ("good until", output.moment(quote.expires)),
     ]
+
+
+def print_legs(instruction: Instruction) -> None:
+    """Who pays whom on which ledger, and to whom a fee goes: what a signature lets be debited."""
+    from relay.money import format_amount
+
+    def fee(leg: Leg) -> str:
+        if leg.fee is None:
+            return "-"
+        return f"{format_amount(leg.fee.amount, leg.currency)} to {leg.fee.account}"
+
+    output.table(
+        ("leg", "ledger", "from", "to", "amount", "fee"),
+        [
+            (
+                leg.side.value,
+                leg.ledger,
+                leg.debtor,
+                leg.creditor,
+                f"{format_amount(leg.amount, leg.currency)} {leg.currency}",
+                fee(leg),
+            )
+            for leg in instruction.legs
+        ],
+        "",
+    )

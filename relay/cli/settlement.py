@@ -151,8 +151,6 @@ def show(settlement: Settlement, node: Node, as_json: Json = False) -> None:
 
     Example: lianqiao settlement show 4f0c… --node 127.0.0.1:7000
     """
-    from relay.money import format_amount
-
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         one = find(peer, settlement)
         relay = peer.status().chain_id
@@ -172,21 +170,7 @@ def show(settlement: Settlement, node: Node, as_json: Json = False) -> None:
         ]
     )
     output.say()
-    output.table(
-        ("leg", "ledger", "from", "to", "amount", "fee"),
-        [
-            (
-                leg.side.value,
-                leg.ledger,
-                leg.debtor,
-                leg.creditor,
-                f"{format_amount(leg.amount, leg.currency)} {leg.currency}",
-                format_amount(leg.fee.amount, leg.currency) if leg.fee else "-",
-            )
-            for leg in instruction.legs
-        ],
-        "",
-    )
+    quoting.print_legs(instruction)
     if instruction.itemised is not None:
         done = _difference(one)
         itemised.print_lines("bill", instruction.itemised, instruction.quote, done)

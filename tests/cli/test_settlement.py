@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 import structlog
 
+from relay.canonical import decode, encode
 from relay.keys import SigningKey
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.client import anchor
 from relay.light.types import ClientState
 from relay.trust import Trust, TrustedChain, encode_trust
 from tests.cli.conftest import Run
+from tests.contracts.money_world import quote
 from tests.record.test_bill import bill, lines, payment, total
 from tests.service.clearing import HK, HUB, SZ, Clearing
 
@@ -82,6 +84,16 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     structlog.reset_defaults()
 
 
+def test_whoever_signs_sees_what_is_paid_beside(desk: Desk, run: Run) -> None:
+    """A fee that somebody else put into the file, and to whom it goes."""
+    file, said = desk.folder / "beside.json", "12.00 to somebody"
+    (desk.folder / "beside-quote.json").write_bytes(encode(quote().to_json()))
+    made = desk.prepare(desk.folder / "beside-quote.json", "--fee", "somebody=12.00", "-o", file)
+    assert said in run(*made).out
+    key = desk.key("insurer")
+    assert said in run("settlement", "sign", file, "--as", f"{HK}/insurer", "--key", key).out
+
+
 def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
     """The whole path, as relay/README.md shows it."""
     hub = ("--node", desk.hub)
@@ -109,15 +121,20 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
     asked = ("settlement", "quote", "1180.00", "CNY", "--policy", "cny-hkd", "--maker", "maker-1")
     made = run(*asked, "--date", DAY, "-o", quote, *hub)
     assert "1391.56 HKD" in made.out
-    prepared = run(
-        *("settlement", "prepare", quote, "--relay", HUB, "--payer", f"{HK}/insurer"),
-        *("--maker-in", f"{HK}/maker-hkd", "--maker-out", f"{SZ}/maker-cny"),
-        *("--payee", f"{SZ}/hospital", "--bill", paper, "--payer-node", desk.hk, "-o", file),
-    )
+    preparing = desk.prepare(quote, "--bill", paper, "--payer-node", desk.hk, "-o")
+    prepared = run(*preparing, file)
     assert prepared.code == 0, prepared.err
     for told in ("880.00", "1037.78", "353.79", "rounding difference", "-0.01", "1391.56"):
         assert told in prepared.out
-    assert len((desk.folder / "bill.json.salt").read_text()) == 64
+    salt = desk.folder / "bill.json.salt"
+    kept = salt.read_text()
+    assert len(kept) == 64
+    again = run(*preparing, desk.folder / "again.json", "--json").json["instruction"]
+    assert salt.read_text() == kept, "it alone opens what was prepared first"
+    assert again["subject"] == decode(file.read_bytes())["instruction"]["subject"]  # type: ignore
+    salt.write_text("lost")
+    assert run(*preparing, desk.folder / "again.json").reason == "MALFORMED"
+    salt.write_text(kept)
     unsigned = run("settlement", "instruct", file, *hub)
     assert unsigned.reason == "MALFORMED"
     assert f"settlement sign {file} --as {HK}/insurer" in unsigned.err, "and who must sign"
@@ -126,6 +143,8 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
         done = run(*signing)
         assert done.code == 0
         assert "353.79" in done.out, "whoever signs sees the lines"
+        for told in ("hospital", "maker-hkd", SZ, HUB):
+            assert told in done.out, "and whom he pays, where"
     begun = run("settlement", "instruct", file, *hub, "--json").json
     assert begun["state"] == "LOCKING"
     desk.clearing.settle()
