@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from relay.errors import LianqiaoError
 from relay.fsck import fsck
 from relay.outbox import Outbox
+from relay.query import get_client
 from relay.store import Direction, PacketState
 from tests.simulation.money.records import PORTS
 from tests.simulation.money.story import AUDITED
@@ -89,6 +90,11 @@ class Drain:
 
     # --- the end
 
+    def _has_expired(self, on: str, client_id: str) -> bool:
+        """Then it accepts nothing; that of a liar is not recovered."""
+        view = get_client(self._world.node(on).store, client_id)
+        return self._world.clock.now >= view.expires
+
     def _is_drained(self) -> bool:
         return not self._left()
 
@@ -118,8 +124,9 @@ class Drain:
                     )
         for fork in world.forks.values():
             for on, of, client_id in world.all_clients:
-                # Who requires witnesses may not know the set that has signed both.
-                follows = not (world.options.rotation and world.witnesses.is_required_by(on, of))
+                # Who requires witnesses, or has expired, may not know the set that signed both.
+                blind = world.witnesses.is_required_by(on, of) or self._has_expired(on, client_id)
+                follows = not (world.options.rotation and blind)
                 frozen = client_id in world.observers[on].frozen
                 if of == fork.process.name and follows and not frozen:
                     left.append(f"{on}: {client_id} follows a liar and is not frozen")
