@@ -56,6 +56,22 @@ def test_what_an_application_may_send(ledger: EvmLedger) -> None:
     assert sends(ledger, source="") == Reason.NOT_PERMITTED
     for empty in ({"destination": ""}, {"version": ""}, {"encoding": ""}, {"value": b""}):
         assert sends(ledger, **empty) == Reason.INVALID_PACKET
+    for part in ("destination", "version", "encoding"):
+        for length in (1, 31, 32, 33, 128):
+            assert sends(ledger, **{part: "~" * (length - 1) + "!"}) == "", (part, length)
+        for bad in (
+            "~" * 129,
+            "a b",
+            " ",
+            "\x7f",
+            "x" * 40 + "\n",
+            "x" * 31 + "\0",
+            "é",
+            "\ud7ff" * 9,
+        ):
+            assert sends(ledger, **{part: bad}) == Reason.INVALID_PACKET, (part, bad)
+    port = ("Endpoint", "registerApp", "a b", "0x" + ledger.registry.address.hex())
+    assert ledger.reverts(*port) == Reason.INVALID_PACKET
     assert sends(ledger, value=bytes(MAX_VALUE)) == ""
     assert sends(ledger, value=bytes(MAX_VALUE + 1)) == Reason.LIMIT_EXCEEDED
 

@@ -17,7 +17,7 @@ from relay.errors import LianqiaoError, Reason
 from relay.light.checkpoint import encode_body, parse_body
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.keys import SECP256K1_N
-from relay.light.types import Header, Signature, Validator, Witness
+from relay.light.types import DAY, Header, Signature, Validator, Witness
 from relay.light.validators import set_hash, validator_set
 from relay.packet import ERROR_ACKNOWLEDGEMENT, acknowledgement_path, receipt_path
 from relay.registry import connect_chain
@@ -206,6 +206,50 @@ def test_who_left_the_set_signs_nothing_more(ledger: EvmLedger) -> None:
     assert why(ledger, (body, two_and_former, [], start, link)) == Reason.INVALID_SIGNATURE
     assert why(ledger, (body, everybody[:2], [], start, link)) == Reason.QUORUM_NOT_REACHED
     assert why(ledger, (body, signatures, [], start, link)) == ""
+
+
+def carried(ledger: EvmLedger, key: bytes) -> Header:
+    """The endpoint has the relay's newest head, after one more entry."""
+    ledger.hub.call("echo", "put", key + b"\n\nx")
+    local, status = ledger.world.chain("hub"), ledger.chain.client("checkpoint-0")
+    raw = local.headers(status.latest_height, local.latest_height(), "secp256k1")
+    (result,) = ledger.chain.submit([Delivery("checkpoint-0", tuple(raw))])
+    assert result.headers.outcome is Outcome.DONE
+    return CHECKPOINT.decode_header(raw[-1])
+
+
+def test_keys_that_were_retired_long_ago_accuse_nobody(ledger: EvmLedger) -> None:
+    """Whoever holds them by now writes what time he likes into two heads; but a set that is in
+    force again accuses again."""
+    old, keys = carried(ledger, b"a"), ledger.world.signers["hub"]
+
+    def accused() -> str:
+        newest_ = carried(ledger, b"%d" % ledger.world.clock.now)
+        heads: list[Any] = []
+        for root in (b"\x01" * 32, b"\x02" * 32):
+            body = replace(
+                parse_body(newest_.body),
+                size=newest_.height + 9,
+                root=root,
+                set_hash=old.set_hash,
+                next_set_hash=old.set_hash,
+            )
+            words = (body.size, body.time, root, old.set_hash, old.set_hash)
+            heads += [words, signed(keys, encode_body(body))]
+        return ledger.reverts("Endpoint", "submitMisbehaviour", *heads)
+
+    def days_later() -> str:
+        ledger.world.clock.advance(46 * DAY)
+        ledger.anvil.mine()
+        return accused()
+
+    changed_set(ledger)
+    assert accused() == ""
+    assert days_later() == "", "the last head of that set is young enough"
+    assert days_later() == Reason.NOT_MISBEHAVIOUR
+    changed_set(ledger, 4)
+    assert carried(ledger, b"again").set_hash == old.set_hash
+    assert accused() == ""
 
 
 def test_an_earlier_time_above_a_later_one_freezes_the_client(ledger: EvmLedger) -> None:

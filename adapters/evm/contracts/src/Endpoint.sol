@@ -153,6 +153,7 @@ contract Endpoint {
     mapping(uint64 => mapping(uint64 => bytes32)) private _heads; // lineage, size: Keccak-256 of (root, time)
     mapping(bytes32 => Checkpoint.Set) private _sets;
     mapping(uint64 => mapping(bytes32 => bool)) private _inForce; // by lineage
+    mapping(uint64 => mapping(bytes32 => uint64)) private _left; // of a set that is no more: the last head's time
     mapping(bytes32 => address) public apps; // Keccak-256 of a port
     Checkpoint.Body public proposed;
     uint64 public proposedEpoch;
@@ -194,6 +195,7 @@ contract Endpoint {
     /// Once for each port.
     function registerApp(string calldata port, address app) external onlyOwner {
         bytes32 key = keccak256(bytes(port));
+        if (!_isName(port)) revert INVALID_PACKET();
         if (apps[key] != address(0)) revert PATH_WRITTEN();
         apps[key] = app;
     }
@@ -256,11 +258,18 @@ contract Endpoint {
         bool conflict = first.size == second.size ? one != other : second.time < first.time;
         uint64 oldest = first.time < second.time ? first.time : second.time;
         if (!conflict || oldest + trustingPeriod <= block.timestamp) revert NOT_MISBEHAVIOUR();
-        if (!_inForce[lineage][first.set] || !_inForce[lineage][second.set]) revert NOT_MISBEHAVIOUR();
+        if (!_mayAccuse(first.set) || !_mayAccuse(second.set)) revert NOT_MISBEHAVIOUR();
         Checkpoint.verifyQuorum(_sets[first.set], one, signedFirst);
         Checkpoint.verifyQuorum(_sets[second.set], other, signedSecond);
         frozen = true;
         emit Frozen(one, other);
+    }
+
+    /// A set of heads within the trusting period. The time in an accusing head is what its signers
+    /// wrote: it does not keep out keys that were retired long ago, whoever holds them by now.
+    function _mayAccuse(bytes32 set) private view returns (bool) {
+        uint64 time = _left[lineage][set];
+        return _inForce[lineage][set] && (time == 0 || !_isExpired(time));
     }
 
     function _update(Update calldata update) private returns (bool) {
@@ -284,6 +293,8 @@ contract Endpoint {
         Merkle.verifyConsistency(latest.size, body.size, latest.root, body.root, update.consistency);
         Checkpoint.verifyQuorum(_sets[body.set], digest, update.signatures);
         Checkpoint.verifyWitnesses(witnesses, witnessQuorum, digest, update.witnesses);
+        if (latest.set != body.set && latest.set != body.next) _left[lineage][latest.set] = latest.time;
+        if (body.next != body.set) delete _left[lineage][body.next]; // it may have been in force before
         _keep(body);
         return true;
     }
@@ -349,8 +360,8 @@ contract Endpoint {
         _checkActive();
         if (timeout <= block.timestamp) revert TIMEOUT_ELAPSED();
         if (timeout > block.timestamp + MAX_AHEAD) revert TIMEOUT_TOO_FAR();
-        if (value.length == 0 || bytes(destinationPort).length == 0) revert INVALID_PACKET();
-        if (bytes(version).length == 0 || bytes(encoding).length == 0) revert INVALID_PACKET();
+        if (value.length == 0 || !_isName(destinationPort)) revert INVALID_PACKET();
+        if (!_isName(version) || !_isName(encoding)) revert INVALID_PACKET();
         if (value.length > MAX_VALUE) revert LIMIT_EXCEEDED();
         sequence = nextSequence++;
         Packet memory packet = Packet(
@@ -564,6 +575,27 @@ contract Endpoint {
                 sha256(abi.encodePacked(payload))
             )
         );
+    }
+
+    /// Printable characters, 1 to 128, none of them a space: a packet with anything else is taken by
+    /// no relay (relay/packet.py), and so never ends. 32 are looked at at once.
+    function _isName(string calldata text) private pure returns (bool) {
+        uint256 length = bytes(text).length;
+        if (length == 0 || length > 128) return false;
+        uint256 ones = type(uint256).max / 255;
+        for (uint256 i = 0; i < length; i += 32) {
+            uint256 word;
+            assembly ("memory-safe") {
+                word := calldataload(add(text.offset, i))
+            }
+            uint256 behind = length - i < 32 ? type(uint256).max >> (8 * (length - i)) : 0;
+            word = (word & ~behind) | ((0x30 * ones) & behind);
+            unchecked {
+                if ((word | (word + ones)) & (0x80 * ones) != 0) return false; // above 0x7e
+                if (~(word + 0x5f * ones) & (0x80 * ones) != 0) return false; // below 0x21
+            }
+        }
+        return true;
     }
 
     function _same(string calldata a, string memory b) private pure returns (bool) {
