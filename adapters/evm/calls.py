@@ -26,6 +26,7 @@ from relay.packet import (
     Payload,
     acknowledgement_commitment,
     acknowledgement_path,
+    check_name,
     commitment_path,
     packet_commitment,
     receipt_path,
@@ -103,6 +104,9 @@ def topic(name: str, contract: str = "Endpoint") -> str:
 
 
 PACKET = "(uint64,string,string,uint64,string,string,string,string,bytes)"
+_PACKET_BYTES = PACKET.replace("string", "bytes")
+_SHOWN = 31
+"""Characters of what is no name, of up to four bytes each, that stand in its place."""
 SENT_TOPIC, WRITTEN_TOPIC, EXPIRED_TOPIC = topic("Sent"), topic("Written"), topic("Expired")
 HEAD_TOPIC, DELIVERED_TOPIC = topic("Head"), topic("Delivered")
 STEP_TOPICS = [SENT_TOPIC, WRITTEN_TOPIC, EXPIRED_TOPIC]
@@ -272,22 +276,35 @@ def read_steps(logs: Any) -> list[PacketStep]:
 
 
 def read_step(log: dict[str, Any]) -> PacketStep:
-    """The step in one log of the endpoint."""
+    """The step in one log of the endpoint. Endpoints have sent whatever text an application gave
+    as a version, and what one institution posts must not keep anyone from reading on."""
     topics = log["topics"]
     cursor, height = decode_number(topics[1]), decode_number(log["blockNumber"])
     data = decode_hex(log["data"], "log")
     answers: tuple[bytes, ...] = ()
     if topics[0] == WRITTEN_TOPIC:
-        packet, answer = decode_as([PACKET, "bytes"], data)
+        packet, answer = decode_as([_PACKET_BYTES, "bytes"], data)
         step, answers = Step.RECEIVE, (answer,)
     else:
-        (packet,) = decode_as([PACKET], data)
+        (packet,) = decode_as([_PACKET_BYTES], data)
         step = Step.SEND if topics[0] == SENT_TOPIC else Step.EXPIRE
-    sequence, source, destination, timeout, port, to, version, encoding, value = packet
+    sequence, source, destination, timeout, *names, value = packet
+    source, destination, port, to, version, encoding = map(_name, (source, destination, *names))
     payload = Payload(port, to, version, encoding, value)
     return PacketStep(
         cursor, height, step, Packet(sequence, source, destination, timeout, (payload,)), answers
     )
+
+
+def _name(raw: bytes) -> str:
+    """A name in a packet. What is none is shown so that every relay refuses the packet, and no
+    longer than a name is."""
+    text = raw.decode(errors="replace")
+    try:
+        check_name(text, "name")
+    except LianqiaoError:
+        return text[:_SHOWN] + "\ufffd"
+    return text
 
 
 def read_head(logs: Any) -> tuple[bytes, int]:

@@ -9,22 +9,27 @@ from typing import Any
 
 import pytest
 
+from adapters.evm import calls
 from adapters.evm.engine.logs import Answered, Block, Lapsed, Place, Recorded, Told
 from adapters.evm.engine.mirror import Mirror, last_read
 from adapters.evm.light.state import CLIENT_ID
+from adapters.evm.sdk import Web3
 from relay.canonical import Json, encode
 from relay.chain import PacketStep, Step
 from relay.contracts.payloads import Action, Answer, OutcomeNotice
 from relay.contracts.registry import CONTRACT as REGISTRY
 from relay.contracts.registry import standing
 from relay.contracts.undelivered import payload_for
+from relay.errors import Reason
 from relay.host import HostState
 from relay.node import create
-from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet
+from relay.packet import ERROR_ACKNOWLEDGEMENT, Packet, check_packet
+from relay.packet_bytes import decode_packet, encode_packet
 from relay.store import Direction, PacketRow, Store, Transaction
 from relay.ticking import close_batch
 from tests.contracts.world import HOSPITAL, NOW, RECORD, adopted, attestation, digest
 from tests.databases import new_store, sqlite_url
+from tests.refusals import refusing
 from tests.world import keys_of, set_of
 
 LEDGER, RELAY = "zj-medical", "relay-1"
@@ -87,6 +92,29 @@ def test_what_the_contract_refuses_leaves_the_packet(mirror: Mirror, tx: Transac
     _fold(mirror, tx, 1, PacketStep(1, 1, Step.SEND, packet))
     assert not _state(mirror, tx).scan(b"attestation/")
     _fold(mirror, tx, 2, Answered(1, Answer(RECORD).encode()))
+
+
+@pytest.mark.parametrize(
+    "version", [b"\xff\xfe", b"v" * 129, b"a b", b"\xf0\x9f\x98\x80" * 60, b"\0", b""]
+)
+def test_a_version_that_is_none_keeps_nobody_from_reading_on(
+    mirror: Mirror, tx: Transaction, version: bytes
+) -> None:
+    """Endpoints have sent whatever one of the institutions gave as a version."""
+    names = (b"registry", b"recognition", version, b"application/json")
+    words = (1, CLIENT_ID.encode(), b"evm-0", NOW + HOUR, *names, attestation().encode())
+    kinds = calls.PACKET.replace("string", "bytes")
+    log = {
+        "topics": [calls.SENT_TOPIC, f"0x{1:064x}", f"0x{1:064x}"],
+        "blockNumber": "0x1",
+        "data": "0x" + Web3().codec.encode([kinds], [words]).hex(),
+    }
+    (step,) = calls.read_steps([log])
+    with refusing(Reason.INVALID_PACKET):
+        check_packet(step.packet)
+    assert decode_packet(encode_packet(step.packet)) == step.packet
+    _fold(mirror, tx, 1, step, _attested(2))
+    assert standing(_state(mirror, tx), RECORD) == ""
 
 
 def test_an_answer_is_told_to_the_contract(mirror: Mirror, tx: Transaction) -> None:
