@@ -79,6 +79,8 @@ class Fold:
     """index of a statement of what was sent -> its time."""
     complete: list[tuple[str, int, int]] = field(default_factory=list)
     """(lineage, time, sequence) of every statement of another chain that was taken."""
+    requests: dict[bytes, bytes] = field(default_factory=dict)
+    """H(request id) -> what a replicated chain answers under it (relay.paths.request_value)."""
     _open: dict[str, int] = field(default_factory=dict)
     """client id -> the lowest open sequence in its last statement."""
     _proposals: dict[int, int] = field(default_factory=dict)
@@ -115,6 +117,8 @@ class Fold:
             self._stated(index, owner, value)
         elif kind is Kind.COMPLETE:
             self._complete(owner, value)
+        elif kind is Kind.REQUEST:
+            self.requests[key] = value
 
     def _client(self, index: int, client_id: str, value: bytes) -> None:
         encoded, anchor = decode_creation(value)

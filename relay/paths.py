@@ -10,6 +10,7 @@ packet:
 from __future__ import annotations
 
 from enum import IntEnum
+from hashlib import sha256
 
 from relay.errors import Malformed, Reason
 
@@ -67,6 +68,9 @@ class Kind(IntEnum):
     QUORUM = 24
     """owner: chain id; key: BE64(index); value: BE64(how many operators must agree from then on)
     (relay.deciding)."""
+    REQUEST = 25
+    """owner: chain id; key: H(request id); value: H(call) || H(answer). What a replicated chain
+    answers a call that is asked again under one request id."""
 
 
 def host_path(kind: Kind, owner: str, key: bytes = b"") -> bytes:
@@ -85,6 +89,16 @@ def record_path(port: str, key: bytes) -> bytes:
     if not key:
         raise Malformed("a contract's key is not empty")
     return host_path(Kind.RECORD, port, key)
+
+
+def request_path(chain_id: str, request_id: str) -> bytes:
+    """Where a replicated chain writes what it answers under a request id."""
+    return host_path(Kind.REQUEST, chain_id, sha256(request_id.encode()).digest())
+
+
+def request_value(body_hash: bytes, response: bytes) -> bytes:
+    """What it writes there, 64 bytes; `body_hash` is that of the call."""
+    return body_hash + sha256(response).digest()
 
 
 def parse_host_path(path: bytes) -> tuple[Kind, str, bytes] | None:

@@ -71,6 +71,12 @@ CORRUPTIONS = [
     ("hub", "update delivery set proof = x'00'", "delivery"),
     ("hub", "update delivery set claims = x'00'", "delivery"),
     ("hub", "update delivery set height = 1", "delivery"),
+    (
+        "hub",
+        "insert into delivery select 9223372036854775807, client_id, height, proof, claims, time, "
+        "sent from delivery limit 1",
+        "delivery 9223372036854775807",
+    ),
     ("hub", "update checkpoint set body = x'00' where size = 2", "checkpoint"),
     ("hub", "update packet set packet = x'00' where sequence = 1", "packet"),
     ("hub", "update packet set acknowledgements = x'00' where sequence = 1", "packet"),

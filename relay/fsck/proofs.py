@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 
 from sqlalchemy import Connection
 
@@ -23,15 +24,21 @@ from relay.packet import (
     packet_commitment,
 )
 from relay.packet_bytes import decode_acknowledgements, decode_claims, decode_packet
+from relay.paths import request_value
 from relay.store import (
+    BlockRow,
     ClientRow,
     ConsensusRow,
     DeliveryRow,
     Direction,
     PacketRow,
     PacketState,
+    RequestRow,
     client_of_lineage,
 )
+
+MAX_DELIVERY = 2**62
+"""Greatest number of a stored delivery: the next one is one more, and must fit."""
 
 _CLIENT_FIELDS = (
     "state",
@@ -86,6 +93,7 @@ class Proofs:
         yield from self._deliveries()
         yield from self._complete()
         yield from self._packets()
+        yield from self._requests()
 
     def _clients(self) -> Iterator[Finding]:
         seen = set()
@@ -136,6 +144,8 @@ class Proofs:
             assert isinstance(row, DeliveryRow)
             self._counts.proofs += 1
             where = f"delivery {row.number}"
+            if not 0 < row.number <= MAX_DELIVERY:
+                yield Finding(where, "has a number that leaves none for those that follow")
             kept = self._fold.consensus.get((row.client_id, row.height))
             if kept is None or row.client_id not in self._states:
                 yield Finding(where, "was proven under a header that is not on the journal")
@@ -156,6 +166,21 @@ class Proofs:
                     self._beside[row.number] = claims
             except LianqiaoError as err:
                 yield Finding(where, str(err))
+
+    def _requests(self) -> Iterator[Finding]:
+        """Of a replicated chain: what is answered to a call that is asked again."""
+        if not any(rows(self._connection, BlockRow, "height")):
+            return
+        seen = set()
+        for row in rows(self._connection, RequestRow, "request_id"):
+            assert isinstance(row, RequestRow)
+            key = sha256(row.request_id.encode()).digest()
+            seen.add(key)
+            kept = request_value(bytes(row.body_hash), bytes(row.response))
+            if self._fold.requests.get(key) != kept:
+                yield Finding(f"request {key.hex()}", "differs from the journal")
+        for key in sorted(set(self._fold.requests) - seen):
+            yield Finding(f"request {key.hex()}", "is missing from the table")
 
     def _complete(self) -> Iterator[Finding]:
         """All that was taken to be complete was stated and proven to be."""

@@ -50,9 +50,9 @@ from relay.errors import (
 from relay.light.membership import entry_hash
 from relay.light.types import ValidatorSet
 from relay.packet import be64
-from relay.paths import Kind, host_path
+from relay.paths import Kind, host_path, request_path, request_value
 from relay.powers import ChangePowers, Power
-from relay.store import BlockRow, Store, Transaction
+from relay.store import BlockRow, RequestRow, Store, Transaction
 from relay.ticking import close_batch, run_due
 from relay.tiles import Edge, extend, write_tiles
 
@@ -178,7 +178,9 @@ class Execution:
         """What the action does; what it refuses is undone."""
         mark = tx.mark()
         try:
-            return Result(answer=asked.action.apply(self._channel, tx, now), size=tx.size)
+            answer = asked.action.apply(self._channel, tx, now)
+            self._keep_answer(tx, getattr(asked.action, "request_id", ""))
+            return Result(answer=answer, size=tx.size)
         except (Conflict, Unavailable):  # of the database, whatever was asked
             raise
         except CONTRACT_FAILURES as err:
@@ -187,6 +189,15 @@ class Execution:
                 _log.error("action_failed", kind=type(err).__name__, exc_info=err)
                 err = LianqiaoError(Reason.INTERNAL, "the chain failed to do this; see its log")
             return Result(error=err, size=tx.size)
+
+    def _keep_answer(self, tx: Transaction, request_id: str) -> None:
+        """What a call is answered that is asked again decides what it does, so it is an entry, too:
+        a replica that joins late must not be told another answer, or none."""
+        row = tx.load(RequestRow, request_id) if request_id else None
+        if row is not None:
+            path = request_path(self._channel.chain_id, request_id)
+            if tx.get(path) is None:
+                tx.append(path, request_value(row.body_hash, row.response))
 
     def _admit(self, tx: Transaction, asked: Asked, quorum: int) -> None:
         """Whether an operator may ask for this at all; writes the nonce.

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import delete, update
 
 from adapters.cometbft.engine import abci_pb2 as pb
 from adapters.cometbft.engine.asked import MAX_EXPIRY
@@ -30,8 +31,10 @@ from relay.host import HostState
 from relay.keys import SigningKey
 from relay.light.types import ClientState, Validator, ValidatorSet
 from relay.packet import be64
+from relay.paths import request_path, request_value
 from relay.powers import ChangePowers, Power
-from tests.adapters.engine.replicas import Replica, asked
+from relay.store import RequestRow, tables
+from tests.adapters.engine.replicas import CHAIN, Replica, asked
 from tests.echo import Echo
 from tests.world import START, World, keys_of, set_of
 
@@ -269,6 +272,33 @@ def test_an_action_is_done_once(replicas: list[Replica]) -> None:
     assert (first.code, second.code, second.log) == (0, 1, "REQUEST_ID_REUSED")
     assert left.check(raw) == "REQUEST_ID_REUSED"
     assert left.block(2, [raw]).tx_results[0].log == "REQUEST_ID_REUSED"
+
+
+def test_what_is_answered_to_a_call_asked_again_is_under_the_app_hash(
+    replicas: list[Replica],
+) -> None:
+    """It decides what the call does: a replica that was told otherwise by a snapshot would go on
+    with another state, at the block that its teller chooses."""
+    one, _ = replicas
+    call = Call("echo", "put", b"k\n\nv", "once")
+    first = one.block(1, [asked(call, 1)]).tx_results[0]
+    again = one.block(2, [asked(call, 2)]).tx_results[0]
+    written = [int.from_bytes(result.data, "big") for result in (first, again)]
+    assert written[1] == written[0] + 1, "the nonce alone"
+    with one.store.reading() as tx:
+        row = tx.load(RequestRow, "once")
+        assert row is not None
+        kept = tx.get(request_path(CHAIN, "once"))
+    assert kept == request_value(row.body_hash, row.response)
+    assert one.fsck() == []
+    table = tables.table(tables.Request)
+    for change, said in (
+        (update(table).values(response=b"other"), "differs"),
+        (update(table).values(request_id="twice"), "differs"),
+        (delete(table), "missing"),
+    ):
+        one.store.run(lambda tx, change=change: tx.connection.execute(change))
+        assert said in " ".join(finding.detail for finding in one.fsck())
 
 
 def test_what_was_refused_is_not_done_later(replicas: list[Replica]) -> None:

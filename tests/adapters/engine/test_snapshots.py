@@ -62,7 +62,9 @@ def _grown(path: Path, value: bytes) -> Taken:
     founder.init(time=NOW)
     header = raw_header(5, MAKERS, chain_id="zj")
     founder.block(1, [asked(CreateClient(STATE, header), 1, now=NOW)], NOW)
-    answer = founder.block(2, [asked(Call("echo", "put", b"k\n\n" + value), 2, now=NOW)], NOW)
+    answer = founder.block(
+        2, [asked(Call("echo", "put", b"k\n\n" + value, "once"), 2, now=NOW)], NOW
+    )
     founder.snapshots.wait()
     (shown,) = founder.abci.ListSnapshots(pb.RequestListSnapshots()).snapshots
     assert (shown.height, shown.format, shown.hash) == (2, 1, sha256(shown.metadata).digest())
@@ -239,6 +241,14 @@ def _row_at(
     return bytes(out)
 
 
+def _request(request_id: str) -> bytes:
+    """A row that says what is answered to a call that was never asked."""
+    from relay.store.dump import _encode
+
+    row = (request_id, bytes(32), b"done", 1)
+    return bytes((_TABLES.index(tables.table(tables.Request)), 4)) + b"".join(map(_encode, row))
+
+
 def _rooted(name: str) -> int:
     return next(i for i, c in enumerate(tables.table(tables.Client).columns) if c.name == name)
 
@@ -277,12 +287,18 @@ def _other_value(row: list[Any], name: str, value: Any) -> list[Any]:
         lambda taken: _row_at(
             taken, tables.Consensus, lambda row: [b"x" if type(v) is bytes else v for v in row]
         ),
+        lambda taken: _row_at(taken, tables.Request, lambda row: None),
+        lambda taken: _row_at(taken, tables.Request, lambda row: ["twice", *row[1:]]),
+        lambda taken: _row_at(taken, tables.Request, lambda row: [*row[:2], b"other", row[3]]),
+        lambda taken: _row_at(taken, tables.Request, lambda row: [row[0], bytes(32), *row[2:]]),
+        lambda taken: taken.stream + _request("another"),
     ],
     ids=[
         "a byte short", "half", "a byte more", "a half row more", "twice", "an unknown table",
         "another width", "an unknown kind", "a length without bytes", "nothing", "no genesis block",
         "an entry less", "another value", "a tile less", "no client", "a client frozen",
         "a client's state", "a counterparty", "a floor", "a number", "a header",
+        "no answer", "an answer to another", "another answer", "of another call", "an answer more",
     ],
 )  # fmt: skip
 def test_content_that_is_not_the_state_of_the_verified_hash(
