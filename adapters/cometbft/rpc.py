@@ -24,6 +24,7 @@ from adapters.cometbft.light.validators import make_set
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Unavailable
 from relay.light.types import MAX_VALIDATORS, ValidatorSet
 from relay.nesting import loads
+from relay.posting import TooLongError, post
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 MAX_NESTING = 64
@@ -31,7 +32,6 @@ MAX_NESTING = 64
 CALL_SECONDS = 10.0
 PER_PAGE = 100
 MAX_TXS = 20_000
-_CHUNK = 64 * 1024
 _PRUNED = re.compile(r"lowest height is (\d{1,19})")
 _AHEAD = re.compile(r"must be less than or equal to|could not find|no commit|not found|is empty")
 _T = TypeVar("_T")
@@ -69,34 +69,22 @@ class Endpoint:
         return answer.get("result")
 
     def _post(self, body: bytes) -> bytes:
-        until = self._clock() + self._seconds
-        connection = (
-            http.client.HTTPSConnection(self.address, timeout=self._seconds, context=self._tls)
-            if self._tls
-            else http.client.HTTPConnection(self.address, timeout=self._seconds)
-        )
         try:
-            connection.request("POST", "/", body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            read: list[bytes] = []
-            size = 0
-            while chunk := response.read1(_CHUNK):
-                size += len(chunk)
-                if size > MAX_ANSWER_BYTES:
-                    raise Malformed(
-                        f"{self.address} answers more than {MAX_ANSWER_BYTES} bytes",
-                        reason=Reason.LIMIT_EXCEEDED,
-                    )
-                if self._clock() > until:
-                    raise self._unreachable("takes too long")
-                read.append(chunk)
-            if response.length:
-                raise self._unreachable("its answer ends early")
-            return b"".join(read)
+            return post(
+                self.address,
+                body,
+                seconds=self._seconds,
+                limit=MAX_ANSWER_BYTES,
+                tls=self._tls,
+                clock=self._clock,
+            )
+        except TooLongError:
+            raise Malformed(
+                f"{self.address} answers more than {MAX_ANSWER_BYTES} bytes",
+                reason=Reason.LIMIT_EXCEEDED,
+            ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise self._unreachable(type(error).__name__) from error
-        finally:
-            connection.close()
 
     def _unreachable(self, why: str) -> Unavailable:
         return Unavailable(

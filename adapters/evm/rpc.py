@@ -1,22 +1,26 @@
 """JSON-RPC to one chain through several nodes: deadlines, limits, typed errors.
 
-web3's HTTP provider carries the questions. What a transport does becomes
-Unavailable(CHAIN_UNREACHABLE), after every node was tried; a node that was caught leaving something
-out is asked last.
+What a transport does, and what is no answer, becomes Unavailable(CHAIN_UNREACHABLE), after every
+node was tried; a node that was caught leaving something out is asked last.
 """
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.evm.sdk import HTTPProvider
-from relay.errors import LianqiaoError, Malformed, Reason, Unavailable
+from relay.errors import Malformed, Reason, Unavailable
+from relay.nesting import loads
+from relay.posting import post
 
-TIMEOUT_SECONDS = 15.0
+CALL_SECONDS = 15.0
+"""Of a whole call to one node."""
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
+MAX_NESTING = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +34,11 @@ class Called:
 class Rpc:
     """The nodes of one chain, each `HOST:PORT`."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, addresses: Sequence[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._addresses = list(addresses)
-        self._providers = {
-            a: HTTPProvider(
-                f"http://{a}",
-                request_kwargs={"timeout": TIMEOUT_SECONDS},
-                exception_retry_configuration=None,
-            )
-            for a in addresses
-        }
+        self._clock = clock
         self._lock = threading.Lock()
 
     def ask(self, method: str, params: Sequence[Any]) -> Any:
@@ -77,23 +76,25 @@ class Rpc:
         return Unavailable(Reason.CHAIN_UNREACHABLE, f"a node of the chain {why}")
 
     def _raw(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
-        last: Exception | None = None
+        asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
+        body, last = json.dumps(asked).encode(), ""
         for address in list(self._addresses):
             try:
-                answer = self._providers[address].make_request(method, list(params))
-                if not isinstance(answer, dict):
-                    raise Malformed("a node answers something else than JSON-RPC")
-                return dict(answer)
-            except LianqiaoError:
-                raise
-            except Exception as err:  # whatever a transport does
-                last = err
-                self.distrust("does not answer")
+                raw = post(
+                    address, body, seconds=CALL_SECONDS, limit=MAX_ANSWER_BYTES, clock=self._clock
+                )
+                answer = loads(raw, MAX_NESTING)
+                if isinstance(answer, dict):
+                    return answer
+                last = "no JSON-RPC"
+            except Exception as err:  # whatever a transport does, or a node answers
+                last = type(err).__name__
+            self.distrust("does not answer")
         raise Unavailable(
             Reason.CHAIN_UNREACHABLE,
-            f"no node of the chain answers: {type(last).__name__}",
+            f"no node of the chain answers: {last}",
             address=",".join(self._addresses)[:200],
-        ) from last
+        )
 
 
 def decode_hex(text: object, what: str) -> bytes:

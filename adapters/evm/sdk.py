@@ -12,9 +12,9 @@ import sys
 _limit = sys.getrecursionlimit()
 
 from eth_account import Account
-from web3 import HTTPProvider, Web3
+from web3 import Web3
 from web3.contract import Contract
 
 sys.setrecursionlimit(_limit)
 
-__all__ = ["Account", "Contract", "HTTPProvider", "Web3"]
+__all__ = ["Account", "Contract", "Web3"]
