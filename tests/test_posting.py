@@ -36,9 +36,9 @@ def serve() -> Iterator[Serve]:
                 while True:
                     connection, _ = server.accept()
                     with connection, suppress(OSError):
-                        asked = b""
-                        while not asked.endswith(b"}"):  # all of it: else the answer is reset
-                            asked += connection.recv(65_536)
+                        part = b" "
+                        while part and part[-1:] != b"}":  # all of it: else the answer is reset
+                            part = connection.recv(65_536)
                         connection.sendall(first)
                         while drop and not ended.wait(0.001):
                             connection.sendall(drop)

@@ -21,6 +21,7 @@ from relay.contracts.policy import (
     parse_document,
     policy_at,
     read,
+    readers,
     snapshot,
 )
 from relay.contracts.policy.loaded import MAX_DOCUMENTS, MAX_NAMES
@@ -41,6 +42,25 @@ def not_loaded(world: World, document: dict[str, Any]) -> LianqiaoError:
     error = refusal(world.load, document)
     assert world.relay.written == before
     return error
+
+
+# --- text
+
+
+def test_every_python_takes_the_same_text() -> None:
+    """What is printable grows with Unicode, and replicas run on several versions of Python: a rare
+    hanzi of Unicode 15 in a name would have stopped those on an older one."""
+    every = "".join(chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF)
+    assert not "".join(filter(str.isprintable, readers._UNSEEN.findall(every)))
+    taken = "a 贵\u9fff\U00031350\U0002ebf0\U000e0100\U00011f50"
+    assert readers.text({"name": taken}, "name", 10) == taken
+    for bad in (
+        *"\0\t\n\x7f\x85\xa0\xad\u200b\u202e\u2028\u2066\u3000\ue000\ufeff\uffff\U000e0041",
+        "",
+        "a" * 11,
+    ):
+        with refusing(Reason.MALFORMED):
+            readers.text({"name": bad}, "name", 10)
 
 
 # --- versions and time

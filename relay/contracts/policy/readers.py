@@ -5,6 +5,7 @@ All raise Malformed with the field's name; a key of small order is Invalid(WEAK_
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable
 
 from relay.canonical import Json
@@ -16,11 +17,21 @@ from relay.light.keys import check_public_key
 
 MAX_KEYS = 16
 
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff\ufdd0-\ufdef\ufeff"
+    r"\ufff9-\ufffb\ufffe\uffff\U000110bd\U000110cd\U00013430-\U0001343f"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e007f\U000f0000-\U0010ffff]"
+)
+"""What no text may hold: controls, what turns or hides what stands beside it, blanks but the plain
+one, and what Unicode leaves to private use. The ranges stand here, since what a Python takes for
+printable grows with its Unicode: replicas would judge a rare character of a name differently."""
+
 
 def text(value: Object, field: str, limit: int) -> str:
     """Reads 1 to `limit` printable characters, the blank among them."""
     found = value[field]
-    if type(found) is not str or not 1 <= len(found) <= limit or not found.isprintable():
+    if type(found) is not str or not 1 <= len(found) <= limit or _UNSEEN.search(found):
         refuse(field, f"must be 1-{limit} printable characters")
     return found
 
