@@ -37,7 +37,7 @@ from relay.contracts.settlement import (
 )
 from relay.contracts.settlement.audit import audit as audit_settlement
 from relay.contracts.undelivered import count_held
-from relay.errors import LianqiaoError
+from relay.errors import LianqiaoError, Reason
 
 _PAGE = 1000
 _Lines = dict[tuple[str, bytes], list[Line]]
@@ -179,16 +179,20 @@ def _on_ledger(relay: str, view: SettlementView, side: Side) -> Iterator[Break]:
     name, ledger = view.signed.instruction.settlement.hex(), side.chain
     held = find_held(side.state, relay, view.under)
     end = find_end(side.state, relay, view.under)
-    yield from _locked(ledger, name, view, held)
+    yield from _locked(ledger, name, view, held, end)
     yield from _posts(ledger, name, view, held)
     yield from _ended(ledger, name, view, held, end)
 
 
-def _locked(ledger: str, name: str, view: SettlementView, held: Held | None) -> Iterator[Break]:
+def _locked(
+    ledger: str, name: str, view: SettlementView, held: Held | None, end: End | None
+) -> Iterator[Break]:
     answer = next((a for a in view.answers if a.ledger == ledger), None)
     if answer is not None and answer.accepted and held is None:
         yield Break(ledger, name, Kind.MISSING, "the relay was told of a lock that is not there")
-    if answer is not None and not answer.accepted and held is not None:
+    back = end is not None and end.ended is Ended.REFUNDED
+    asked_after = back and answer is not None and answer.reason is Reason.SETTLEMENT_DECIDED
+    if answer is not None and not answer.accepted and held is not None and not asked_after:
         yield Break(ledger, name, Kind.MISMATCH, "locked, and the relay was told it is not")
     if held is not None and not held.window and held.digest != view.signed.instruction.digest:
         yield Break(ledger, name, Kind.MISMATCH, "locked for another instruction")

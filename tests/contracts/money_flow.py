@@ -17,7 +17,7 @@ from typing import Any
 from relay.canonical import Json, decode, encode
 from relay.contract import Audited, Contract
 from relay.contracts.escrow import CONTRACT as ESCROW
-from relay.contracts.escrow import Held, last_line
+from relay.contracts.escrow import Held, find_end, last_line
 from relay.contracts.payloads import Ended, Instruction, SignedInstruction
 from relay.contracts.settlement import CONTRACT as SETTLEMENT
 from relay.contracts.settlement import find_settlement
@@ -431,7 +431,9 @@ def explore(
 
 
 def replay(flow: Flow) -> None:
-    """Whatever was received is received again, under any sequence: the same answer, no effect."""
+    """Whatever was received is received again, under any sequence: the same answer, no effect.
+
+    A lock that was given back since is refused: a relay must not commit on it."""
     for relay, index, packet in flow.packets():
         stands, answer = flow.state.get((relay.chain_id, index), (SENT, b""))
         if stands not in (RECEIVED, DONE):
@@ -440,8 +442,15 @@ def replay(flow: Flow) -> None:
         before = dict(there.written)
         again = flow.try_receive(relay, packet)
         assert there.written == before, "received twice, done twice"
-        if kind_of(packet) == "decision_notice" or _accepted(answer):
+        if _accepted(answer) and _given_back(there, relay.chain_id, answer):
+            assert _body(again)["reason"] == "SETTLEMENT_DECIDED", again
+        elif kind_of(packet) == "decision_notice" or _accepted(answer):
             assert again == answer, (again, answer)
+
+
+def _given_back(ledger: Ledger, relay: str, answer: bytes) -> bool:
+    end = find_end(ledger, relay, bytes.fromhex(str(_body(answer)["settlement"])))
+    return end is not None and end.ended is Ended.REFUNDED
 
 
 def _accepted(answer: bytes) -> bool:

@@ -470,6 +470,15 @@ def test_after_an_abort_nothing_can_be_locked(flow: Flow) -> None:
     assert locks(flow, signed()) is Reason.SETTLEMENT_DECIDED
 
 
+def test_a_lock_is_answered_as_before_until_it_is_given_back(flow: Flow) -> None:
+    assert locks(flow, signed()) is None
+    abort = decision(Ruling.ABORT)
+    tell(flow, abort, abort)
+    before = dict(flow.money[HK].written)
+    assert locks(flow, signed()) is Reason.SETTLEMENT_DECIDED
+    assert flow.money[HK].written == before
+
+
 def test_locks_never_end_by_time(flow: Flow) -> None:
     flow.instruct(signed())
     flow.receive(flow.hub, 0)

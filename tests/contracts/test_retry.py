@@ -182,3 +182,25 @@ def test_once_decided_nobody_is_asked_to_lock_any_more() -> None:
     assert retry(flow) == {"packets": [], "told": 2}
     flow.settle()
     check_end(flow)
+
+
+def test_what_was_given_back_is_not_said_to_be_locked() -> None:
+    """A relay that has lost its last entries for good asks again (escrow/README.md). One ledger has
+    given its money back by the decision that was lost; the other would lock now, and pay."""
+    flow = Flow(funds={"maker-cny": 0})
+    flow.instruct(signed(GIVEN))
+    for index in (0, 1):
+        flow.receive(flow.hub, index)
+        flow.acknowledge(flow.hub, index)
+    assert view(flow).decision.reason is Reason.FUNDS_MISSING
+    flow.receive(flow.hub, 2)
+    lose(flow, 2, received=True)
+    lose(flow, 3, received=False)
+    for name in [*flow.hub.keys("answer/"), *flow.hub.keys("decision/")]:
+        del flow.hub.written[name.encode()]
+    flow.deposit(flow.money[SZ], "maker-cny", "CNY", 10_000_000)
+    before = flow.balances()
+    assert [p["ledger"] for p in retry(flow)["packets"]] == [HK, SZ]
+    flow.settle()
+    assert view(flow).decision.reason is Reason.SETTLEMENT_DECIDED
+    assert flow.balances() == before

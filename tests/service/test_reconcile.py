@@ -198,6 +198,26 @@ def in_memory(flow: Flow) -> Reconciled:
     return reconcile(Side(HUB, flow.hub), [Side(n, flow.money[n]) for n in (HK, SZ)])
 
 
+def test_a_lock_that_was_asked_again_after_it_was_given_back_is_no_break() -> None:
+    """The ledger refuses it then, and that answer may be the first to arrive."""
+    flow = Flow(funds={"maker-cny": 0})
+    mine = instruction("mine")
+    flow.instruct(signed(mine))
+    for index in (0, 1):
+        flow.receive(flow.hub, index)
+    flow.hub.call("retry", encode({"settlement": mine.settlement.hex()}))
+    flow.acknowledge(flow.hub, 1)
+    flow.receive(flow.hub, 4)
+    flow.receive(flow.hub, 2)
+    flow.acknowledge(flow.hub, 2)
+    flow.settle()
+    assert in_memory(flow).agrees
+    name = key("answer", mine.settlement, HK)
+    for told, kinds in ((b"SETTLEMENT_DECIDED", set()), (b"FUNDS_MISSING", {Kind.MISMATCH})):
+        flow.hub.written[name] = flow.hub.written[name].replace(b"SETTLEMENT_DECIDED", told)
+        assert {b.kind for b in in_memory(flow).breaks if b.chain == HK} == kinds
+
+
 def test_nobody_makes_a_break_by_the_reference_that_he_chooses() -> None:
     """A withdrawal, or a settlement through another relay, under the id of somebody's settlement:
     what was posted for that one alone counts."""

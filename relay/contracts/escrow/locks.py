@@ -37,6 +37,7 @@ from relay.contracts.escrow.keys import (
 from relay.contracts.escrow.postings import held, movements, obligations
 from relay.contracts.payloads import (
     CutOff,
+    Ended,
     Instruction,
     Leg,
     Lock,
@@ -132,14 +133,20 @@ def _note_netted(instruction: Instruction, plan: Plan) -> None:
 
 
 def _known(state: State, relay: str, settlement: bytes, digest: bytes) -> LockAnswer | None:
-    """The answer to a lock that was made before. Raises Refused(SETTLEMENT_DECIDED) where none
-    can be made any more, and Refused(REQUEST_ID_REUSED) where it was for something else."""
-    before = find_held(state, relay, settlement)
+    """The answer to a lock that was made before, and not given back. Raises
+    Refused(SETTLEMENT_DECIDED) where none can be made any more, and Refused(REQUEST_ID_REUSED)
+    where it was for something else.
+
+    A relay that has lost its decision asks again: what was given back is no lock to commit on.
+    """
+    before, end = find_held(state, relay, settlement), find_end(state, relay, settlement)
     if before is not None:
         if before.digest != digest:
             raise Refused(Reason.REQUEST_ID_REUSED, "that settlement locked something else")
+        if end is not None and end.ended is Ended.REFUNDED:
+            raise Refused(Reason.SETTLEMENT_DECIDED, "that settlement was given back")
         return LockAnswer(state.chain_id, settlement, None, before.time)
-    if find_end(state, relay, settlement) is not None:
+    if end is not None:
         raise Refused(Reason.SETTLEMENT_DECIDED, "that settlement was decided before it came")
     return None
 

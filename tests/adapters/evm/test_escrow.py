@@ -180,6 +180,8 @@ def test_locked_and_refunded(twins: Twins) -> None:
     assert twins.end(Ruling.ABORT, order) == "refunded"
     assert twins.evm.balances() == before
     assert twins.end(Ruling.ABORT, order) == "refunded"
+    assert twins.lock(signed_here(order)) == "SETTLEMENT_DECIDED", "given back is not locked"
+    assert twins.evm.balances() == before
 
 
 def test_what_never_was_locked_can_never_be(twins: Twins) -> None:

@@ -369,8 +369,10 @@ contract Escrow is IApp {
         uint64 time = uint64(block.timestamp);
         bytes32 reason = 0;
         if (lock.digest != 0) {
-            if (lock.digest == order.digest) time = lock.time;
-            else reason = "REQUEST_ID_REUSED";
+            // What was given back is no lock that a relay which has lost its decision could commit on.
+            if (lock.digest != order.digest) reason = "REQUEST_ID_REUSED";
+            else if (lock.state == State.REFUNDED) reason = "SETTLEMENT_DECIDED";
+            else time = lock.time;
         } else if (lock.state != State.NONE) {
             reason = "SETTLEMENT_DECIDED";
         } else {
