@@ -28,9 +28,10 @@ from adapters.cometbft.engine.node import Operator, ReplicatedNode
 from adapters.cometbft.engine.service import AbciServicer, serve_abci
 from adapters.cometbft.engine.snapshots import DEFAULT_INTERVAL, Snapshots
 from relay.config import Config
-from relay.errors import Malformed, NotFound, Reason, Refused
+from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.fsck import Finding, check
 from relay.keys import SigningKey
+from relay.light.types import ClientType
 from relay.node import Node
 from relay.registry import client_types, contracts_on
 from relay.server import RunningServer
@@ -137,7 +138,7 @@ class CometEngine:
                 store=store,
                 operator=_operator(config),
                 rpc=LocalRpc(settings["rpc"]),
-                client_types=client_types(),
+                client_types=_every_type(),
                 contracts=contracts_on(config.ports),
                 clock=clock,
                 random=os.urandom,
@@ -193,6 +194,24 @@ class RunningReplica:
         if self._child is not None:
             self._child.stop()
         self._abci.stop(1).wait()
+
+
+def _every_type() -> Mapping[str, ClientType]:
+    """All client types, loaded before anything is judged. A type brings its signature algorithms
+    and their rules for keys: a replica that had not come across one yet, or lacks what it needs,
+    would take keys that the others refuse, and go on with another state.
+
+    Raises Refused(CONFIG_INVALID).
+    """
+    types = client_types()
+    try:
+        return {name: types.named(name) for name in types}
+    except LianqiaoError as error:
+        raise Refused(
+            Reason.CONFIG_INVALID,
+            f"a replica needs every client type that its chain may use: {error.detail}",
+            hint=error.hint,
+        ) from error
 
 
 def _check_sync(sync: Mapping[str, str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,35 @@ def test_a_replica_is_not_served_before_it_can_be(made: list[Path], run: Run) ->
     assert "go install" in done.err
     shutil.rmtree(made[0] / "cometbft/config")
     assert run("serve", "--config", str(config)).reason == "NOT_FOUND"
+
+
+OPENED = """
+import sys
+if {missing!r}:
+    sys.modules[{missing!r}] = None
+from pathlib import Path
+from adapters.cometbft.engine.start import ENGINE
+from relay.config import load
+from relay.errors import Refused
+from relay.light.keys import ALGORITHMS
+assert "qbft-seal" not in ALGORITHMS
+try:
+    ENGINE.open_node(load(Path({config!r})), lambda: 0).close()
+except Refused as err:
+    print(err.reason, err.detail, err.hint)
+print("qbft-seal" in ALGORITHMS)
+"""
+
+
+@pytest.mark.parametrize("missing", ["", "coincurve"])
+def test_a_replica_has_every_client_type_before_it_judges(made: list[Path], missing: str) -> None:
+    """Which keys are weak must not depend on what a process has come across since its start: one
+    operator could have had a replica that was restarted take what the others refuse."""
+    program = OPENED.format(missing=missing, config=str(made[0] / "config.toml"))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if missing:
+        assert "CONFIG_INVALID" in done.stdout
+        assert "lianqiao[evm]" in done.stdout
+    else:
+        assert done.stdout == "True\n"
