@@ -27,6 +27,7 @@ from adapters.cometbft.engine.local_rpc import LocalRpc
 from adapters.cometbft.engine.node import Operator, ReplicatedNode
 from adapters.cometbft.engine.service import AbciServicer, serve_abci
 from adapters.cometbft.engine.snapshots import DEFAULT_INTERVAL, Snapshots
+from adapters.cometbft.light.validators import SECP256K1, address
 from relay.config import Config
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.fsck import Finding, check
@@ -205,6 +206,7 @@ def _every_type() -> Mapping[str, ClientType]:
     """
     types = client_types()
     try:
+        address(SECP256K1, bytes(33))  # by RIPEMD-160, which not every OpenSSL has
         return {name: types.named(name) for name in types}
     except LianqiaoError as error:
         raise Refused(

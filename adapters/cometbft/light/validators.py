@@ -43,6 +43,7 @@ def address(algorithm: str, key: bytes) -> bytes:
         raise Malformed(
             "this Python cannot compute RIPEMD-160, which names secp256k1 validators",
             reason=Reason.UNSUPPORTED_VERSION,
+            hint="take OpenSSL 3.0.7 or later, or activate its legacy provider in openssl.cnf",
         ) from None
 
 
