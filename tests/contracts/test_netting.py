@@ -50,9 +50,11 @@ from tests.contracts.money_world import (
     HK,
     HUB,
     INSURER,
+    MO,
     SZ,
     instruction,
     quote,
+    shared_bill,
     signed,
     uetr,
     withdrawal,
@@ -384,6 +386,20 @@ def test_one_that_cannot_be_sent_is_tried_again_and_holds_up_no_other() -> None:
     assert due_now(flow) == ["w-1"]
 
 
+def test_a_ledger_is_shown_those_of_a_window_that_concern_it() -> None:
+    flow = opened(ledgers=(HK, SZ, MO))
+    flow.instruct(signed(shared_bill("one", window="w-1", deadline=DEADLINE)))
+    flow.instruct(signed(bound("two")))
+    record = CutOff.decode(cut_off(flow))
+    counts = {name: len(windows.instructions_on(flow.hub, record, name)) for name in flow.money}
+    assert counts == {HK: 2, SZ: 2, MO: 1}
+    flow.settle()
+    check_end(flow)
+    for given in (shared_bill("one"), bound("two")):
+        view = find_settlement(flow.hub, given.settlement)
+        assert view.status is SettlementStatus.SETTLED
+
+
 # --- what a statement tells of it
 
 
@@ -566,8 +582,9 @@ def test_one_window_that_cannot_be_cut_off_hides_none_behind_it() -> None:
     for number in range(windows.MAX_DUE + 1):
         body = {"cut_off": NOW + 1 + number, "deadline": DEADLINE, "window": f"w-{number}"}
         hub.call("window.open", encode(body))
-        if number and number < windows.MAX_DUE:
-            hub.call("window.cut_off", encode({"window": f"w-{number}"}))
+    assert windows.due(hub, DEADLINE) == [f"w-{n}" for n in range(windows.MAX_DUE)]
+    for number in range(1, windows.MAX_DUE):
+        hub.call("window.cut_off", encode({"window": f"w-{number}"}))
     assert windows.due(hub, DEADLINE) == ["w-0", f"w-{windows.MAX_DUE}"]
     assert windows.due(hub, NOW + 1) == ["w-0"]
 
