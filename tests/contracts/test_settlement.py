@@ -33,9 +33,11 @@ from tests.contracts.money_world import (
     BILL,
     EXPIRES,
     HK,
+    HOSPITAL,
     HUB,
     INSURER,
     MAKER,
+    MO,
     OFFICER,
     RATE,
     REGULATOR,
@@ -44,6 +46,7 @@ from tests.contracts.money_world import (
     decision,
     instruction,
     quote,
+    shared_bill,
     signed,
     uetr,
 )
@@ -649,6 +652,25 @@ def test_a_settlement_is_given_back_once_at_the_rate_of_then(flow: Flow) -> None
     check_end(flow)
     assert flow.balances() == before
     not_taken(flow, returned("again"), Reason.SETTLEMENT_DECIDED)
+
+
+def test_nobody_is_given_back_more_than_he_paid() -> None:
+    """Of two who shared the bill: what one had too much the other could never get any more."""
+    flow = Flow(ledgers=(HK, SZ, MO))
+    flow.instruct(signed(shared_bill("one", part=50_000)))
+    flow.settle()
+
+    def back(part: int) -> SignedInstruction:
+        base = shared_bill("back", part=part, returns=uetr("one"))
+        legs = tuple(replace(one, debtor=one.creditor, creditor=one.debtor) for one in base.legs)
+        owners = {(HK, "maker-hkd"): MAKER, (MO, "maker-mo"): MAKER, (SZ, "hospital"): HOSPITAL}
+        return signed(replace(base, legs=legs), owners=owners)
+
+    for part in (50_001, 49_999):
+        not_taken(flow, back(part), Reason.AMOUNT_INVALID)
+    flow.instruct(back(50_000))
+    flow.settle()
+    check_end(flow)
 
 
 def test_a_return_that_came_to_nothing_may_be_tried_again(flow: Flow) -> None:

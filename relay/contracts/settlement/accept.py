@@ -6,6 +6,8 @@ to its netting window and waits for the cut-off.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from relay.canonical import Json, encode
 from relay.contract import State
 from relay.contracts import base, quotes
@@ -124,7 +126,8 @@ def check_return(instruction: Instruction, state: State) -> None:
 
     Lines are the original's, or there are none. Raises NotFound(NOT_FOUND),
     Refused(SETTLEMENT_DECIDED) where the original was not committed or was given back,
-    Invalid(RATE_INVALID) for another rate, Invalid(AMOUNT_INVALID) for more or for other lines.
+    Invalid(RATE_INVALID) for another rate, Invalid(AMOUNT_INVALID) for more, in all or to one of
+    several who shared a side, or for other lines, Invalid(PARTY_INVALID).
     """
     original, _ = find_instruction(state, settlement_of(state, instruction.returns))
     first = original.instruction
@@ -151,6 +154,13 @@ def check_return(instruction: Instruction, state: State) -> None:
         (leg.ledger, leg.creditor, leg.debtor) for leg in instruction.legs
     }:
         raise Invalid(Reason.PARTY_INVALID, "a return goes between the same accounts")
+    paid, given = Counter[tuple[str, str, str]](), Counter[tuple[str, str, str]]()
+    for leg in first.legs:
+        paid[leg.ledger, leg.debtor, leg.creditor] += leg.amount
+    for leg in instruction.legs:
+        given[leg.ledger, leg.creditor, leg.debtor] += leg.amount
+    if any(amount > paid[who] for who, amount in given.items()):
+        raise Invalid(Reason.AMOUNT_INVALID, "more than was settled between two of the accounts")
 
 
 def _ruling(instruction: Instruction, state: State) -> Ruling | None:
