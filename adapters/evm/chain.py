@@ -25,6 +25,7 @@ from adapters.evm.light.state import CLIENT_ID, SENT, encode_proof, slot_of
 from adapters.evm.rpc import Rpc
 from adapters.evm.sender import Sender
 from adapters.evm.settings import invalid, read_settings
+from adapters.evm.step_log import StepLog
 from relay.chain import (
     MAX_BATCH,
     Chain,
@@ -40,8 +41,6 @@ from relay.light.membership import decode_membership_proof
 from relay.light.types import MAX_INT, Claim, Header, Witness
 from relay.packet import receipt_path
 
-LOG_BLOCKS = 2_000
-"""Blocks in one question for logs."""
 MAX_PATHS = 4_096
 SLOTS_A_CALL = 256
 
@@ -66,8 +65,7 @@ class EvmChain:
         self._endpoint = endpoint
         self._headers = Headers(rpc, variant, source)
         self._sender = sender
-        self._steps: list[PacketStep] = []
-        self._first, self._read_to = from_block, from_block - 1
+        self._steps = StepLog(rpc, endpoint, from_block, self._count)
         self._lock = threading.RLock()
         self._chain_id = ""
         self._witnesses = tuple(witnesses)
@@ -133,10 +131,11 @@ class EvmChain:
             raise Malformed("a cursor lies between 0 and 2^63 - 1")
         if limit < 1:
             raise Malformed("a limit is positive")
+        after, limit = max(after, 0), min(limit, MAX_BATCH)
         with self._lock:
-            if after >= len(self._steps) or len(self._steps) < max(after, 0) + limit:
-                self._read_logs()
-            return self._steps[max(after, 0) : max(after, 0) + min(limit, MAX_BATCH)]
+            if len(self._steps) < after + limit:
+                self._steps.read(self._bounded(self.latest_height()))
+            return self._steps.after(after, limit)
 
     def prove(self, paths: Sequence[bytes], height: int) -> bytes:
         """See relay.chain.Chain. That a receipt is absent is proven, too; any other path must be
@@ -192,40 +191,9 @@ class EvmChain:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    # --- steps
-
-    def _read_logs(self) -> None:
-        """Reads on to the newest block. Raises Unavailable where a step is missing."""
-        head = self._bounded(self.latest_height())
-        while self._read_to < head:
-            last = min(head, self._read_to + LOG_BLOCKS)
-            found = calls.read_steps(
-                self._rpc.ask(
-                    "eth_getLogs",
-                    [
-                        {
-                            "address": "0x" + self._endpoint.hex(),
-                            "fromBlock": hex(max(self._read_to + 1, 0)),
-                            "toBlock": hex(last),
-                            "topics": [calls.STEP_TOPICS],
-                        }
-                    ],
-                )
-            )
-            numbers = [step.cursor for step in found]
-            if numbers != list(range(len(self._steps) + 1, len(self._steps) + 1 + len(found))):
-                raise self._unlike("left out steps of the endpoint")
-            (count,) = self._view("steps", height=last)
-            if count != len(self._steps) + len(found):
-                raise self._unlike("left out the newest steps of the endpoint")
-            self._steps += found
-            self._read_to = last
-
-    def _unlike(self, why: str) -> Unavailable:
-        """The nodes tell different things, and who has invented a step is not known: everything is
-        read again, of the next one."""
-        self._steps, self._read_to = [], self._first - 1
-        return self._rpc.distrust(why)
+    def _count(self, height: int) -> int:
+        """How many steps the endpoint had at a block."""
+        return int(self._view("steps", height=height)[0])
 
     # --- deliveries
 

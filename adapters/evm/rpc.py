@@ -1,7 +1,8 @@
 """JSON-RPC to one chain through several nodes: deadlines, limits, typed errors.
 
 What a transport does, and what is no answer, becomes Unavailable(CHAIN_UNREACHABLE), after every
-node was tried; a node that was caught leaving something out is asked last.
+node was tried; a node that was caught leaving something out is asked last. An answer that is too
+long is Malformed(LIMIT_EXCEEDED): whoever asked for logs asks for those of fewer blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from relay.errors import Malformed, Reason, Unavailable
 from relay.nesting import loads
-from relay.posting import post
+from relay.posting import TooLongError, post
 
 CALL_SECONDS = 15.0
 """Of a whole call to one node."""
@@ -77,7 +78,7 @@ class Rpc:
 
     def _raw(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
         asked = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
-        body, last = json.dumps(asked).encode(), ""
+        body, last, long = json.dumps(asked).encode(), "", False
         for address in list(self._addresses):
             try:
                 raw = post(
@@ -87,9 +88,17 @@ class Rpc:
                 if isinstance(answer, dict):
                     return answer
                 last = "no JSON-RPC"
+            except TooLongError:
+                long, last = True, "too long an answer"
+                continue
             except Exception as err:  # whatever a transport does, or a node answers
                 last = type(err).__name__
             self.distrust("does not answer")
+        if long:
+            raise Malformed(
+                f"{method}: a node answers more than {MAX_ANSWER_BYTES} bytes",
+                reason=Reason.LIMIT_EXCEEDED,
+            )
         raise Unavailable(
             Reason.CHAIN_UNREACHABLE,
             f"no node of the chain answers: {last}",

@@ -19,7 +19,6 @@ from relay.contracts.payloads import ESCROW_PORT, REGISTRY_PORT
 from relay.errors import Malformed
 from relay.packet import ERROR_ACKNOWLEDGEMENT
 
-LOG_BLOCKS = 2_000
 ANSWERED, LAPSED = calls.topic("Answered", "Registry"), calls.topic("Lapsed", "Registry")
 RECORDED, ATTESTED = calls.topic("Recorded", "Registry"), calls.topic("Attested", "Registry")
 CALLED = calls.topic("Called", "Escrow")

@@ -18,11 +18,12 @@ from adapters.evm import calls
 from adapters.evm.books.proven import parts
 from adapters.evm.books.steps import BookStep, named_by
 from adapters.evm.chain import EvmChain
-from adapters.evm.engine.logs import LOG_BLOCKS, Block, Logs, Place, sequences_of
+from adapters.evm.engine.logs import Block, Logs, Place, sequences_of
 from adapters.evm.engine.mirror import READ_PORT, Mirror, Plan, last_read
 from adapters.evm.engine.money import EscrowDesk, clipped, withdrawn
 from adapters.evm.rpc import Rpc
 from adapters.evm.sender import Sender
+from adapters.evm.step_log import Span
 from relay import actions
 from relay.actions import MAX_BODY_BYTES, Action, Tick
 from relay.batch import Groups
@@ -116,6 +117,7 @@ class LedgerNode(Node):
         self._desk = None if escrow is None else EscrowDesk(rpc, sender, escrow)
         self._logs = Logs(rpc, endpoint, registry, escrow)
         self._reading = threading.RLock()
+        self._span = Span()
         self._asking: Groups[_Asked] = Groups(self._ask_together)
         with self.store.reading() as tx:
             place = last_read(tx, self.mirror)
@@ -311,7 +313,7 @@ class LedgerNode(Node):
             while True:
                 head = self._logs.head()
                 while self._place.block < head:
-                    self._read_some(min(head, self._place.block + LOG_BLOCKS))
+                    self._read_some(self._span.end(self._place.block + 1, head))
                 if self._place.block >= until:
                     return
                 if clock.monotonic() > end:
@@ -321,7 +323,12 @@ class LedgerNode(Node):
                 clock.sleep(0.1)
 
     def _read_some(self, last: int) -> None:
-        blocks, place = self._logs.read(max(self._place.block + 1, 0), last, self._place)
+        try:
+            blocks, place = self._logs.read(max(self._place.block + 1, 0), last, self._place)
+        except Malformed as error:  # too much for one answer, maybe
+            self._span.shrink(error)
+            return
+        self._span.grow()
         if blocks or last - self._kept_to >= _KEPT_BLOCKS:
             self.run(_Fold(tuple(blocks), place))
             self._kept_to = last

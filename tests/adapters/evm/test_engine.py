@@ -334,9 +334,9 @@ def test_the_lane_notices_it_too(before: Before) -> None:
     before.register()
     before.attest(before.signed("one"))
     chain: Any = before.ledger.chain
-    honest, chain._rpc = chain._rpc, Lying(before.ledger)
+    honest, chain._steps._rpc = chain._steps._rpc, Lying(before.ledger)
     refused(Reason.CHAIN_UNREACHABLE, lambda: chain.packets("checkpoint-0", 0, 10))
-    chain._rpc = honest
+    chain._steps._rpc = honest
     assert len(chain.packets("checkpoint-0", 0, 10)) == 1
     assert isinstance(relayer_of(before.ledger), Relayer)
 
