@@ -6,11 +6,13 @@ that this is all.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
 from relay.books import PROOF_RECORDS, Books
 from relay.client.node import NodeClient
 from relay.contracts.payloads import ESCROW_PORT, SETTLEMENT_PORT
+from relay.errors import NotFound, Reason
 from relay.packet import be64
 from relay.paths import record_path
 from relay.registry import bookkeepers
@@ -20,6 +22,9 @@ from relay.trust import Trust, TrustedChain
 def fetch_books(peer: NodeClient, port: str, trust: Trust) -> Books:
     """The books of the node behind `peer`, on port `escrow` or `settlement`; nothing verified.
 
+    All as of one head, however long the listing takes: what is written meanwhile is left out, or
+    books of a busy node would hold a decision without the answers that it follows from.
+
     Raises NotFound(TRUST_MISSING, PORT_NOT_FOUND, HEIGHT_NOT_FOUND) or Unavailable.
     """
     assert port in (ESCROW_PORT, SETTLEMENT_PORT)
@@ -27,9 +32,9 @@ def fetch_books(peer: NodeClient, port: str, trust: Trust) -> Books:
         trusted = trust.chain(peer.head().origin)
         if trusted.state.client_type in bookkeepers():
             return _fetch_steps(peer, trusted)
+    head = peer.head()
     listed = peer.escrow_entries() if port == ESCROW_PORT else peer.settlement_entries()
     records = tuple(listed)
-    head = peer.head()
     trusted = trust.chain(head.origin)
     anchor, state = trusted.anchor, trusted.state
     headers = (
@@ -37,12 +42,33 @@ def fetch_books(peer: NodeClient, port: str, trust: Trust) -> Books:
         if head.size > anchor.height
         else []
     )
-    proofs = []
+    kept, proofs = list[tuple[bytes, bytes]](), list[tuple[int, bytes]]()
     for start in range(0, len(records), PROOF_RECORDS):
-        part = records[start : start + PROOF_RECORDS]
-        paths = [record_path(port, key) for key, _ in part]
-        proofs.append((len(part), peer.prove(paths, head.size)))
-    return Books(head.origin, port, head.size, tuple(headers), records, tuple(proofs))
+        for part, proof in _prove(peer, port, records[start : start + PROOF_RECORDS], head.size):
+            kept += part
+            proofs.append((len(part), proof))
+    return Books(head.origin, port, head.size, tuple(headers), tuple(kept), tuple(proofs))
+
+
+_Records = tuple[tuple[bytes, bytes], ...]
+
+
+def _prove(
+    peer: NodeClient, port: str, records: _Records, size: int
+) -> Iterator[tuple[_Records, bytes]]:
+    """Records with the proof that they are written at `size`; without those written later."""
+    try:
+        proof = peer.prove([record_path(port, key) for key, _ in records], size)
+    except NotFound as error:
+        if error.reason is not Reason.PATH_NOT_FOUND:
+            raise
+    else:
+        yield records, proof
+        return
+    if len(records) > 1:
+        half = len(records) // 2
+        yield from _prove(peer, port, records[:half], size)
+        yield from _prove(peer, port, records[half:], size)
 
 
 def _fetch_steps(peer: NodeClient, trusted: TrustedChain) -> Books:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,8 @@ from relay.canonical import encode
 from relay.client.books import fetch_books
 from relay.contracts.base import key
 from relay.contracts.escrow import last_line
-from relay.contracts.payloads import window_settlement
+from relay.contracts.payloads import Instruction, window_settlement
+from relay.contracts.settlement.audit import audit
 from relay.errors import LianqiaoError, Reason
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.client import anchor
@@ -141,6 +144,40 @@ def test_a_lock_that_the_relay_knows_nothing_of_is_a_break(proven: tuple[Proven,
 def test_a_ledger_whose_books_were_not_given_is_a_break(proven: tuple[Proven, ...]) -> None:
     found = judge(*proven[:2])
     assert {(b.chain, b.kind) for b in found.breaks} == {(SZ, Kind.MISSING)}
+
+
+class Busy:
+    """A node's client between whose pages of records a whole settlement is written."""
+
+    def __init__(self, clearing: Clearing, given: Instruction) -> None:
+        self._clearing, self._given = clearing, given
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._clearing.hub.client, name)
+
+    def settlement_entries(self) -> Iterator[tuple[bytes, bytes]]:
+        first = list(self._clearing.hub.client.settlement_entries())
+        page, after = first[: len(first) // 2], first[len(first) // 2 - 1][0]
+        yield from page
+        self._clearing.hub.client.instruct(signed(self._given))
+        self._clearing.settle()
+        yield from (e for e in self._clearing.hub.client.settlement_entries() if e[0] > after)
+
+
+def test_books_are_of_one_moment_while_the_node_goes_on(tmp_path: Path) -> None:
+    """Or an auditor would find a decision without the answers that it follows from."""
+    clearing = Clearing(tmp_path / "busy")
+    try:
+        trust = Trust((trusted(clearing.hub),))
+        clearing.hub.client.instruct(signed(GOOD))
+        clearing.settle()
+        written = dict(clearing.hub.client.settlement_entries())
+        found = fetch_books(Busy(clearing, instruction("late")), "settlement", trust)  # type: ignore[arg-type]
+        proven = verify_books(found, trust, client_types, NOW)  # type: ignore[arg-type]
+        assert proven._records == written
+        assert list(audit(proven, HUB)) == []
+    finally:
+        clearing.stop()
 
 
 def rewritten(side: Proven, name: bytes, value: bytes) -> Proven:
