@@ -20,7 +20,9 @@ from relay.store import Transaction
 MAX_VALIDATORS = 100
 MAX_POWER = 2**32
 MAX_CHANGES = 10_000
-ALGORITHMS = ("ed25519", "secp256k1")
+ALGORITHMS = ("ed25519",)
+"""What the genesis of a chain of ours allows (`pub_key_types`). CometBFT stops for good at a block
+that gives a validator another kind of key, and clients count one kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ from relay.light.membership import entry_hash
 from relay.light.types import ValidatorSet
 from relay.packet import be64
 from relay.paths import Kind, host_path, request_path, request_value
-from relay.powers import ChangePowers, Power
+from relay.powers import ChangePowers, Power, current_powers
 from relay.store import BlockRow, RequestRow, Store, Transaction
 from relay.ticking import close_batch, run_due
 from relay.tiles import Edge, extend, write_tiles
@@ -130,7 +130,17 @@ class Execution:
                 recovery.complete_due(self._channel.clients, tx, time)
             run_due(self._channel, tx, time)
             close_batch(self._channel, tx, time, TICK_SECONDS)
-            return self._sealed(tx, height, time, edge, results, list(powers.values()), operators)
+            carried = self._carried(list(powers.values()))
+            return self._sealed(tx, height, time, edge, results, carried, operators)
+
+    def _carried(self, powers: list[Power]) -> list[Power]:
+        """What CometBFT is told to change: it stops for good where it should remove a validator
+        that it does not have, such as one that came and went in this very block."""
+        if not powers:
+            return []
+        with self._store.reading() as before:
+            known = {(p.algorithm, p.key) for p in current_powers(before, self._channel.chain_id)}
+        return [p for p in powers if p.power or (p.algorithm, p.key) in known]
 
     def _sealed(
         self,

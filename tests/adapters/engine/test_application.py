@@ -389,6 +389,10 @@ def test_an_approval_that_is_too_old_does_not_count(tmp_path: Path) -> None:
         (powers((4, 0)), "NOT_FOUND"),
         (ChangePowers(()), "MALFORMED"),
         (ChangePowers((Power("p256", b"k" * 33, 1),)), "MALFORMED"),
+        (
+            ChangePowers((Power("secp256k1", keys_of("new", 1, "secp256k1")[0].public, 1),)),
+            "MALFORMED",
+        ),
         (ChangePowers((Power("ed25519", bytes(32), 1),)), "WEAK_KEY"),
     ],
 )
@@ -397,6 +401,24 @@ def test_a_change_that_would_stop_the_chain_is_refused(
 ) -> None:
     answer = replicas[0].block(1, [asked(change, 1)])
     assert (answer.tx_results[0].log, len(answer.validator_updates)) == (reason, 0)
+
+
+def test_a_validator_that_comes_and_goes_in_one_block_is_no_change(
+    replicas: list[Replica],
+) -> None:
+    """Each change is sound, and CometBFT would stop for good if it were told to remove nobody."""
+    one, other = replicas
+    txs = [asked(powers((4, 10)), 1), asked(powers((0, 7), (4, 0)), 2)]
+    answer = one.block(1, txs)
+    assert [r.code for r in answer.tx_results] == [0, 0]
+    maker = keys_of("maker")[0].public
+    assert [(bytes(u.pub_key.ed25519), u.power) for u in answer.validator_updates] == [(maker, 7)]
+    assert answer == other.block(1, txs)
+    back = one.block(2, [asked(powers((1, 0)), 3), asked(powers((1, 9)), 4)])
+    assert [u.power for u in back.validator_updates] == [9]
+    gone = one.block(3, [asked(powers((1, 0)), 5)])
+    assert [u.power for u in gone.validator_updates] == [0]
+    assert one.fsck() == []
 
 
 def test_operators_change_operators(tmp_path: Path) -> None:
