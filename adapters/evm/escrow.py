@@ -23,7 +23,10 @@ from relay.contracts.policy.values import DatedKey
 from relay.errors import Malformed, NotFound, Reason
 
 MAX_TIME = 2**48 - 1
-KINDS = ("deposit", "withdrawal", "principal", "fee", "assigned", "lock", "refund")
+KINDS = (
+    "deposit", "withdrawal", "principal", "fee", "assigned", "lock", "refund", "rounding",
+    "rounding_back",
+)  # fmt: skip
 """What a posting is about, in the order of the contract's `Kind`; words of escrow.books."""
 
 

@@ -45,7 +45,7 @@ TotalOnly = Annotated[
     bool,
     typer.Option(
         "--total-only",
-        help="Leave the amounts of the bill's lines out: EVM ledgers post none.",
+        help="Leave the amounts of the bill's lines out of what lies on ledgers.",
     ),
 ]
 RelayNode = Annotated[

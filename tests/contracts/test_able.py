@@ -14,7 +14,7 @@ from tests.contracts.money_world import LINES, SZ, instruction, signed
 from tests.contracts.test_netting import bound, opened
 from tests.refusals import refused
 
-EVM = Abilities(nets=False, itemises=False, algorithms=("secp256k1",))
+EVM = Abilities(nets=False, algorithms=("secp256k1",))
 
 
 def kind_of(flow: Flow, ledger: str, abilities: Abilities) -> None:

@@ -36,11 +36,12 @@ MOST_TESTS = 6
 """That a mutant is shown to: who has met a check and does not notice it is seldom the last."""
 _HERE = "tests/adapters/evm/test_"
 SOURCES = (
-    "Canonical", "Checkpoint", "Endpoint", "Escrow", "Merkle", "Notices", "Reader", "Registry",
+    "Canonical", "Checkpoint", "Endpoint", "Escrow", "Itemised", "Merkle", "Notices", "Reader",
+    "Registry",
 )  # fmt: skip
 TESTS = (
     "endpoint_checks", "reader", "merkle", "notices", "endpoint_rules", "endpoint", "recovery",
-    "escrow", "books",
+    "escrow", "escrow_lines", "books",
 )  # fmt: skip
 _BEHIND = "nothing that a caller chooses lies behind his text in memory, so it fails below"
 EXPLAINED: dict[str, str] = {

@@ -68,7 +68,7 @@ class EvmClient:
     equal_time = False
     strict_drift = False
     links = False
-    abilities = Abilities(nets=False, itemises=False, algorithms=("secp256k1",))
+    abilities = Abilities(nets=False, algorithms=("secp256k1",))
     """Of Escrow.sol: relay.light.types.Abilities."""
 
     def decode_header(self, raw: bytes) -> Header:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relay.contracts.payloads import BillLines, Leg
-from relay.contracts.quotes import convert_lines, itemised
+from relay.contracts.quotes import convert_lines
 from relay.demo.clearing.attacks import Tried, cheats, faults
 from relay.demo.clearing.evm import MoneyStage
 from relay.demo.clearing.story import (
@@ -132,15 +132,14 @@ class ClearingShow:
     def _lines(self, bill: Bill, shown: Shown) -> Iterator[tuple[str, str]]:
         """Each line of the bill in what is paid, and the difference that rounding them makes."""
         instruction = shown.view.signed.instruction
-        code, signed = instruction.quote.payable.currency, itemised(instruction)
-        found = signed or convert_lines(BillLines(bill.adjustment, bill.lines), instruction.quote)
+        code = instruction.quote.payable.currency
+        found = convert_lines(BillLines(bill.adjustment, bill.lines), instruction.quote)
         for number, (name, of, to) in enumerate(
             zip((name for name, _ in LINES), bill.lines, found.lines, strict=True), 1
         ):
             value = f"{_money(of, bill.currency)} = {_money(to, code)}"
             yield self.say("row_line", number=number, name=name), value
-        row = "row_difference_total" if signed is None else "row_difference"
-        yield self.say(row), _money(found.difference, code)
+        yield self.say("row_difference"), _money(found.difference, code)
 
     def _leg(self, leg: Leg) -> tuple[str, str]:
         amount = _money(leg.amount, leg.currency)

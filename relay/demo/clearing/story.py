@@ -221,9 +221,7 @@ def settle_bill(cast: Cast, tell: Tell) -> tuple[Bill, Shown]:
     (cast.stage.directory / "bill.json.sig").write_bytes(signature.encode())
     bill = take_signed(raw, signature, insurer.public)
     tell("bill", 1, 1)
-    salted, lines = subject(raw, os.urandom(32)), None
-    if cast.stage.foreign is None:  # an EVM ledger settles the total alone
-        lines = BillLines(bill.adjustment, bill.lines)
+    salted, lines = subject(raw, os.urandom(32)), BillLines(bill.adjustment, bill.lines)
     signed = cast.sign(cast.instruction(cast.quote(bill.amount), salted, lines))
     begun = cast.stage.node(HUB).instruct(signed)
     shown = cast.wait(begun.settlement, closed)

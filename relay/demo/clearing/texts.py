@@ -43,10 +43,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "row_bill": ("bill", "账单"),
     "row_line": ("line {number}: {name}", "第 {number} 项:{name}"),
     "row_difference": ("rounding difference, posted", "舍入差额(已入账)"),
-    "row_difference_total": (
-        "rounding difference, in the total alone",
-        "舍入差额(仅含于总额)",
-    ),
     "row_quote": ("quote", "报价"),
     "row_residue": ("residue", "尾差"),
     "row_settlement": ("settlement", "结算号"),

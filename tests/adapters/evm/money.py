@@ -6,6 +6,7 @@ ledger signs under secp256k1. `Twins` asks both escrows the same and compares th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,10 @@ class MoneyLedger(EvmLedger):
 
     def check_books(self) -> None:
         """Balances are what the postings come to; the token holds all of it."""
-        names = {self.escrow.standing(a).number: a for a in self.opened}
+        standing = {account: self.escrow.standing(account) for account in self.opened}
+        names = {one.number: account for account, one in standing.items()}
         due = {account: [0, 0] for account in self.opened}
-        suspended = 0
+        suspended: Counter[str] = Counter()
         for one in self.escrow.postings():
             debtor, creditor = names.get(one.debtor, ""), names.get(one.creditor, "")
             if one.kind in ("lock", "refund"):
@@ -114,16 +116,21 @@ class MoneyLedger(EvmLedger):
                 due[debtor][0] -= one.amount
             if creditor:
                 due[creditor][0] += one.amount
-            if one.kind in ("principal", "fee"):
+            if one.kind in ("principal", "fee", "rounding"):
                 due[debtor][1] -= one.amount
-                suspended += one.amount if not creditor else 0
-            if one.kind == "assigned":
-                suspended -= one.amount
+                suspended[one.currency] += one.amount if not creditor else 0
+            if one.kind == "assigned" or (one.kind == "rounding_back" and not debtor):
+                suspended[one.currency] -= one.amount
         assert {a: tuple(v) for a, v in due.items()} == self.balances()
-        assert suspended == self.escrow.suspense("CNY")
-        booked, unit, _ = self.escrow.booked("CNY")
-        assert booked == sum(balance for balance, _ in self.balances().values()) + suspended
-        assert self.tokens(self.escrow.address) >= booked * unit
+        backed = 0
+        for code in {one.currency for one in standing.values()}:
+            assert suspended[code] == self.escrow.suspense(code)
+            booked, unit, token = self.escrow.booked(code)
+            held = sum(one.balance for one in standing.values() if one.currency == code)
+            assert booked == held + suspended[code]
+            assert token == self.token
+            backed += booked * unit
+        assert self.tokens(self.escrow.address) >= backed
 
     def tokens(self, of: bytes) -> int:
         """The balance of an address in units of the token."""

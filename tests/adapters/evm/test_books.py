@@ -24,7 +24,7 @@ from relay.canonical import Json, encode
 from relay.contracts.escrow import CONTRACT as ESCROW
 from relay.contracts.escrow import last_line
 from relay.contracts.escrow.audit import audit
-from relay.contracts.payloads import BillLines, Money
+from relay.contracts.payloads import Money
 from relay.contracts.registry import CONTRACT as REGISTRY
 from relay.contracts.settlement import CONTRACT as SETTLEMENT
 from relay.contracts.settlement import SettlementStatus
@@ -41,9 +41,11 @@ from relay.store import Store
 from relay.trust import Trust, TrustedChain
 from tests.adapters.evm.ledger import install
 from tests.adapters.evm.money import MAKER_K, STRANGER_K, UNIT, Holder, MoneyLedger
+from tests.adapters.evm.test_escrow_lines import PAID, paying
 from tests.adapters.evm.test_pvp import Pvp
-from tests.contracts.money_flow import PLENTY, terms
-from tests.contracts.money_world import BILL, HK, HUB, SZ
+from tests.contracts.money_flow import PLENTY, policy, terms
+from tests.contracts.money_world import BILL, HK, HUB, LINES, SZ
+from tests.contracts.test_itemised import OVER
 from tests.contracts.test_on_nodes import Window
 from tests.contracts.world import NOW
 from tests.databases import everyday_url, new_store
@@ -340,16 +342,38 @@ def test_what_the_escrow_cannot_do_is_refused_before_any_lock(front: Front) -> N
     """By the relay, whose client says of which kind the ledger is."""
     pvp = front.pvp
     order = pvp.instruction("unable")
-    for given, hint in (
-        (replace(order, itemised=BillLines(0, (BILL,))), "--total-only"),
-        (replace(order, window="w-1", deadline=order.quote.expires + 600), "without a window"),
-    ):
-        if given.window:
-            body: Json = {"deadline": given.deadline, "window": "w-1"}
-            pvp.hub.call("settlement", "window.open", encode(body))
-        error = refused(Reason.LEDGER_UNABLE, lambda given=given: pvp.instruct(given))
-        assert hint in error.hint
+    given = replace(order, window="w-1", deadline=order.quote.expires + 600)
+    body: Json = {"deadline": given.deadline, "window": "w-1"}
+    pvp.hub.call("settlement", "window.open", encode(body))
+    error = refused(Reason.LEDGER_UNABLE, lambda: pvp.instruct(given))
+    assert "without a window" in error.hint
     assert not pvp.turn()
+
+
+def test_the_lines_of_a_bill_are_posted_on_the_chain(front: Front) -> None:
+    """Paid there; the difference stands in the node's lines, and all three books agree."""
+    pvp = front.pvp
+    pvp.hub.call(
+        "settlement", "rates.policy", encode(policy(name="hkd-cny", bill="HKD", payable="CNY"))
+    )
+    for name, lines, due in (
+        ("short", LINES, [("principal", 1 - PAID), ("rounding", -1)]),
+        ("over", OVER, [("principal", -1 - PAID), ("rounding_back", 1)]),
+    ):
+        order, soon = paying(name, lines), pvp.world.clock.now + 600
+        offer = replace(order.quote, expires=soon, policy="hkd-cny")
+        order = replace(order, quote=offer, deadline=soon)
+        pvp.instruct(order)
+        pvp.rest()
+        assert pvp.view(order).status is SettlementStatus.SETTLED
+        front.node.read()
+        found = [json.loads(raw) for key, raw in front.records() if key[:14] == b"line/hospital/"]
+        of = [one for one in found if one["reference"] == order.settlement.hex()]
+        assert [(one["entry"], one["amount"]) for one in of if one["amount"]] == due
+    proven = front.verify(front.books())
+    assert proven.findings == ()
+    hub, hk = Window(pvp.hub, "settlement"), Window(pvp.hk, "escrow")
+    assert reconcile(Side(HUB, hub), [Side(HK, hk), Side(SZ, proven)]).breaks == ()
 
 
 def test_a_node_that_is_told_of_the_escrow_late_reads_the_chain_again(front: Front) -> None:

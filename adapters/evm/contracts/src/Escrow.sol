@@ -41,7 +41,9 @@ contract Escrow is IApp {
         FEE,
         ASSIGNED,
         LOCK,
-        REFUND
+        REFUND,
+        ROUNDING,
+        ROUNDING_BACK
     }
 
     event CurrencyOpened(bytes3 indexed currency, address token, uint256 unit);
@@ -142,6 +144,7 @@ contract Escrow is IApp {
         uint64 amount;
         uint64 fee;
         bool counted; // against a limit for one payee
+        int16 difference; // of an itemised bill: what is payable less what its lines come to
     }
 
     struct Paid {
@@ -406,22 +409,22 @@ contract Escrow is IApp {
             reason = _checkAccounts(order, order.legs[i], held[i]);
             if (reason != 0) return reason;
         }
-        for (uint256 i = 0; i < held.length; i++) {
-            reason = _checkSigned(order, order.legs[i].debtor, held[i].debtor);
+        for (uint256 k = 0; k < order.signatures.length; k++) {
+            Signature memory one = order.signatures[k];
+            reason = _checkSigned(one, held[one.leg - 1].debtor);
             if (reason != 0) return reason;
         }
         for (uint256 i = 0; i < held.length; i++) {
             reason = _checkPayee(held, i);
             if (reason != 0) return reason;
         }
-        for (uint256 i = 0; i < held.length; i++) {
-            reason = _checkDay(order, held, i);
+        for (uint256 k = 0; k < order.signatures.length; k++) {
+            reason = _checkDay(order, held, order.signatures[k].leg - 1);
             if (reason != 0) return reason;
         }
-        for (uint256 i = 0; i < held.length; i++) {
-            Account storage debtor = accounts[held[i].debtor];
-            if (debtor.balance - debtor.held < _gross(held, i)) return "FUNDS_MISSING";
-            if (!_covered(currencies[debtor.currency])) return "FUNDS_MISSING";
+        for (uint256 k = 0; k < order.signatures.length; k++) {
+            reason = _checkFunds(held, order.signatures[k].leg - 1);
+            if (reason != 0) return reason;
         }
     }
 
@@ -431,6 +434,7 @@ contract Escrow is IApp {
         returns (bytes32 reason)
     {
         (hold.amount, hold.fee) = (leg.amount, leg.fee);
+        if (!leg.bill) hold.difference = order.difference;
         (hold.debtor, hold.creditor) = (ids[leg.debtor], ids[leg.creditor]);
         reason = _checkOpen(hold.debtor, leg.currency);
         if (reason == 0) reason = _checkOpen(hold.creditor, leg.currency);
@@ -449,30 +453,22 @@ contract Escrow is IApp {
         return accounts[id].currency == currency ? bytes32(0) : bytes32("CURRENCY_MISMATCH");
     }
 
-    function _checkSigned(Order memory order, bytes32 name, uint32 id)
-        private
-        view
-        returns (bytes32)
-    {
-        for (uint256 i = 0; i < order.signatures.length; i++) {
-            Signature memory one = order.signatures[i];
-            if (one.account != name) continue;
-            address signer = _signerOf(id, 0, one.key);
-            if (!one.readable || signer == address(0)) return "UNKNOWN_SIGNER";
-            return Checkpoint.signs(signer, one.digest, one.r, one.s) ? bytes32(0) : bytes32("INVALID_SIGNATURE");
-        }
-        return "UNKNOWN_SIGNER";
+    function _checkSigned(Signature memory one, uint32 id) private view returns (bytes32) {
+        address signer = _signerOf(id, 0, one.key);
+        if (!one.readable || signer == address(0)) return "UNKNOWN_SIGNER";
+        return Checkpoint.signs(signer, one.digest, one.r, one.s) ? bytes32(0) : bytes32("INVALID_SIGNATURE");
     }
 
-    /// The limit for one payee's owner, over all legs of the debtor to him.
+    /// What the legs up to this one take of its debtor, and the limit for its payee's owner.
     function _checkPayee(Hold[] memory held, uint256 pos) private view returns (bytes32) {
+        if (_gross(held, pos, pos + 1) > Canonical.MAX_INTEGER) return "AMOUNT_INVALID";
         Account storage debtor = accounts[held[pos].debtor];
         uint256 limit = debtor.limits.counterparty;
         if (limit == 0) return 0;
         held[pos].counted = true;
         bytes32 payee = accounts[held[pos].creditor].owner;
         uint256 total = _paidToday(held[pos].debtor, payee);
-        for (uint256 i = 0; i < held.length; i++) {
+        for (uint256 i = 0; i <= pos; i++) {
             bool same = held[i].debtor == held[pos].debtor && accounts[held[i].creditor].owner == payee;
             if (same) total += held[i].amount;
         }
@@ -487,7 +483,7 @@ contract Escrow is IApp {
     {
         Account storage debtor = accounts[held[pos].debtor];
         Limits memory limits = debtor.limits;
-        uint256 total = _gross(held, pos) + (debtor.day == _day(block.timestamp) ? debtor.spent : 0);
+        uint256 total = _gross(held, pos, held.length) + (debtor.day == _day(block.timestamp) ? debtor.spent : 0);
         if (limits.daily != 0 && total > limits.daily) return "LIMIT_REACHED";
         bool missing = limits.officer != 0 && total > limits.officer && !_cosigned(order, held[pos].debtor, OFFICER);
         if (limits.regulator != 0 && total > limits.regulator && !_cosigned(order, held[pos].debtor, REGULATOR)) {
@@ -509,11 +505,32 @@ contract Escrow is IApp {
         return false;
     }
 
-    /// What all legs of one leg's debtor take, principal and fee.
-    function _gross(Hold[] memory held, uint256 pos) private pure returns (uint256 total) {
+    /// That the debtor has what is held for all of his legs, and the token all that is booked.
+    function _checkFunds(Hold[] memory held, uint256 pos) private view returns (bytes32) {
+        Account storage debtor = accounts[held[pos].debtor];
+        uint256 total = 0;
         for (uint256 i = 0; i < held.length; i++) {
+            if (held[i].debtor == held[pos].debtor) total += _whole(held[i]);
+        }
+        if (debtor.balance - debtor.held < total) return "FUNDS_MISSING";
+        return _covered(currencies[debtor.currency]) ? bytes32(0) : bytes32("FUNDS_MISSING");
+    }
+
+    /// What the first `end` legs take of one leg's debtor, principal and fee.
+    function _gross(Hold[] memory held, uint256 pos, uint256 end) private pure returns (uint256 total) {
+        for (uint256 i = 0; i < end; i++) {
             if (held[i].debtor == held[pos].debtor) total += held[i].amount + held[i].fee;
         }
+    }
+
+    /// What is held for a leg: all that a release takes. Lines that come to more than is payable are
+    /// paid whole, and what is over comes back (relay/contracts/escrow/postings.py).
+    function _whole(Hold memory hold) private pure returns (uint64) {
+        return hold.amount + hold.fee + (hold.difference < 0 ? _size(hold.difference) : 0);
+    }
+
+    function _size(int16 difference) private pure returns (uint64) {
+        return uint64(uint16(difference < 0 ? -difference : difference));
     }
 
     /// Whether the token still holds what is booked; a token that cannot say does not.
@@ -531,7 +548,7 @@ contract Escrow is IApp {
             Hold memory hold = held[i];
             uint64 gross = hold.amount + hold.fee;
             Account storage debtor = accounts[hold.debtor];
-            debtor.held += gross;
+            debtor.held += _whole(hold);
             debtor.spent = gross + (debtor.day == today ? debtor.spent : 0);
             debtor.day = today;
             if (hold.counted) {
@@ -540,7 +557,7 @@ contract Escrow is IApp {
                 _paid[_paidKey(hold.debtor, payee)] = Paid(total, today);
             }
             holds[order.settlement][i] = hold;
-            emit Posted(order.settlement, Kind.LOCK, debtor.currency, hold.debtor, hold.creditor, gross);
+            emit Posted(order.settlement, Kind.LOCK, debtor.currency, hold.debtor, hold.creditor, _whole(hold));
         }
         quotes[order.quote] = true;
         (lock.state, lock.time, lock.count) = (State.LOCKED, uint64(block.timestamp), uint8(held.length));
@@ -589,10 +606,26 @@ contract Escrow is IApp {
 
     function _release(bytes32 settlement, Hold memory hold) private {
         Account storage debtor = accounts[hold.debtor];
-        debtor.held -= hold.amount + hold.fee;
-        debtor.balance -= hold.amount + hold.fee;
-        _credit(settlement, Kind.PRINCIPAL, hold.debtor, hold.creditor, hold.amount);
+        (uint64 whole, uint64 apart) = (_whole(hold), _size(hold.difference));
+        debtor.held -= whole;
+        debtor.balance -= whole;
+        if (hold.difference < 0) {
+            _credit(settlement, Kind.PRINCIPAL, hold.debtor, hold.creditor, hold.amount + apart);
+            _back(settlement, hold, apart);
+        } else {
+            _credit(settlement, Kind.PRINCIPAL, hold.debtor, hold.creditor, hold.amount - apart);
+            if (apart != 0) _credit(settlement, Kind.ROUNDING, hold.debtor, hold.creditor, apart);
+        }
         if (hold.fee != 0) _credit(settlement, Kind.FEE, hold.debtor, hold.feeTo, hold.fee);
+    }
+
+    /// To the payer, from wherever the principal went just before.
+    function _back(bytes32 settlement, Hold memory hold, uint64 amount) private {
+        Account storage creditor = accounts[hold.creditor];
+        uint32 from = creditor.closed ? 0 : hold.creditor;
+        if (from == 0) suspense[creditor.currency] -= amount;
+        else creditor.balance -= amount;
+        _credit(settlement, Kind.ROUNDING_BACK, from, hold.debtor, amount);
     }
 
     /// An account that was closed since is paid into suspense.
@@ -610,14 +643,14 @@ contract Escrow is IApp {
     /// Ends a hold; what was locked on the same civil day counts against no limit any more.
     function _refund(bytes32 settlement, Hold memory hold, uint64 locked) private {
         Account storage debtor = accounts[hold.debtor];
-        uint64 gross = hold.amount + hold.fee;
-        debtor.held -= gross;
+        (uint64 whole, uint64 gross) = (_whole(hold), hold.amount + hold.fee);
+        debtor.held -= whole;
         if (debtor.day == _day(locked)) debtor.spent -= gross < debtor.spent ? gross : debtor.spent;
         if (hold.counted && _day(locked) == _day(block.timestamp)) {
             Paid storage paid = _paid[_paidKey(hold.debtor, accounts[hold.creditor].owner)];
             paid.total -= hold.amount < paid.total ? hold.amount : paid.total;
         }
-        emit Posted(settlement, Kind.REFUND, debtor.currency, hold.debtor, 0, gross);
+        emit Posted(settlement, Kind.REFUND, debtor.currency, hold.debtor, 0, whole);
     }
 
     // --- small things

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Canonical} from "Canonical.sol";
+import {Itemised} from "Itemised.sol";
 
 using Canonical for Canonical.Text;
 
@@ -25,6 +26,7 @@ struct Signature {
     bytes32 digest; // what is signed
     bytes32 r;
     bytes32 s;
+    uint256 leg; // of a debtor: the last of his legs in `Order.legs`, from 1
 }
 
 /// A lock, as far as a ledger judges it.
@@ -42,8 +44,11 @@ struct Order {
     bool returns_; // it gives back another settlement
     Leg[] legs; // on this ledger
     bytes32[] used; // keys of all debtors
-    Signature[] signatures; // for accounts of this ledger
+    Signature[] signatures; // one of each debtor of this ledger, ascending by his account
     Signature[] cosignatures;
+    /// What is payable less what the lines of the bill come to, each rounded; 0 without lines. Each
+    /// rounding is at most half a unit off, so it is below 502 either way.
+    int16 difference;
 }
 
 /// A decision, as its notice tells it.
@@ -79,6 +84,7 @@ contract Reader {
     struct Side {
         uint256 sum;
         bytes3 currency; // zero where they differ
+        uint256 count;
     }
 
     uint256 private constant MOST = 16; // legs, signatures, co-signatures
@@ -183,6 +189,18 @@ contract Reader {
             mstore(given, ours)
         }
         (order.used, order.signatures) = (used, given);
+        _assign(order.legs, given);
+    }
+
+    /// Every debtor here has signed, once, and nobody else.
+    function _assign(Leg[] memory legs, Signature[] memory given) private pure {
+        for (uint256 i = 0; i < legs.length; i++) {
+            uint256 k = 0;
+            while (k < given.length && given[k].account != legs[i].debtor) k++;
+            if (k == given.length) revert Canonical.MALFORMED();
+            given[k].leg = i + 1;
+        }
+        for (uint256 k = 0; k < given.length; k++) if (given[k].leg == 0) revert Canonical.MALFORMED();
     }
 
     /// The value of a signature: r and s where it has 64 bytes; zeros, which verify nothing, elsewhere.
@@ -199,7 +217,9 @@ contract Reader {
     }
 
     function _instruction(Canonical.Text memory t, Order memory order, bytes32 here) private pure {
-        uint256 deadline = t.read('{"deadline":M,"legs":[')[0];
+        uint256 deadline = t.read('{"deadline":M,"')[0];
+        Itemised.Bill memory itemised = Itemised.read(t);
+        t.read('legs":[');
         (Side memory bill, Side memory pay) = _legs(t, order, here);
         Quote memory quote = _quote(t, order);
         uint256[16] memory v = t.read(
@@ -211,6 +231,9 @@ contract Reader {
         order.settlement = bytes32(v[3]);
         order.window = bytes32(v[6]) != EMPTY;
         order.amounts = _checkAmounts(quote, bill, pay);
+        if (order.amounts == 0 && itemised.lines.length != 0) {
+            (order.amounts, order.difference) = _checkLines(itemised, quote, pay);
+        }
         if (deadline < order.expires || (!order.window && deadline != order.expires)) {
             revert Canonical.MALFORMED();
         }
@@ -229,7 +252,7 @@ contract Reader {
             Side memory side = leg.bill ? bill : pay;
             if (side.sum == 0) side.currency = leg.currency;
             else if (side.currency != leg.currency) side.currency = 0;
-            side.sum += leg.amount;
+            (side.sum, side.count) = (side.sum + leg.amount, side.count + 1);
             if (ledger == here) legs[ours++] = leg;
         } while (t.skip(","));
         if (bill.sum == 0 || pay.sum == 0) revert Canonical.MALFORMED();
@@ -274,8 +297,8 @@ contract Reader {
     function _checkAmounts(Quote memory q, Side memory bill, Side memory pay) private pure returns (bytes32) {
         if (!q.halfUp) return "UNSUPPORTED_VERSION";
         if (q.billCurrency == q.payCurrency && (q.numerator != 1 || q.denominator != 1)) return "RATE_INVALID";
-        uint256 above = q.bill * q.numerator * 10 ** exponent(q.payCurrency);
-        uint256 below = q.denominator * 10 ** exponent(q.billCurrency);
+        (uint256 above, uint256 below) = _worth(q);
+        above *= q.bill;
         uint256 due = (2 * above + below) / (2 * below);
         if (due == 0 || due > Canonical.MAX_INTEGER) return "AMOUNT_INVALID";
         int256 left = int256(above) - int256(due * below);
@@ -285,6 +308,27 @@ contract Reader {
         if (pay.currency != q.payCurrency) return "CURRENCY_MISMATCH";
         if (pay.sum != q.payable_) return "AMOUNT_INVALID";
         return 0;
+    }
+
+    /// What one minor unit of the bill is worth in what is paid, as a fraction.
+    function _worth(Quote memory q) private pure returns (uint256 above, uint256 below) {
+        above = q.numerator * 10 ** exponent(q.payCurrency);
+        below = q.denominator * 10 ** exponent(q.billCurrency);
+    }
+
+    /// Whether the lines are those of the bill and leave something to post, on the one leg that pays;
+    /// the reason why not (relay/contracts/quotes.py). Amounts and rate have been checked.
+    function _checkLines(Itemised.Bill memory bill, Quote memory q, Side memory pay)
+        private
+        pure
+        returns (bytes32, int16)
+    {
+        if (bill.sum != q.bill + bill.less) return ("AMOUNT_INVALID", 0);
+        if (pay.count != 1) return ("AMOUNT_INVALID", 0);
+        (uint256 above, uint256 below) = _worth(q);
+        uint256 summed = Itemised.convert(bill, above, below);
+        if (summed == 0) return ("AMOUNT_INVALID", 0);
+        return (0, int16(int256(q.payable_) - int256(summed)));
     }
 
     function readDecision(bytes memory raw, bytes32 here) external pure returns (Decision memory told) {
