@@ -196,11 +196,13 @@ class Side:
         known = [w for w in due if w.height <= turn.head()]
         held = self._set_aside(known)
         ready = [w for w in known if w.cursor not in held]
+        # Where all that was looked at only waits, another look finds the same: were that "more",
+        # two chains that need each other would wait for each other.
+        turn.report.more = turn.report.more or (len(due) == limit and bool(ready))
         while ready:
             count = fitting(ready)
             self._finish(turn, ready[:count])
             ready = ready[count:]
-        turn.report.more = turn.report.more or len(due) == limit
         return [w for w in known if w.cursor in held]
 
     def _reread(self, turn: _Turn) -> None:

@@ -310,7 +310,8 @@ class Relayer:
 
         Returns the cursors of those that wait on: for a lane with more to carry, or for a chain
         that has just stopped answering, since a node that starts again is no reason to refuse for
-        good. What would expire meanwhile does not wait.
+        good. What would expire meanwhile waits for neither: a chain that always has more to carry
+        would keep open for ever what another asks about it.
         """
         unmet = self._unmet(aside)
         behind, gone = set[str](), set[str]()
@@ -326,7 +327,7 @@ class Relayer:
         return {
             cursor
             for cursor, clients in unmet.items()
-            if clients & behind or (clients & gone and cursor in lasting)
+            if clients & (behind | gone) and cursor in lasting
         }
 
     def _unmet(self, waiting: Sequence[Waiting]) -> dict[int, set[str]]:

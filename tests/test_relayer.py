@@ -25,6 +25,7 @@ from relay.chain import (
 )
 from relay.channel import Channel
 from relay.contract import Deferred, State
+from relay.deliveries import Ends
 from relay.errors import Reason
 from relay.fsck import fsck
 from relay.lane import MAX_SIDE_DELAY, STALE
@@ -904,6 +905,44 @@ def test_two_ledgers_that_need_each_others_heads_do_not_wait_for_each_other(thre
         answer = _record(three, on, HUB, "acknowledged", sequence)
         assert answer is not None
         assert answer.startswith(b"young")
+
+
+def test_two_ledgers_with_long_backlogs_do_not_wait_for_each_other(
+    three: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both lanes have set aside more than one turn looks at before either fetches a head, as two
+    threads do: what only waits for the other chain is nothing that is left to be carried."""
+    monkeypatch.setattr("relay.lane.BACKLOG", 3)
+    three.clock.advance(600)
+    for name in (ZJ, SH):
+        three.nodes[name].tick()
+    three.clock.advance(20)
+    asked = [(on, _ask(three, to, on=on)) for on, to in ((ZJ, SH), (SH, ZJ)) for _ in range(5)]
+    for lane in three.relayer(HUB).lanes:
+        theirs = lane.remote.client(three.clients[SH if lane.client_id else ZJ, HUB])
+        lane.inward.tick(Ends(theirs.client_id, lane.client_id), three.clock.now)
+    assert len(_outbox(three).letters()) == len(asked)
+    three.settle(HUB)
+    answers = [_record(three, on, HUB, "acknowledged", sequence) for on, sequence in asked]
+    assert [(a or b"")[:5] for a in answers] == [b"young"] * len(asked)
+
+
+def test_what_would_expire_does_not_wait_for_a_chain_that_always_has_more(
+    three: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a ledger that never stops sending keeps what others ask about it open for ever."""
+    monkeypatch.setattr("relay.lane.MAX_PAGES", 1)
+    monkeypatch.setattr("relay.steps.MAX_BATCH", 2)
+    three.node(ZJ, "ledger", [_Many()])
+    three.clock.advance(600)
+    sequence = _ask(three, ZJ, ahead=2 * PATIENCE)
+    for _ in range(3 * PATIENCE // 10):
+        three.nodes[ZJ].call("echo", "many", three.clients[ZJ, HUB].encode() + b"\n20\n")
+        three.tick(HUB)
+        three.clock.advance(10)
+    answer = _record(three, SH, HUB, "acknowledged", sequence)
+    assert answer is not None
+    assert answer.startswith(b"stale")
 
 
 def test_what_was_set_aside_survives_a_crash(three: World) -> None:
