@@ -144,6 +144,16 @@ class StatingChain(Protocol):
         ...
 
 
+@runtime_checkable
+class DoubtedChain(Protocol):
+    """A chain that is reached by several nodes."""
+
+    def doubt(self) -> None:
+        """Headers that it gave were refused as false: another node is asked first from now on. A
+        node that lies is no worse than one that does not answer, and must not hold a lane up."""
+        ...
+
+
 def states_as_of_head(chain: object) -> bool:
     """Whether a chain states what it had sent as of the head that proves it, by its state alone.
 

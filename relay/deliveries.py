@@ -19,6 +19,7 @@ from relay.chain import (
     ClientStatus,
     Delivery,
     DeliveryResult,
+    DoubtedChain,
     Outcome,
     StatingChain,
     Submission,
@@ -35,7 +36,7 @@ from relay.errors import (
 )
 from relay.lane_report import SideReport
 from relay.outbox import Waiting
-from relay.steps import OF_THE_CLIENT, OF_THE_PROOF, proven_paths, refusal
+from relay.steps import OF_THE_CLIENT, OF_THE_HEADER, OF_THE_PROOF, proven_paths, refusal
 
 MAX_BRIDGE = 64
 """Deliveries of headers that lead a client to one height, at most."""
@@ -151,6 +152,8 @@ class Deliveries:
         if delivery.headers:
             refused = results[0].headers.outcome is Outcome.REFUSED
             self.carried(delivery.client_id, delivery.headers, refused)
+            if results[0].headers.reason in OF_THE_HEADER and isinstance(self.source, DoubtedChain):
+                self.source.doubt()
         return results[0]
 
     def update(self, ends: Ends, height: int, report: SideReport) -> None:

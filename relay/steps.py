@@ -75,6 +75,26 @@ OF_THE_CLIENT = frozenset(
 )
 """Reasons that no item is at fault for: the side waits as a whole."""
 
+OF_THE_HEADER = frozenset(
+    reason.value
+    for reason in (
+        Reason.MALFORMED,
+        Reason.CHAIN_ID_MISMATCH,
+        Reason.TIME_NOT_MONOTONIC,
+        Reason.HEADER_FROM_FUTURE,
+        Reason.VALIDATOR_SET_MISMATCH,
+        Reason.ALGORITHM_NOT_PINNED,
+        Reason.WEAK_KEY,
+        Reason.UNKNOWN_SIGNER,
+        Reason.DUPLICATE_SIGNER,
+        Reason.INVALID_SIGNATURE,
+        Reason.QUORUM_NOT_REACHED,
+        Reason.INVALID_CONSISTENCY,
+        Reason.HEAD_CONFLICT,
+    )
+)
+"""Reasons for which a header is refused that the node which gave it may have made up."""
+
 
 def item_of(step: PacketStep) -> Item:
     """The verb that carries a step on. Raises Malformed for a step that nobody carries."""

@@ -26,6 +26,8 @@ from relay.light.types import Claim, Threshold, Witness
 from relay.watch import VerifiedHead
 
 MAX_ENDPOINTS = 16
+MAX_BEHIND = 50
+"""Blocks by which another endpoint may be ahead of the one that is asked first."""
 _SETTINGS = ("address", "rpc", "node", "proof", "trust_level", "tls")
 
 
@@ -98,17 +100,26 @@ class CometChain:
 
     def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
         """See relay.watch.KnowingChain: what this chain's node has verified of others, and what
-        each further endpoint shows of this chain itself, so that two histories are noticed."""
+        each further endpoint shows of this chain itself, so that two histories are noticed, and a
+        first one that has fallen behind, or keeps heights back."""
         found = [] if self._node is None else list(self._node.verified_heads(chain_ids))
         if self.chain_id not in chain_ids:
             return found
+        behind, newest = False, self.source.endpoints.ask(lambda node: node.status())[1]
         for node in self.source.endpoints.others:
             try:
                 header = self.source.header(node.status()[1], ED25519, node)
                 found.append(VerifiedHead("", COMETBFT.encode_header(header)))
+                behind = behind or header.height > newest + MAX_BEHIND
             except LianqiaoError:
                 continue  # a witness that does not answer accuses nobody
+        if behind:
+            self.doubt()
         return found
+
+    def doubt(self) -> None:
+        """See relay.chain.DoubtedChain."""
+        self.source.endpoints.doubt()
 
     def accuse(self, client_id: str, evidence: bytes) -> None:
         """See relay.watch.KnowingChain."""

@@ -188,6 +188,11 @@ class Endpoints:
         first = self._first
         return self.all[first + 1 :] + self.all[:first]
 
+    def doubt(self) -> None:
+        """Has the node that is asked first be asked last."""
+        with self._lock:
+            self._first = (self._first + 1) % len(self.all)
+
     def ask(self, call: Callable[[Endpoint], _T]) -> _T:
         """What the first node answers that answers at all; a pruned height is asked of all.
 

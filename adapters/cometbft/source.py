@@ -58,7 +58,11 @@ class Source:
         """See relay.chain.Chain.headers: as few as skipping allows, compared with witnesses."""
         if trusted_height > height:
             raise NotFound(Reason.HEIGHT_NOT_FOUND, "a client is led upwards", height=height)
-        last = self.header(height, algorithm)
+        try:
+            last = self.header(height, algorithm)
+        except NotFound:
+            self.endpoints.doubt()  # it may have told of heights that there are not
+            raise
         self.compare(last, algorithm)
         if not 0 < trusted_height < height:
             return [COMETBFT.encode_header(last)]
@@ -69,7 +73,11 @@ class Source:
 
         trusted = self.header(trusted_height, algorithm)
         level = self._trust_level
-        found = plan(COMETBFT, trusted, height, fetch, self.validators, algorithm, level)
+        try:
+            found = plan(COMETBFT, trusted, height, fetch, self.validators, algorithm, level)
+        except Invalid:
+            self.endpoints.doubt()
+            raise
         return [COMETBFT.encode_header(header) for header in found]
 
     def compare(self, header: CometHeader, algorithm: str) -> None:

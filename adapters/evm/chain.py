@@ -188,6 +188,10 @@ class EvmChain:
             results.append(DeliveryResult(parts[0].headers, items))
         return results
 
+    def doubt(self) -> None:
+        """See relay.chain.DoubtedChain."""
+        self._rpc.distrust("gave a header that was refused")
+
     def close(self) -> None:
         """Nothing is kept open."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,17 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.cometbft import answers
-from adapters.cometbft.chain import CometChain, connect
+from adapters.cometbft.chain import MAX_BEHIND, CometChain, connect
 from adapters.cometbft.light.client import CometHeader
 from adapters.cometbft.light.zip215 import ED25519
 from adapters.cometbft.push import Blocks
 from adapters.cometbft.rpc import Endpoint, Endpoints
-from relay.errors import Malformed, Reason
+from relay.deliveries import Deliveries, Ends
+from relay.errors import LianqiaoError, Malformed, Reason
+from relay.lane_report import SideReport
 from relay.light.misbehaviour import verify_misbehaviour
+from relay.local import LocalChain
 from relay.registry import connect_chain
 from tests.adapters.cometbft.maker import CHAIN, START, STATE, decoded, raw_header, set_of
-from tests.adapters.cometbft.rpc_server import RpcServer, Served
+from tests.adapters.cometbft.rpc_server import Refusal, RpcServer, Served
 from tests.refusals import refused
+from tests.world import Clock, World
 
 Serve = Callable[[Any], RpcServer]
 
@@ -119,6 +124,50 @@ def test_a_witness_that_lies_alone_stops_nothing(serve: Serve) -> None:
     chain = reach(serve(honest()), weak, strange, DEAD)
     assert len(chain.headers(3, 20, ED25519)) == 1
     assert not chain.source.evidence
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda height: decoded(raw_header(height, "wxyz")),
+        lambda height: header_at(height, app_hash=bytes(40), signers="ab"),
+        lambda height: decoded(raw_header(height, "abcd" if height < 12 else "wxyz")),
+    ],
+    ids=["strangers", "too few", "a set that was never announced"],
+)
+def test_the_first_node_that_lies_stops_nothing_either(
+    serve: Serve, lie: Callable[[int], CometHeader], tmp_path: Path
+) -> None:
+    """What it shows is refused, and then the next is asked."""
+    world = World(tmp_path, Clock(START + 60))
+    hub = world.node("hub", "relay")
+    client = hub.create_client(STATE, raw_header(3, "abcd"))
+    chain = reach(serve(Served(CHAIN, lie, lambda: 20)), serve(honest()))
+    deliveries = Deliveries(chain, LocalChain(hub))
+    for _ in range(2):
+        with suppress(LianqiaoError):
+            deliveries.update(Ends("", client), 20, SideReport())
+    assert LocalChain(hub).client(client).latest_height == 20
+    world.close()
+
+
+def test_heights_that_there_are_not_and_heights_kept_back_are_noticed(serve: Serve) -> None:
+    class Boasting(Served):
+        def __call__(self, method: str, params: dict[str, Any]) -> Any:
+            if method == "status":
+                return super().__call__(method, params)
+            raise Refusal("height 1 must be less than or equal to the current blockchain height 0")
+
+    boasting = Boasting(CHAIN, header_at, lambda: 2**62)
+    chain = reach(serve(boasting), serve(honest(20)))
+    assert chain.latest_height() == 2**62
+    refused(Reason.HEIGHT_NOT_FOUND, lambda: chain.headers(0, 2**62, ED25519))
+    assert chain.latest_height() == 20
+    ahead = 20 + MAX_BEHIND
+    for newest, shown in ((ahead, 20), (ahead + 1, ahead + 1)):
+        late = reach(serve(honest(20)), serve(honest(newest)))
+        assert len(late.verified_heads([CHAIN])) == 1
+        assert late.latest_height() == shown
 
 
 def test_other_endpoints_are_shown_to_the_watch(serve: Serve) -> None:
