@@ -36,6 +36,9 @@ from relay.watch import MAX_HEADS, VerifiedHead
 
 TIMEOUT_SECONDS = 20.0
 """Deadline of each call."""
+LISTING_SECONDS = 20.0
+"""For all pages of a listing together: a node's pages may have no end, and the lane that asks is
+often another chain's."""
 MAX_DELIVERIES = 64
 """Deliveries in one call, as PacketService takes them."""
 MAX_ADDRESS = 256
@@ -180,7 +183,8 @@ def _typed(call: Callable[[NodeClient], _T], node: NodeClient) -> _T:
 
 
 def _verified_heads(node: NodeClient, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
-    following = (v for v in node.clients() if v.state.chain_id in chain_ids)
+    clients = node.clients(LISTING_SECONDS)
+    following = (v for v in clients if v.state.chain_id in chain_ids)
     return [
         VerifiedHead(v.client_id, node.verified_header(v.client_id), v.frozen)
         for v in islice(following, MAX_HEADS)

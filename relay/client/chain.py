@@ -75,10 +75,10 @@ class ClientCalls(Calls):
         response = self._connection.call(self._clients.GetVerifiedHeader, request)
         return blob(response.header, "header", MAX_HEADER_BYTES, least=1)
 
-    def clients(self) -> Iterator[ClientView]:
-        """All clients."""
+    def clients(self, seconds: float | None = None) -> Iterator[ClientView]:
+        """All clients; `seconds`: see Calls._pages."""
         request = cpb.ListClientsRequest()
-        return self._pages(self._clients.ListClients, request, "clients", client_from_pb)
+        return self._pages(self._clients.ListClients, request, "clients", client_from_pb, seconds)
 
     def submit_misbehaviour(self, client_id: str, evidence: bytes) -> None:
         """Freezes a client by proof. Raises Invalid(NOT_MISBEHAVIOUR)."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from adapters.lianqiao.chain import LianqiaoChain, _parts, connect
+from lianqiao.relay.v1 import client_service_pb2, client_service_pb2_grpc
 from relay.chain import MAX_BATCH, Delivery, Item, Step
 from relay.errors import LianqiaoError, Reason, Unavailable
 from relay.light.misbehaviour import Evidence, encode_evidence
@@ -277,3 +280,27 @@ def test_what_its_clients_were_shown_is_told_over_grpc(world: World) -> None:
         chain.verified_heads({"hub/0"})
     assert err.value.reason is Reason.CHAIN_UNREACHABLE
     chain.close()
+
+
+class _Endless(client_service_pb2_grpc.ClientServiceServicer):
+    """A node that always has one page more, and nothing on it."""
+
+    def ListClients(
+        self, request: client_service_pb2.ListClientsRequest, context: grpc.ServicerContext
+    ) -> client_service_pb2.ListClientsResponse:
+        self.pages = getattr(self, "pages", 0) + 1
+        token = "more" if self.pages < 100_000 else ""
+        return client_service_pb2.ListClientsResponse(next_page_token=token)
+
+
+def test_a_listing_without_an_end_holds_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for in the turn of some other chain's lane."""
+    monkeypatch.setattr("adapters.lianqiao.chain.LISTING_SECONDS", 0.2)
+    server = grpc.server(ThreadPoolExecutor(1))
+    client_service_pb2_grpc.add_ClientServiceServicer_to_server(_Endless(), server)
+    chain = connect({"address": f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"})
+    assert isinstance(chain, LianqiaoChain)
+    server.start()
+    refused(Reason.CHAIN_UNREACHABLE, chain.verified_heads, {"hub/0"})
+    chain.close()
+    server.stop(0)
