@@ -29,7 +29,7 @@ from relay.actions import Deliver
 from relay.chain import Delivery, Item, Step
 from relay.channel import Channel
 from relay.deciding import founding_quorum_path, operators_of
-from relay.errors import Conflict, LianqiaoError, Malformed, Reason, Refused
+from relay.errors import Conflict, Exhausted, LianqiaoError, Malformed, Reason, Refused
 from relay.light.membership import entry_hash
 from relay.light.sent import decode_sent
 from relay.light.types import Claim, ValidatorSet
@@ -52,6 +52,9 @@ from relay.tiles import Edge, extend, load_edge, write_tiles
 
 MAX_PROPOSAL_BYTES = 3 * 1024 * 1024
 MAX_BLOCK_TXS = 1000
+MAX_WAITING_TXS, MAX_WAITING_BYTES = 1000, 16 * 1024 * 1024
+"""Of one operator between two blocks: more is not spread, or he alone would fill what CometBFT lets
+wait (5000 transactions), and keep the others' out."""
 Told = Callable[[BlockRow, Mapping[bytes, Result]], None]
 
 
@@ -83,6 +86,10 @@ class Application:
         self._execution: Execution | None = None
         self._edge = Edge()
         self._operators = ValidatorSet(())
+        self._waiting: dict[str, tuple[int, int]] = {}
+        """Of each operator, how many transactions were taken to be spread since the last block, and
+        their bytes. CometBFT asks about all that still wait after each block."""
+        self._counting = threading.Lock()
         self.last: BlockRow | None = None
         """The newest committed block; None before the genesis."""
         self.met = False
@@ -180,6 +187,8 @@ class Application:
             self._open = None
             self.last, self._edge = outcome.block, outcome.edge
             self._operators = outcome.operators
+        with self._counting:
+            self._waiting = {}
         self._told(outcome.block, dict(zip(hashes, outcome.results, strict=True)))
         return outcome.block
 
@@ -187,7 +196,8 @@ class Application:
 
     def check(self, raw: bytes) -> None:
         """Whether a transaction is worth spreading: form, operator, nonce, and for deliveries
-        whether anything in them is new. Cheap: no proof is verified. Raises its refusal."""
+        whether anything in them is new. Cheap: no proof is verified. Raises its refusal, and
+        Exhausted(LIMIT_EXCEEDED) where too much of its operator waits."""
         asked = self._verified(raw, None)
         with self._store.reading() as tx:
             if not isinstance(asked.action, PROVE_THEMSELVES):
@@ -195,6 +205,16 @@ class Application:
                     raise Refused(Reason.REQUEST_ID_REUSED, "this was asked for before")
             elif isinstance(asked.action, Deliver) and nothing_new(tx, asked.action.deliveries):
                 raise Conflict(Reason.CONFLICT, "all of this was delivered before")
+        self._count(asked.operator, len(raw))
+
+    def _count(self, operator: str, size: int) -> None:
+        with self._counting:
+            number, total = self._waiting.get(operator, (0, 0))
+            if number == MAX_WAITING_TXS or total + size > MAX_WAITING_BYTES:
+                raise Exhausted(
+                    Reason.LIMIT_EXCEEDED, f"too many transactions of {operator} wait for a block"
+                )
+            self._waiting[operator] = number + 1, total + size
 
     def _verified(self, raw: bytes, time: int | None) -> Asked:
         """Raises what verify_asked raises, at block time `time`; None: of a block to come."""

@@ -268,4 +268,6 @@ def _refusal(log: str) -> LianqiaoError:
         reason = Reason.INTERNAL
     if reason is Reason.CONFLICT:
         return Conflict(reason, "this was done before")
+    if reason is Reason.LIMIT_EXCEEDED:
+        return Unavailable(reason, "too much of this operator waits for a block; try again later")
     return Refused(reason, "the chain does not take this; is this operator's key in its set?")

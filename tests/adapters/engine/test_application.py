@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import delete, update
 
 from adapters.cometbft.engine import abci_pb2 as pb
+from adapters.cometbft.engine import application
 from adapters.cometbft.engine.asked import MAX_EXPIRY
 from relay.actions import (
     Action,
@@ -462,6 +463,21 @@ def test_an_operator_has_one_key_and_one_voice(replicas: list[Replica]) -> None:
         1, [asked(AnnounceSet(one), n) for n, one in enumerate((heavy, double))]
     )
     assert [r.log for r in answer.tx_results] == ["MALFORMED"] * 2
+
+
+def test_no_operator_fills_what_waits_alone(
+    replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = replicas
+    monkeypatch.setattr(application, "MAX_WAITING_TXS", 3)
+    assert [one.check(put(n)) for n in range(4)] == ["", "", "", "LIMIT_EXCEEDED"]
+    assert one.check(put(9, 1)) == "", "another operator's"
+    one.block(1, [])
+    assert [one.check(put(n)) for n in range(4)] == ["", "", "", "LIMIT_EXCEEDED"]
+    one.block(2, [put(0)])
+    assert one.check(put(0)) == "REQUEST_ID_REUSED"
+    monkeypatch.setattr(application, "MAX_WAITING_BYTES", 2 * len(put(1)))
+    assert [one.check(put(n)) for n in (1, 2, 3)] == ["", "", "LIMIT_EXCEEDED"]
 
 
 def test_a_proposal_keeps_within_its_limits(replicas: list[Replica]) -> None:
