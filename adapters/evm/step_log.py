@@ -66,15 +66,17 @@ class StepLog:
     def read(self, head: int) -> None:
         """Reads on to block `head`. Raises Malformed, Unavailable where a step is missing."""
         while self._read_to < head:
-            last = self._span.end(self._read_to + 1, head)
+            first, last = max(self._read_to + 1, 0), self._span.end(self._read_to + 1, head)
             try:
-                found = self._ask(max(self._read_to + 1, 0), last)
+                found = self._ask(first, last)
             except Malformed as error:
                 self._span.shrink(error)
                 continue
             due = len(self) + len(found)
             if [step.cursor for step in found] != list(range(len(self) + 1, due + 1)):
                 raise self._unlike("left out steps of the endpoint")
+            if any(not first <= step.height <= last for step in found):
+                raise self._unlike("shows logs of blocks that were not asked for")
             if self._count(last) != due:
                 raise self._unlike("left out the newest steps of the endpoint")
             self._keep(found)
@@ -114,10 +116,7 @@ class StepLog:
         return calls.read_steps(self._rpc.ask("eth_getLogs", [asked]))
 
     def _keep(self, found: list[PacketStep]) -> None:
-        try:
-            self._blocks.extend(step.height for step in found)
-        except OverflowError as error:
-            raise Malformed("the node tells a height that cannot be") from error
+        self._blocks.extend(step.height for step in found)
         self._kept += found
         self._bytes += sum(map(_size, found))
         drop = 0

@@ -116,13 +116,15 @@ class Logs:
             )
         except (KeyError, TypeError, ValueError, IndexError) as err:
             raise Malformed("the node's logs have another form") from err
+        if any(not first <= number <= last for number, *_ in found):
+            raise self._rpc.distrust("shows logs of blocks that were not asked for")
         cursors = [told.cursor for *_, told in found if isinstance(told, PacketStep)]
         steps = before.steps + len(cursors)
         if cursors != list(range(before.steps + 1, steps + 1)):
             raise self._rpc.distrust("left out steps of the endpoint")
         if self._steps(last) != steps:
             raise self._rpc.distrust("left out the newest steps of the endpoint")
-        numbers = sorted({number for number, *_ in found if first <= number <= last})
+        numbers = sorted({number for number, *_ in found})
         blocks = [
             Block(n, self._time(n), tuple(told for number, _, told in found if number == n))
             for n in numbers

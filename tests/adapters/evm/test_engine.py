@@ -318,6 +318,24 @@ def test_a_step_that_is_left_out_is_noticed(before: Before) -> None:
     other.close()
 
 
+def test_a_step_cannot_be_moved_out_of_what_is_read(before: Before) -> None:
+    """Counted, and in no block: so it would never come into the tables."""
+
+    class Moving(Lying):
+        def ask(self, method: str, params: Any) -> Any:
+            found = Rpc.ask(self, method, params)
+            if method == "eth_getLogs" and self.lies:
+                found[-1] = {**found[-1], "blockNumber": hex(10**6)}
+            return found
+
+    before.register()
+    before.attest(before.signed("one"))
+    other = before.open(fresh=True, name="lied-to", rpc=Moving(before.ledger))
+    assert "not asked for" in refused(Reason.CHAIN_UNREACHABLE, other.read).detail
+    assert before.records(other) == []
+    other.close()
+
+
 def test_a_step_in_the_middle_cannot_be_left_out(before: Before) -> None:
     before.register()
     before.attest(before.signed("one"), before.signed("two"))

@@ -26,7 +26,7 @@ class Chain(Rpc):
         self.most = most
         """Logs in one answer."""
         self.asked: list[tuple[int, int]] = []
-        self.left_out = 0
+        self.left_out, self.show_all = 0, False
         self.logs = [
             self._log(block, at)
             for at, block in enumerate((b for b in range(1, blocks + 1) if b % 3), 1)
@@ -48,6 +48,7 @@ class Chain(Rpc):
         assert 0 <= first <= last < first + LOG_BLOCKS
         self.asked.append((first, last))
         found = [log for log in self.logs if first <= int(log["blockNumber"], 16) <= last]
+        found = self.logs if self.show_all else found
         if len(found) > self.most:
             raise Malformed("too many", reason=Reason.LIMIT_EXCEEDED)
         return [log for log in found if int(log["topics"][1], 16) != self.left_out]
@@ -123,5 +124,20 @@ def test_a_step_that_was_shown_and_is_left_out_later(
     with refusing(Reason.CHAIN_UNREACHABLE, said="left out"):
         all_of(log, 20)
     chain.left_out = 0
+    log.read(30)
+    assert [s.cursor for s in all_of(log)] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("block", [0, 31, 2**70])
+def test_a_step_of_a_block_that_was_not_asked_for(block: int) -> None:
+    """Its number is the right one, and whoever waits for that block waits for ever."""
+    chain = Chain(30)
+    true = chain.logs[-1]["blockNumber"]
+    chain.logs[-1]["blockNumber"] = hex(block)
+    chain.show_all = True
+    log = log_of(chain)
+    with refusing(Reason.CHAIN_UNREACHABLE, said="not asked for"):
+        log.read(30)
+    chain.logs[-1]["blockNumber"], chain.show_all = true, False
     log.read(30)
     assert [s.cursor for s in all_of(log)] == list(range(1, 21))
