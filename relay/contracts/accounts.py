@@ -47,7 +47,7 @@ class Limits:
     daily: int
     """Most that may be locked in a day."""
     counterparty: int
-    """Most that may be locked in a day for one payee's owner."""
+    """Most that may be locked in a day for one payee's owner, fees to accounts of his included."""
     officer: int
     """Above this a day, a second officer co-signs."""
     regulator: int

@@ -435,6 +435,22 @@ def test_limits_of_the_day(
 
 
 @pytest.mark.parametrize("where", ["relay", "ledger"])
+def test_a_fee_counts_for_whose_account_it_goes_to(where: str) -> None:
+    """Or all that is above the limit for somebody would be called a fee."""
+    for fee, reason in ((PAYS, None), (PAYS + 1, Reason.LIMIT_REACHED)):
+        flow = limited(where, counterparty=PAYS)
+        assert outcome(flow, signed(instruction("one", fee=fee))) is reason
+    flow = limited(where, counterparty=PAYS)
+    flow.instruct(signed(instruction("one", fee=PAYS)))
+    flow.receive(flow.hub, 0)
+    flow.at(EXPIRES)
+    flow.expire(flow.hub, 1)
+    flow.settle()  # given back, and the fee with it
+    later = quote(id="q-two", expires=EXPIRES + 60)
+    assert outcome(flow, signed(instruction("two", fee=PAYS, quote=later))) is None
+
+
+@pytest.mark.parametrize("where", ["relay", "ledger"])
 def test_what_came_to_nothing_counts_against_no_limit(where: str) -> None:
     flow = limited(where, daily=PAYS, counterparty=PAYS)
     flow.instruct(signed(instruction("one")))

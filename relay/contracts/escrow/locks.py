@@ -203,9 +203,9 @@ def _add(leg: Leg, plan: Plan) -> None:
         raise Invalid(Reason.AMOUNT_INVALID, "more than 2^53-1 of one account")
     plan.gross[leg.debtor] = gross
     terms = plan.account(leg.debtor)
-    if terms.limits.counterparty:
-        payee = (leg.debtor, plan.account(leg.creditor).owner)
-        plan.paid[payee] = plan.paid.get(payee, 0) + leg.amount
+    for account, amount in leg.paid if terms.limits.counterparty else ():
+        payee = (leg.debtor, plan.account(account).owner)
+        plan.paid[payee] = plan.paid.get(payee, 0) + amount
         before = paid_on(plan.state, *payee, day(plan.now))
         check_counterparty(terms, before + plan.paid[payee])
 

@@ -237,6 +237,12 @@ class Leg:
         """What the debtor pays: principal and fee."""
         return self.amount + (self.fee.amount if self.fee else 0)
 
+    @property
+    def paid(self) -> tuple[tuple[str, int], ...]:
+        """(account, amount) of everyone who is paid by it: the creditor, and whose fee it is."""
+        fees = () if self.fee is None else ((self.fee.account, self.fee.amount),)
+        return ((self.creditor, self.amount), *fees)
+
     def to_json(self) -> dict[str, Json]:
         """The members of the payload."""
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.canonical import encode
 from relay.contract import State
-from relay.contracts.accounts import check_counterparty, check_day, terms_of
+from relay.contracts.accounts import check_counterparty, check_day, find_terms, terms_of
 from relay.contracts.base import Reader, key
 from relay.contracts.civil import day
 from relay.contracts.payloads import Instruction, SignedInstruction, fields
@@ -22,10 +22,11 @@ def totals_of(instruction: Instruction, state: Reader) -> Totals:
         if terms.limits.any:
             name: tuple[str, ...] = ("spent", leg.ledger, leg.debtor)
             found[name] = found.get(name, 0) + leg.total
-        if terms.limits.counterparty:
-            owner = terms_of(state, leg.ledger, leg.creditor).owner
-            name = ("paid", leg.ledger, leg.debtor, owner)
-            found[name] = found.get(name, 0) + leg.amount
+        for account, amount in leg.paid if terms.limits.counterparty else ():
+            payee = find_terms(state, leg.ledger, account)
+            if payee is not None:  # a fee's account need not be known here: its ledger counts it
+                name = ("paid", leg.ledger, leg.debtor, payee.owner)
+                found[name] = found.get(name, 0) + amount
     return found
 
 

@@ -363,6 +363,25 @@ def test_limits_of_a_day(twins: Twins) -> None:
     assert twins.lock(signed_here(given("g", bill=1))) == "LIMIT_REACHED"
 
 
+def test_a_fee_counts_for_whose_account_it_goes_to(twins: Twins) -> None:
+    limits = {"counterparty": 100_000}
+    twins.open(terms("maker-cny", "CNY", "maker-1", MAKER_K, 2, limits=limits))
+
+    def paying(name: str, fee: int, bill: int = 50_000) -> SignedInstruction:
+        base = given(name, bill=bill)
+        pay, due = base.legs
+        beside = replace(due, fee=Fee("sz-fees", fee))
+        return signed_here(replace(base, legs=(pay, replace(beside, creditor="sz-fees"))))
+
+    assert twins.lock(paying("a", 50_001)) == "LIMIT_REACHED"
+    first = paying("b", 30_000)
+    assert twins.lock(first) == ""
+    assert twins.lock(paying("c", 1, bill=20_000)) == "LIMIT_REACHED"
+    assert twins.end(Ruling.ABORT, first.instruction) == "refunded"
+    assert twins.lock(paying("d", 80_000, bill=20_000)) == ""
+    assert twins.lock(signed_here(given("e", bill=100_000))) == "", "for another owner"
+
+
 def test_several_legs_and_fees(twins: Twins) -> None:
     whole = given("parts")
     pay, due = whole.legs

@@ -383,7 +383,8 @@ def test_fees_that_make_more_than_can_be(twins: Twins) -> None:  # noqa: F811
     fits = replace(legs[1], fee=None)
     assert locked(twins, replace(order, legs=(pay, legs[0], fits))) == "FUNDS_MISSING"
     for version, limit, reason in (
-        (2, BILL - 2, "LIMIT_REACHED"), (3, BILL - 1, "AMOUNT_INVALID"), (4, BILL, "AMOUNT_INVALID")
+        (2, BILL - 2, "LIMIT_REACHED"), (3, MAX_AMOUNT - BILL - 1, "LIMIT_REACHED"),
+        (4, MAX_AMOUNT - BILL, "AMOUNT_INVALID"),
     ):  # fmt: skip
         body = terms("maker-cny", "CNY", "maker-1", MAKER_K, version)
         twins.open({**body, "limits": {**body["limits"], "counterparty": limit}})

@@ -45,7 +45,9 @@ class Payers:
         for leg in legs:
             fresh = Counter({(today, leg.debtor): leg.total})
             if self.limits[leg.debtor]["counterparty"]:
-                fresh[today, leg.debtor, ACCOUNTS[leg.creditor][1]] = leg.amount
+                fresh[today, leg.debtor, ACCOUNTS[leg.creditor][1]] += leg.amount
+                if leg.fee is not None:
+                    fresh[today, leg.debtor, ACCOUNTS[leg.fee.account][1]] += leg.fee.amount
             mine.update(fresh)
             self._days.update(fresh)
         for leg in legs:

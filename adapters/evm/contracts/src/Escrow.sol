@@ -414,8 +414,9 @@ contract Escrow is IApp {
             reason = _checkSigned(one, held[one.leg - 1].debtor);
             if (reason != 0) return reason;
         }
+        bytes32[] memory owners = new bytes32[](2 * held.length);
         for (uint256 i = 0; i < held.length; i++) {
-            reason = _checkPayee(held, i);
+            reason = _checkPayee(held, owners, i);
             if (reason != 0) return reason;
         }
         for (uint256 k = 0; k < order.signatures.length; k++) {
@@ -459,20 +460,40 @@ contract Escrow is IApp {
         return Checkpoint.signs(signer, one.digest, one.r, one.s) ? bytes32(0) : bytes32("INVALID_SIGNATURE");
     }
 
-    /// What the legs up to this one take of its debtor, and the limit for its payee's owner.
-    function _checkPayee(Hold[] memory held, uint256 pos) private view returns (bytes32) {
+    /// What the legs up to this one take of its debtor, and the limit for its payee's owner, and for
+    /// whose fee it is. Fills `owners` of this leg: of its creditor, and of where its fee goes.
+    function _checkPayee(Hold[] memory held, bytes32[] memory owners, uint256 pos) private view returns (bytes32) {
         if (_gross(held, pos, pos + 1) > Canonical.MAX_INTEGER) return "AMOUNT_INVALID";
-        Account storage debtor = accounts[held[pos].debtor];
-        uint256 limit = debtor.limits.counterparty;
+        Hold memory hold = held[pos];
+        uint256 limit = accounts[hold.debtor].limits.counterparty;
         if (limit == 0) return 0;
-        held[pos].counted = true;
-        bytes32 payee = accounts[held[pos].creditor].owner;
-        uint256 total = _paidToday(held[pos].debtor, payee);
+        hold.counted = true;
+        owners[2 * pos] = accounts[hold.creditor].owner;
+        if (hold.feeTo != 0) owners[2 * pos + 1] = accounts[hold.feeTo].owner;
+        (uint256 one, uint256 other) = _paidWith(held, owners, pos);
+        return one > limit || other > limit ? bytes32("LIMIT_REACHED") : bytes32(0);
+    }
+
+    /// What a leg's debtor pays its payee's owner that day, and whose its fee is, with the legs up to it.
+    function _paidWith(Hold[] memory held, bytes32[] memory owners, uint256 pos)
+        private
+        view
+        returns (uint256 one, uint256 other)
+    {
+        uint32 debtor = held[pos].debtor;
+        (bytes32 payee, bytes32 feePayee) = (owners[2 * pos], owners[2 * pos + 1]);
+        one = _paidToday(debtor, payee);
+        if (feePayee != 0) other = _paidToday(debtor, feePayee);
         for (uint256 i = 0; i <= pos; i++) {
-            bool same = held[i].debtor == held[pos].debtor && accounts[held[i].creditor].owner == payee;
-            if (same) total += held[i].amount;
+            Hold memory hold = held[i];
+            if (hold.debtor != debtor) continue;
+            (bytes32 a, bytes32 b) = (owners[2 * i], owners[2 * i + 1]);
+            if (a == payee) one += hold.amount;
+            if (b == payee) one += hold.fee;
+            if (feePayee == 0) continue;
+            if (a == feePayee) other += hold.amount;
+            if (b == feePayee) other += hold.fee;
         }
-        return total > limit ? bytes32("LIMIT_REACHED") : bytes32(0);
     }
 
     /// The limit and the co-signatures of a debtor's day.
@@ -552,9 +573,8 @@ contract Escrow is IApp {
             debtor.spent = gross + (debtor.day == today ? debtor.spent : 0);
             debtor.day = today;
             if (hold.counted) {
-                bytes32 payee = accounts[hold.creditor].owner;
-                uint64 total = uint64(_paidToday(hold.debtor, payee)) + hold.amount;
-                _paid[_paidKey(hold.debtor, payee)] = Paid(total, today);
+                _addPaid(hold.debtor, hold.creditor, hold.amount, today);
+                if (hold.feeTo != 0) _addPaid(hold.debtor, hold.feeTo, hold.fee, today);
             }
             holds[order.settlement][i] = hold;
             emit Posted(order.settlement, Kind.LOCK, debtor.currency, hold.debtor, hold.creditor, _whole(hold));
@@ -647,8 +667,8 @@ contract Escrow is IApp {
         debtor.held -= whole;
         if (debtor.day == _day(locked)) debtor.spent -= gross < debtor.spent ? gross : debtor.spent;
         if (hold.counted && _day(locked) == _day(block.timestamp)) {
-            Paid storage paid = _paid[_paidKey(hold.debtor, accounts[hold.creditor].owner)];
-            paid.total -= hold.amount < paid.total ? hold.amount : paid.total;
+            _takePaid(hold.debtor, hold.creditor, hold.amount);
+            if (hold.feeTo != 0) _takePaid(hold.debtor, hold.feeTo, hold.fee);
         }
         emit Posted(settlement, Kind.REFUND, debtor.currency, hold.debtor, 0, whole);
     }
@@ -670,6 +690,16 @@ contract Escrow is IApp {
 
     function _paidKey(uint32 id, bytes32 payee) private pure returns (bytes32) {
         return keccak256(abi.encode(id, payee));
+    }
+
+    function _addPaid(uint32 debtor, uint32 account, uint64 amount, uint32 today) private {
+        Paid storage paid = _paid[_paidKey(debtor, accounts[account].owner)];
+        (paid.total, paid.day) = (paid.day == today ? paid.total + amount : amount, today);
+    }
+
+    function _takePaid(uint32 debtor, uint32 account, uint64 amount) private {
+        Paid storage paid = _paid[_paidKey(debtor, accounts[account].owner)];
+        paid.total -= amount < paid.total ? amount : paid.total;
     }
 
     function _paidToday(uint32 id, bytes32 payee) private view returns (uint256) {
