@@ -340,6 +340,7 @@ def test_no_token_starts_the_listing() -> None:
     for cursor in (b"short", (2**63).to_bytes(8, "big")):
         assert malformed(pages.decode_number, cursor).reason == Reason.MALFORMED
     assert malformed(pages.decode_text, b"\xff").reason == Reason.MALFORMED
+    assert malformed(pages.decode_text, b"a\0b").reason == Reason.MALFORMED
 
 
 def test_page_sizes() -> None:

@@ -119,8 +119,12 @@ def decode_number(cursor: bytes | None, default: int = 0) -> int:
 
 
 def decode_text(cursor: bytes | None) -> str:
-    """The text in a cursor; empty where there is none."""
+    """The text in a cursor; empty where there is none. No key holds a zero, nor can every database
+    be asked for one."""
     try:
-        return (cursor or b"").decode()
+        text = (cursor or b"").decode()
     except UnicodeDecodeError:
         raise malformed("page_token", "is not a token of this listing") from None
+    if "\0" in text:
+        raise malformed("page_token", "is not a token of this listing")
+    return text
