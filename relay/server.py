@@ -24,6 +24,7 @@ from relay.errors import LianqiaoError, Reason, Refused
 from relay.node import Node
 from relay.record.audit import AuditStore
 from relay.record.vault import Vault
+from relay.service.arriving import Arriving
 from relay.service.boundary import Boundary
 from relay.service.parts import Lanes, Parts, Source, no_remote
 from relay.service.registration import register_services
@@ -36,6 +37,8 @@ MAX_STREAMS = 128
 THREADS = 24
 """Answers in progress, watches included; more wait in line, up to MAX_WAITING."""
 MAX_WAITING = 256
+REQUEST_SECONDS = 5.0
+"""How soon a request must follow its call, once half of the threads wait for one."""
 GRACE_SECONDS = 5.0
 HEALTH_SECONDS = 5.0
 """How often health looks at the database by itself."""
@@ -52,6 +55,7 @@ class Limits:
     streams: int = MAX_STREAMS
     threads: int = THREADS
     waiting: int = MAX_WAITING
+    request_seconds: float = REQUEST_SECONDS
 
     def options(self) -> list[tuple[str, int]]:
         """The same as gRPC channel arguments."""
@@ -192,9 +196,10 @@ def start(
     source = None
     if vault is not None and audit is not None:
         source = Source(vault, audit, Desk(node, vault, audit, Nonces(clock())))
+    arriving = Arriving(limits.threads // 2, limits.request_seconds, time.monotonic)
     server = grpc.server(
         ThreadPoolExecutor(limits.threads, thread_name_prefix="rpc"),
-        interceptors=[Boundary(time.monotonic)],
+        interceptors=[Boundary(time.monotonic, arriving)],
         options=limits.options(),
         maximum_concurrent_rpcs=limits.threads + limits.waiting,
     )

@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 
 from relay.codec.errors import error_to_status, internal_status
 from relay.errors import LianqiaoError, Malformed, Reason
+from relay.service.arriving import Arriving
 from relay.service.caller import CALLER, caller_of
 
 OURS = "/lianqiao."
@@ -31,10 +32,11 @@ Decode = Callable[[bytes], Any]
 
 
 class Boundary(grpc.ServerInterceptor):
-    """Wraps each method of our services; health and reflection pass untouched."""
+    """Wraps each method of our services; of health and reflection only the wait for a request."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], arriving: Arriving) -> None:
         self._monotonic = monotonic
+        self._arriving = arriving
 
     def intercept_service(
         self,
@@ -44,29 +46,33 @@ class Boundary(grpc.ServerInterceptor):
         """Replaces the behaviour of a handler by the guarded one."""
         handler = continuation(handler_call_details)
         method: str = handler_call_details.method
-        if handler is None or not method.startswith(OURS):
+        if handler is None:
             return handler
+        if not method.startswith(OURS):
+            return self._passed(handler)
         name = method.rpartition(".")[2]
         # The bytes are decoded below, not by grpc, which tells the caller of a fault of the server
-        # and not of his own, without a reason.
+        # and not of his own, without a reason. Nor is the request awaited by grpc, which ends no
+        # call in which none comes: on the wire, a stream of one request is that request.
         decode = handler.request_deserializer
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
+            return grpc.stream_stream_rpc_method_handler(
                 self._guard_stream(name, handler.unary_stream, decode),
                 None,
                 handler.response_serializer,
             )
-        return grpc.unary_unary_rpc_method_handler(
+        return grpc.stream_unary_rpc_method_handler(
             self._guard_unary(name, handler.unary_unary, decode),
             None,
             handler.response_serializer,
         )
 
     def _guard_unary(self, name: str, behaviour: Behaviour, decode: Decode) -> Behaviour:
-        def guarded(raw: bytes, context: grpc.ServicerContext) -> Any:
+        def guarded(requests: Iterator[bytes], context: grpc.ServicerContext) -> Any:
             start, failure, response = self._monotonic(), None, None
             try:
                 _admit(context)
+                raw = self._request(requests, context)
                 response = behaviour(_decoded(decode, raw), context)
             except Exception as err:
                 failure = err
@@ -76,16 +82,55 @@ class Boundary(grpc.ServerInterceptor):
         return guarded
 
     def _guard_stream(self, name: str, behaviour: Behaviour, decode: Decode) -> Behaviour:
-        def guarded(raw: bytes, context: grpc.ServicerContext) -> Iterator[Any]:
+        def guarded(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
             start, failure = self._monotonic(), None
             try:
                 _admit(context)
+                raw = self._request(requests, context)
                 yield from behaviour(_decoded(decode, raw), context)
             except Exception as err:
                 failure = err
             self._finish(name, start, failure, context)
 
         return guarded
+
+    def _request(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        """The one request of a call. Raises Malformed where none came."""
+        try:
+            raw = next(self._arriving.each(requests, context), None)
+        except grpc.RpcError:
+            raw = None
+        if raw is None:
+            raise Malformed("the call ended without a request")
+        return raw
+
+    def _passed(self, handler: Any) -> Any:
+        """A handler of another package, whose requests are awaited as ours are."""
+        behaviour = (
+            handler.unary_unary
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.stream_stream
+        )
+
+        def passed(requests: Iterator[Any], context: grpc.ServicerContext, *more: Any) -> Any:
+            each = self._arriving.each(requests, context)
+            if handler.request_streaming:
+                return behaviour(each, context, *more)
+            request = next(each, None)
+            if request is None:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call ended without a request")
+            return behaviour(request, context, *more)
+
+        for name in ("experimental_non_blocking", "experimental_thread_pool"):
+            if hasattr(behaviour, name):  # how grpc is asked not to keep a thread for a watch
+                setattr(passed, name, getattr(behaviour, name))
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(passed, handler.request_deserializer, handler.response_serializer)
 
     def _finish(
         self,

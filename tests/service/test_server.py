@@ -298,3 +298,58 @@ def test_one_line_an_rpc(one) -> None:
         "reason",
         "milliseconds",
     }
+
+
+def _silent(running: Running, path: str, said: threading.Event) -> grpc.Future:
+    """A call whose one request, of no bytes, is sent when `said` is set; without that, never."""
+
+    def requests() -> Iterator[bytes]:
+        said.wait()
+        yield b""
+
+    channel = running.client._connection.channel
+    answer: grpc.Future = channel.stream_unary(path).future(requests(), timeout=3600)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/lianqiao.relay.v1.OperatorService/GetStatus",
+        "/lianqiao.relay.v1.PacketService/WatchPackets",
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_calls_without_a_request_keep_nobody_out(tmp_path: Path, path: str) -> None:
+    """Each holds a thread, and there are more of them than threads."""
+    limits = Limits(threads=4, request_seconds=0.1)
+    running, said = run(tmp_path / "n", "patient", limits=limits), threading.Event()
+    calls = [_silent(running, path, said) for _ in range(10)]
+    assert running.client.status().chain_id == "patient"
+    said.set()
+    for call in calls:
+        call.cancel()
+    running.stop()
+
+
+def test_a_call_may_take_its_time_while_there_is_room(tmp_path: Path) -> None:
+    limits = Limits(threads=4, request_seconds=0.0)
+    running, said = run(tmp_path / "n", "patient", limits=limits), threading.Event()
+    call = _silent(running, "/lianqiao.relay.v1.OperatorService/GetStatus", said)
+    assert running.client.status().chain_id == "patient"
+    said.set()
+    assert b"patient" in call.result(timeout=10)
+    running.stop()
+
+
+def test_a_call_that_ends_without_a_request_is_malformed(one) -> None:
+    channel = one.client._connection.channel
+    call = channel.stream_unary("/lianqiao.relay.v1.OperatorService/GetStatus")
+    with pytest.raises(grpc.RpcError) as err:
+        call(iter(()), timeout=5)
+    assert one.client._connection.error(err.value).reason is Reason.MALFORMED
+    with pytest.raises(grpc.RpcError) as err:
+        channel.stream_unary("/grpc.health.v1.Health/Check")(iter(()), timeout=5)
+    assert err.value.code() is grpc.StatusCode.INVALID_ARGUMENT
