@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,10 +14,7 @@ from relay.cli.accounts_view import print_accounts, print_terms
 from relay.cli.keys import load_key
 from relay.cli.options import Json, Node, node_at
 from relay.cli.proposal import ask_alike
-from relay.errors import Malformed
-
-if TYPE_CHECKING:
-    pass
+from relay.errors import Malformed, Unavailable
 
 app = typer.Typer(no_args_is_help=True)
 app.command("open")(terms.open_account)
@@ -53,13 +52,27 @@ def deposit(
     from relay.money import parse_amount
 
     minor, named = parse_amount(amount, currency), _reference(reference) or os.urandom(32)
-    with node_at(node) as peer:
+    with node_at(node) as peer, _once(named, as_json):
         view = ask_alike(
             lambda: peer.deposit(account, currency, minor, named), "--reference", named.hex()
         )
-    if not as_json:
-        output.note(f"reference {named.hex()}")
     print_accounts([view], as_json)
+
+
+@contextmanager
+def _once(reference: bytes, as_json: bool) -> Iterator[None]:
+    """Says by which reference money is moved, before it is: a reply that is lost must not make
+    anybody move it twice."""
+    if not as_json:
+        output.note(f"reference {reference.hex()}")
+    try:
+        yield
+    except Unavailable as error:
+        again = f"--reference {reference.hex()}"
+        hint = f"it may have been done: repeat it with {again}, which moves nothing twice"
+        raise Unavailable(
+            error.reason, error.detail, hint=hint, **{**error.data, "reference": reference.hex()}
+        ) from None
 
 
 def _reference(text: str) -> bytes:
@@ -91,21 +104,24 @@ def assign(
     from relay.money import parse_amount
 
     minor, named = parse_amount(amount, currency), _reference(reference) or os.urandom(32)
-    with node_at(node) as peer:
+    with node_at(node) as peer, _once(named, as_json):
         view = ask_alike(
             lambda: peer.assign(account, currency, minor, named), "--reference", named.hex()
         )
-    if not as_json:
-        output.note(f"reference {named.hex()}")
     print_accounts([view], as_json)
 
 
 @app.command()
 def withdraw(
     account: Account, amount: Amount, currency: Currency, key: KeyFile, node: Node,
+    reference: Annotated[
+        str, typer.Option("--reference", metavar="HEX", help="32 bytes that name it.")
+    ] = "",
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Takes money off a ledger, signed by the account's owner; its operator pays it out.
+
+    What was paid under a reference is never paid again (REQUEST_ID_REUSED).
 
     Example: lianqiao accounts withdraw hospital 1180.00 CNY --key hospital.pem
     --node 127.0.0.1:7002
@@ -118,12 +134,14 @@ def withdraw(
     from relay.settling import Party, sign_withdrawal
 
     wanted, signer = Money(currency, parse_amount(amount, currency)), load_key(key)
+    named = _reference(reference) or os.urandom(32)
     with node_at(node) as peer:
         where = Party(peer.status().chain_id, account)
         signed = sign_withdrawal(
-            where, wanted, withdrawal=os.urandom(32), time=int(time.time()), signer=signer
+            where, wanted, withdrawal=named, time=int(time.time()), signer=signer
         )
-        view = peer.withdraw(signed)
+        with _once(named, as_json):
+            view = peer.withdraw(signed)
     print_accounts([view], as_json)
 
 

@@ -84,6 +84,18 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     structlog.reset_defaults()
 
 
+@pytest.mark.parametrize("command", ["deposit", "assign"])
+def test_money_is_moved_under_a_name_that_is_told_before(run: Run, command: str) -> None:
+    """Where no answer comes it may have been moved: only under that name it is not moved twice."""
+    asked = ("accounts", command, "hospital", "1.00", "CNY", "--node", "127.0.0.1:1")
+    failed = run(*asked)
+    assert failed.reason == "CHAIN_UNREACHABLE"
+    named = failed.err.split("reference ")[1].split()[0]
+    assert len(bytes.fromhex(named)) == 32
+    assert f"--reference {named}" in " ".join(failed.err.split())
+    assert "--reference" in run(*asked, "--json").err
+
+
 def test_whoever_signs_sees_what_is_paid_beside(desk: Desk, run: Run) -> None:
     """A fee that somebody else put into the file, and to whom it goes."""
     file, said = desk.folder / "beside.json", "12.00 to somebody"
@@ -166,7 +178,10 @@ def test_a_bill_from_quote_to_books(desk: Desk, run: Run) -> None:
         ("hospital", 118_000, 0, 0),
     }
     taken = ("accounts", "withdraw", "hospital", "180.00", "CNY", "--key", desk.key("hospital"))
-    assert run(*taken, "--node", desk.sz).code == 0
+    named = run(*taken, "--node", desk.sz).err.split("reference ")[1].split()[0]
+    again = run(*taken, "--node", desk.sz, "--reference", named)
+    # Signed in the same second it is the same withdrawal, later another: paid once either way.
+    assert again.code == 0 or again.reason == "REQUEST_ID_REUSED"
     assert "1000.00" in run("accounts", "show", "hospital", "--node", desk.sz).out
     assert "nostro:CNY" in run("accounts", "list", "--node", desk.sz).out
 
