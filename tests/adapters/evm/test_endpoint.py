@@ -10,7 +10,7 @@ import pytest
 
 from adapters.evm import calls
 from adapters.evm.deploy import deploy
-from relay.chain import Delivery, Item, Step
+from relay.chain import Delivery, Item, Outcome, Step
 from relay.contracts.recognition import CONTRACT as RECOGNITION
 from relay.errors import Reason
 from relay.light.checkpoint import encode_body, parse_body
@@ -129,6 +129,34 @@ def test_a_packet_of_the_relay_times_out_by_a_proof_of_absence(ledger: EvmLedger
     told = read(ledger, record_path("echo", f"timed-out/{ledger.on_hub}/{sequence}".encode()))
     assert told == b"late"
     assert not any(word(ledger, receipt_path("checkpoint-0", sequence)))
+
+
+def test_what_expired_is_told_once(ledger: EvmLedger) -> None:
+    """Anybody may deliver it, and each time would be one more step for everyone who follows."""
+    sequence = echo(ledger, b"late again", 30)
+    ledger.world.clock.advance(60)
+    ledger.anvil.mine()
+    (step,) = [
+        s
+        for s in ledger.world.chain("hub").packets(ledger.on_hub, -1, 1000)
+        if s.step is Step.SEND and s.packet.sequence == sequence
+    ]
+    expire = Item(Step.EXPIRE, step.packet)
+    source, size = ledger.world.chain("hub"), ledger.chain.client("checkpoint-0").latest_height
+    height = source.latest_height()
+    headers = tuple(source.headers(size, height, "secp256k1")) if height > size else ()
+    proof = source.prove(proven_paths([expire]), height)
+    before = ledger.chain._view("steps")[0]  # type: ignore[attr-defined]
+    said = []
+    for lead in (headers, (), ()):
+        delivery = Delivery("checkpoint-0", lead, height, proof, (expire, expire))
+        (result,) = ledger.chain.submit([delivery])
+        said += [item.outcome for item in result.items]
+    assert said == [Outcome.DONE, *[Outcome.NOOP] * 5]
+    assert ledger.chain._view("steps")[0] == before + 1  # type: ignore[attr-defined]
+    rest(ledger, relayer_of(ledger))
+    told = read(ledger, record_path("echo", f"timed-out/{ledger.on_hub}/{sequence}".encode()))
+    assert told == b"late again"
 
 
 def test_a_packet_of_the_ledger_times_out_by_the_relays_sentinel(ledger: EvmLedger) -> None:

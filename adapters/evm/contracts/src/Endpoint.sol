@@ -155,6 +155,7 @@ contract Endpoint {
     mapping(uint64 => mapping(bytes32 => bool)) private _inForce; // by lineage
     mapping(uint64 => mapping(bytes32 => uint64)) private _left; // of a set that is no more: the last head's time
     mapping(bytes32 => address) public apps; // Keccak-256 of a port
+    mapping(bytes32 => bool) private _expired; // of a packet: `Expired` was told, which is told once
     Checkpoint.Body public proposed;
     uint64 public proposedEpoch;
     uint64 public recoveryDue; // 0: none is proposed
@@ -432,13 +433,15 @@ contract Endpoint {
             return block.timestamp >= packet.timeout ? TIMEOUT_ELAPSED.selector : DONE;
         }
         if (receipt != 0) return RECEIVED.selector;
+        if (_expired[_id(packet)]) return NOOP;
         return block.timestamp < packet.timeout ? TIMEOUT_NOT_REACHED.selector : DONE;
     }
 
     function _run(Item calldata item) private returns (bytes4) {
         Packet calldata packet = item.packet;
         if (item.verb == 3) {
-            // Absence is proven under a header from after the timeout; nothing has to be written.
+            // Absence is proven under a header from after the timeout; nothing has to be written for it.
+            _expired[_id(packet)] = true;
             emit Expired(++steps, packet.sequence, packet);
         } else if (item.verb == 0) {
             return _receive(packet, item.entries);
@@ -596,6 +599,10 @@ contract Endpoint {
             }
         }
         return true;
+    }
+
+    function _id(Packet calldata packet) private pure returns (bytes32) {
+        return keccak256(abi.encode(packet.sequence, _commitment(packet)));
     }
 
     function _same(string calldata a, string memory b) private pure returns (bool) {
