@@ -46,6 +46,8 @@ MAX_WAITING = 20_000
 """Unfinished steps of one side; past it the side stops reading until some are finished."""
 MAX_SIDE_DELAY = 60
 """Seconds until a side that stopped is tried again, at most."""
+PASSING_SECONDS = 1.0
+"""How long another lane waits for a side that is in a turn. A chain may make its own last long."""
 REFRESH_CHECK = 3600
 """Seconds after which the age of a client's head is looked at again, at most."""
 STALE = f"{Reason.HEAD_STALE}: a younger head is fetched first"
@@ -128,9 +130,13 @@ class Side:
 
     def bring_complete(self, ends: Ends, now: int) -> SideReport:
         """Carries everything up to the source's newest head, then its statement of what it has
-        sent. Items that themselves wait for another chain stay aside."""
+        sent. Items that themselves wait for another chain stay aside.
+
+        Asked by other chains' lanes: where this side is in a turn of its own that does not end
+        soon, there is more to carry.
+        """
         report = SideReport()
-        with self._stopping(report, now) as awake:
+        with self._stopping(report, now, PASSING_SECONDS) as awake:
             if awake:
                 turn = self._turn(ends, now, report)
                 turn.complete = True
@@ -149,9 +155,14 @@ class Side:
         return _Turn(ends, now, cache(self.source.latest_height), report, False)
 
     @contextmanager
-    def _stopping(self, report: SideReport, now: int) -> Iterator[bool]:
-        """Turns an error into a delay of this side; False while such a delay lasts."""
-        with self._lock:
+    def _stopping(self, report: SideReport, now: int, patience: float = -1) -> Iterator[bool]:
+        """Turns an error into a delay of this side; False while such a delay lasts, and where
+        another turn goes on for longer than `patience` seconds (-1: is waited for)."""
+        if not self._lock.acquire(timeout=patience):
+            report.more = True
+            yield False
+            return
+        try:
             if now < self._not_before:
                 yield False
                 return
@@ -165,6 +176,8 @@ class Side:
                 self._failures += 1
             else:
                 self._failures = self._not_before = 0
+        finally:
+            self._lock.release()
 
     # --- what a turn consists of
 
@@ -253,8 +266,10 @@ class Side:
 
     def _read(self, turn: _Turn, read: list[Waiting], cursor: int) -> bool:
         """Lists until more than one batch is at hand or there is no more below the head, which
-        is what it answers."""
-        while fitting(read) == len(read):
+        is what it answers; twice at most, so that no source makes a turn long by few steps."""
+        for _ in range(2):
+            if fitting(read) < len(read):
+                return False
             after = read[-1].cursor if read else cursor
             steps = self.source.packets(turn.ends.source, after, MAX_BATCH)
             check_steps(steps, after, turn.ends.source, turn.ends.destination)

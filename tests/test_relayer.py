@@ -28,7 +28,7 @@ from relay.contract import Deferred, State
 from relay.deliveries import Ends
 from relay.errors import Reason
 from relay.fsck import fsck
-from relay.lane import MAX_SIDE_DELAY, STALE
+from relay.lane import MAX_PAGES, MAX_SIDE_DELAY, STALE
 from relay.lane_report import LaneReport
 from relay.light import keys
 from relay.light.checkpoint_client import CHECKPOINT
@@ -943,6 +943,65 @@ def test_what_would_expire_does_not_wait_for_a_chain_that_always_has_more(
     answer = _record(three, SH, HUB, "acknowledged", sequence)
     assert answer is not None
     assert answer.startswith(b"stale")
+
+
+class _Slow(MemoryChain):
+    """Answers no listing before `going` is set."""
+
+    def __init__(self, inner: MemoryChain) -> None:
+        super().__init__(inner)
+        self.asked, self.going = threading.Event(), threading.Event()
+
+    def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
+        self.asked.set()
+        self.going.wait()
+        return super().packets(client_id, after, limit)
+
+
+def test_a_turn_that_a_chain_makes_long_holds_no_other_lane(
+    three: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asks for its head waits, whatever else comes on the same lane goes on."""
+    monkeypatch.setattr("relay.lane.PASSING_SECONDS", 0.01)
+    three.clock.advance(600)
+    three.nodes[ZJ].tick()
+    slow = _Slow(three.networks[ZJ])
+    three.relayer(HUB).add_lane(three.clients[HUB, ZJ], slow)
+    sh, zj = three.relayer(HUB).lanes
+    turn = threading.Thread(target=zj.tick, args=(three.clock.now,))
+    turn.start()
+    assert slow.asked.wait(10)
+    about, other = _ask(three, ZJ), _send(three, b"hello", on=SH)
+    sh.tick(three.clock.now)
+    assert _state(three, about, SH) is PacketState.SENT
+    assert _state(three, other, SH) is PacketState.ACKNOWLEDGED
+    slow.going.set()
+    turn.join()
+    three.settle(HUB)
+    assert (_record(three, SH, HUB, "acknowledged", about) or b"").startswith(b"young")
+
+
+class _Sparing(MemoryChain):
+    """Lists one step at a time."""
+
+    listings = 0
+
+    def packets(self, client_id: str, after: int, limit: int) -> Sequence[PacketStep]:
+        self.listings += 1
+        return super().packets(client_id, after, 1)
+
+
+def test_a_chain_that_lists_one_step_at_a_time_makes_no_turn_long(three: World) -> None:
+    """Each listing may take as long as a call may."""
+    for i in range(60):
+        _send(three, b"%d" % i)
+    sparing = _Sparing(three.networks[ZJ])
+    three.relayer(HUB).add_lane(three.clients[HUB, ZJ], sparing)
+    report = three.relayer(HUB).lanes[1].tick(three.clock.now)
+    assert sparing.listings <= 2 * MAX_PAGES
+    assert report.more
+    three.settle(HUB)
+    assert _state(three, 60) is PacketState.ACKNOWLEDGED
 
 
 def test_what_was_set_aside_survives_a_crash(three: World) -> None:
