@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
+from relay.cli.lanes import Lanes
 from relay.disk import held, replace_file
-from relay.errors import Denied, LianqiaoError, Reason
+from relay.errors import Denied, LianqiaoError, Reason, Refused
 from relay.fsck import fsck
 from relay.record.audit import AuditStore
 from relay.record.vault import Vault
+from relay.views import LaneView
 from tests.echo import ECHO
 from tests.record.samples import PATIENT_ID, Entropy
 from tests.record.test_audit import access
@@ -89,6 +91,53 @@ def test_an_access_that_cannot_be_logged_is_told(tmp_path: Path) -> None:
         _no_space(lambda: store.append([access()]))
     assert list(store.entries()) == first
     assert list(AuditStore(tmp_path, KEY, "zj", Entropy(2)).entries()) == first
+
+
+def test_the_name_of_a_new_month_is_on_the_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes that are flushed into a file without a name are lost with the power."""
+    store, flushed, fsync = AuditStore(tmp_path, KEY, "zj", Entropy(1)), [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (flushed.append(os.fstat(fd).st_ino), fsync(fd)))
+    store.append([access()])
+    (log,) = tmp_path.iterdir()
+    assert flushed == [log.stat().st_ino, tmp_path.stat().st_ino]
+    store.append([access()])
+    assert flushed[2:] == [log.stat().st_ino]
+
+
+@WAYS
+def test_a_lane_that_cannot_be_kept_is_not_served(
+    tmp_path: Path, spoil: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    path = tmp_path / "lanes.json"
+    lanes = Lanes(path, ())
+    with pytest.MonkeyPatch.context() as patch:
+        spoil(patch)
+        _no_space(lambda: lanes.add(_lane(0)))
+    assert lanes.list() == Lanes(path, ()).list() == []
+    lanes.add(_lane(0))
+    assert lanes.list() == Lanes(path, ()).list() == [_lane(0)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"), [("relay.relayer.MAX_LANES", 2), ("relay.cli.lanes.MAX_FILE_BYTES", 300)]
+)
+def test_no_lane_is_kept_that_would_keep_the_relay_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+) -> None:
+    monkeypatch.setattr(limit, most)
+    path = tmp_path / "lanes.json"
+    lanes = Lanes(path, ())
+    for number in range(2):
+        lanes.add(_lane(number))
+    refused(Reason.LIMIT_EXCEEDED, lanes.add, _lane(2), kind=Refused)
+    lanes.add(_lane(1))  # in the place of itself
+    assert Lanes(path, ()).list() == lanes.list() == [_lane(0), _lane(1)]
+
+
+def _lane(number: int) -> LaneView:
+    return LaneView(f"checkpoint-{number}", "lianqiao", "127.0.0.1:7101")
 
 
 @WAYS

@@ -8,7 +8,6 @@ trust, so a wrong one costs delays and nothing else.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import ValidationError
 
 from relay.cli.output import unreadable
 from relay.config import LaneConfig
+from relay.disk import replace_file, writing
 from relay.errors import Malformed, Reason, Refused, Unavailable
 from relay.nesting import loads
 from relay.registry import connect_chain
@@ -76,7 +76,9 @@ class Lanes:
     def add(self, lane: LaneView) -> None:
         """Serves one more chain from now on, also after a restart. The same again is a no-op.
 
-        Raises Malformed, Refused(CONFIG_INVALID) where the configuration says otherwise.
+        Raises Malformed, Refused(CONFIG_INVALID) where the configuration says otherwise,
+        Refused(LIMIT_EXCEEDED) past what a relay can serve when it starts again, and
+        Exhausted(LIMIT_EXCEEDED) where the disk refuses.
         """
         lane = _checked(lane)
         client_id = lane.client_id
@@ -93,7 +95,7 @@ class Lanes:
                 )
             chain = _chain(lane)
             added = {**self._added, client_id: lane}
-            _write(self._path, added)
+            _write(self._path, added, len({*added, *self._configured}))
             self._added = added
             if self._relayer is not None:
                 self._relayer.add_lane(client_id, chain)
@@ -148,11 +150,17 @@ def _read(path: Path) -> dict[str, LaneView]:
     return {lane.client: _view(lane) for lane in lanes}
 
 
-def _write(path: Path, lanes: dict[str, LaneView]) -> None:
+def _write(path: Path, lanes: dict[str, LaneView], served: int) -> None:
+    """Nothing that could not be read or served at the next start is written."""
+    from relay.relayer import MAX_LANES
+
     listed = [_as_config(lane) for _, lane in sorted(lanes.items())]
-    temporary = path.with_suffix(".new")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump({"lanes": listed}, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    raw = json.dumps({"lanes": listed}, indent=2).encode()
+    if served > MAX_LANES or len(raw) > MAX_FILE_BYTES:
+        raise Refused(
+            Reason.LIMIT_EXCEEDED,
+            f"a relay runs at most {MAX_LANES} lanes, listed in {MAX_FILE_BYTES} bytes",
+            hint="take lanes that are not needed out of lanes.json, and start the relay again",
+        )
+    with writing(f"the list of lanes {path}"):
+        replace_file(path, raw)

@@ -31,7 +31,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from relay.canonical import Json, decode, encode
-from relay.disk import writing
+from relay.disk import flush_path, writing
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.record.parts import SALT_BYTES
 from relay.record.seal import Entropy, VaultKeys, corrupt
@@ -285,6 +285,8 @@ def _append(path: Path, size: int, raw: bytes) -> None:
         file.write(raw)
         file.flush()
         os.fsync(file.fileno())
+    if not size:
+        flush_path(path.parent)  # the name of a new month must outlive a power cut
 
 
 def _private(path: str, flags: int) -> int:
