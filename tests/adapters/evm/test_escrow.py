@@ -514,9 +514,11 @@ def judge_alike(twins: Twins, value: bytes, shown: dict[bytes, bytes], order: In
         here = err.reason.value if isinstance(err, LianqiaoError) else "ended"
     twins.sz.written = kept
     there = twins.evm.try_receive(packet, list(shown.items()))
-    if here in FORMS:
-        # The form of another debtor's signature is his ledger's to judge.
-        assert there not in ("", "ended") or order.encode() in value, value
+    if here in FORMS and order.encode() in value:
+        assert there in FORMS, value
+    elif here in FORMS:
+        # Texts without effect are not judged, but the debtors' signature is over their characters.
+        assert there not in ("", "ended"), value
     else:
         assert there == here or (here, there) == ("ENTRY_MISSING", "MALFORMED"), value
     return there

@@ -106,6 +106,11 @@ def leg(number: int, *path: Any, to: Any) -> bytes:
     return of_instruction("legs", number, *path, to=to)
 
 
+def officers(*names: str) -> list[dict[str, Any]]:
+    (one,) = LOCK["signed"]["cosignatures"]
+    return [{**one, "officer": name} for name in names]
+
+
 MOST = 2**53 - 1
 WHOLE = encode(LOCK)
 LOCKS = {
@@ -127,6 +132,28 @@ LOCKS = {
     "somebody signed who is not debited": lock(
         "signatures", to=lambda given: [given[0], {**given[0], "account": "nobody"}, given[1]]
     ),
+    "another ledger's debtor who did not sign": lock("signatures", to=lambda given: given[:1]),
+    "somebody signed who is not debited elsewhere": lock(
+        "signatures", to=lambda given: [*given, {**given[1], "account": "nobody"}]
+    ),
+    "signatures against their order": lock("signatures", to=lambda given: given[::-1]),
+    "co-signatures against their order": lock("cosignatures", to=lambda given: officers("b", "a")),
+    "a co-signer twice": lock("cosignatures", to=lambda given: officers("a", "a")),
+    "a regulator before an officer": lock(
+        "cosignatures", to=lambda given: [{**given[0], "role": "regulator"}, *officers("z")]
+    ),
+    **{
+        f"{what} that is {value[:4] or 'nothing'!r} of {len(value)}, by {by}": lock(
+            by, 0, what, to=value
+        )
+        for by in ("signatures", "cosignatures")
+        for what, values in (
+            ("algorithm", ("", "-x", "Ed25519", "a.b", "a" * 33)),
+            ("key", ("", "a", "zz", "AA", "ab" * 257)),
+            ("signature", ("a", "zz", "AA", "ab" * 257)),
+        )
+        for value in values
+    },
     "a co-signer of another role": lock("cosignatures", 0, "role", to="clerk"),
     **{
         f"an account that begins with {first}": leg(0, "creditor", to=f"{first}x")
@@ -160,8 +187,47 @@ def test_locks_at_the_bounds(reading: Reading) -> None:
         leg(0, "creditor", to="a" * 64),
         leg(0, "creditor", to="0-.:@_Z"),
         lock("cosignatures", to=[]),
+        lock(
+            "cosignatures",
+            to=[*officers("a", "aa", "b"), {**officers("a")[0], "role": "regulator"}],
+        ),
+        lock("signatures", 0, "signature", to=""),
+        lock("signatures", 0, "signature", to="ab" * 256),
+        lock("cosignatures", 0, "key", to="ab" * 256),
+        lock("cosignatures", 0, "algorithm", to="a" * 32),
     ):
-        assert reading.read("readLock", raw) == ""
+        assert reading.both("readLock", raw)
+
+
+def test_signatures_stand_in_the_order_of_their_texts(reading: Reading) -> None:
+    """Whatever their lengths, and whatever they have in common."""
+    names = [
+        "a",
+        "aa",
+        "B",
+        "b" * 31,
+        "b" * 32,
+        "b" * 33,
+        "b" * 32 + "a",
+        "c" * 63,
+        "c" * 64,
+        "c:",
+        "9",
+    ]
+    (pay, due), (first, _) = LOCK["signed"]["instruction"]["legs"], LOCK["signed"]["signatures"]
+    count = len(names)
+    legs = [{**due, "debtor": name, "ledger": HK if i % 3 else "m" * (i + 1)}
+            for i, name in enumerate(names)]  # fmt: skip
+    who = sorted((one["ledger"], one["debtor"]) for one in [pay, *legs])
+    given = [{**first, "ledger": ledger, "account": account} for ledger, account in who]
+
+    def read(listed: list[dict[str, Any]]) -> bool:
+        body = json.loads(of_instruction("legs", to=[pay, *legs]))
+        return reading.both("readLock", changed(body, "signed", "signatures", to=listed))
+
+    assert read(given)
+    for at in range(count):
+        assert not read([*given[:at], given[at + 1], given[at], *given[at + 2 :]]), who[at]
 
 
 def test_amounts_that_do_not_follow(reading: Reading) -> None:

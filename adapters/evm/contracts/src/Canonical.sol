@@ -17,10 +17,13 @@ library Canonical {
     /// Bit c is set where the character c may stand in a word: letters, digits and five others.
     uint256 private constant LETTERS = (((1 << 10) - 1) << 48) | (((1 << 26) - 1) << 65)
         | (((1 << 26) - 1) << 97) | (1 << 45) | (1 << 46) | (1 << 58) | (1 << 64) | (1 << 95);
+    /// Of a name: digits, small letters and `-`.
+    uint256 private constant NAMES = (((1 << 10) - 1) << 48) | (((1 << 26) - 1) << 97) | (1 << 45);
     uint256 private constant ONES = type(uint256).max / 255; // 0x01 in each byte
 
     /// The values of a form, in order. A form is the text itself, with capital letters for values:
-    ///   I  identifier, 1 to 64 characters     A  any text, 0 to 512     both as Keccak-256 of it
+    ///   I  identifier, 1 to 64 characters     A  any text, 0 to 512     B  name, 1 to 32 characters
+    ///   O  hex of 1 to 256 bytes              all of these as Keccak-256 of the text
     ///   N  whole number, 0 to 2^53-1          M  the same, from 1       D  the same, negative too
     ///   C  three capital letters, as bytes3   H  64 characters of hex, as bytes32
     function read(Text memory t, string memory form) internal pure returns (uint256[16] memory found) {
@@ -29,12 +32,14 @@ library Canonical {
         for (uint256 i = _literal(t, form, 0); i < length; i = _literal(t, form, i + 1)) {
             uint256 mark = uint256(_load(bytes(form), i)) >> 248;
             uint256 value;
-            if (mark == 0x49) value = _identifier(t);
+            if (mark == 0x49) value = _word(t, LETTERS, 64);
             else if (mark == 0x41) value = _any(t);
             else if (mark == 0x4d) value = number(t, 1);
             else if (mark == 0x4e) value = number(t, 0);
             else if (mark == 0x48) value = uint256(hash32(t));
             else if (mark == 0x43) value = _currency(t);
+            else if (mark == 0x4f) value = octets(t, 256);
+            else if (mark == 0x42) value = _word(t, NAMES, 32);
             else value = skip(t, "-") ? uint256(-int256(number(t, 1))) : number(t, 0);
             found[count++] = value;
         }
@@ -103,9 +108,9 @@ library Canonical {
         if (t.pos != t.raw.length) revert MALFORMED();
     }
 
-    /// Letters, digits and the five others, of which the first is a letter or digit.
-    function _identifier(Text memory t) private pure returns (uint256 hash) {
-        (bytes memory raw, uint256 pos, uint256 letters) = (t.raw, t.pos, LETTERS);
+    /// Up to `most` of these letters, of which the first is a letter or digit.
+    function _word(Text memory t, uint256 letters, uint256 most) private pure returns (uint256 hash) {
+        (bytes memory raw, uint256 pos) = (t.raw, t.pos);
         uint256 length;
         assembly ("memory-safe") {
             let first := add(add(raw, 32), pos)
@@ -117,7 +122,7 @@ library Canonical {
             length := sub(p, first)
             hash := keccak256(first, length)
         }
-        if (length == 0 || length > 64) revert MALFORMED();
+        if (length == 0 || length > most) revert MALFORMED();
         uint8 letter = uint8(raw[pos]);
         if (letter < 48 || (letter > 57 && letter < 65) || letter == 95) revert MALFORMED();
         t.pos = pos + length;
@@ -182,8 +187,8 @@ library Canonical {
     }
 
     /// Lower-case hex of 1 to `most` bytes, up to the closing quote; 32 characters are looked at at
-    /// once, with zeros for what lies behind the quote.
-    function octets(Text memory t, uint256 most) internal pure {
+    /// once, with zeros for what lies behind the quote. Keccak-256 of it.
+    function octets(Text memory t, uint256 most) internal pure returns (uint256 hash) {
         (bytes memory raw, uint256 pos) = (t.raw, t.pos);
         uint256 start = pos;
         uint256 count = 32;
@@ -196,6 +201,10 @@ library Canonical {
             if (pos >= raw.length || pos - start > 2 * most) revert MALFORMED();
         }
         if (pos == start || (pos - start) % 2 != 0) revert MALFORMED();
+        uint256 length = pos - start;
+        assembly ("memory-safe") {
+            hash := keccak256(add(add(raw, 32), start), length)
+        }
         t.pos = pos;
     }
 
@@ -238,6 +247,14 @@ library Canonical {
                 mstore(add(add(part, 32), i), mload(add(add(add(raw, 32), start), i)))
             }
         }
+    }
+
+    /// The identifier that was read from `start` on, with zeros behind it: two such stand in the order
+    /// of their texts.
+    function ordered(Text memory t, uint256 start) internal pure returns (uint256 first, uint256 second) {
+        uint256 length = t.pos - start;
+        first = uint256(_load(t.raw, start)) & ~(type(uint256).max >> (8 * length));
+        if (length > 32) second = uint256(_load(t.raw, start + 32)) & ~(type(uint256).max >> (8 * length - 256));
     }
 
     function toDecimal(uint256 value) internal pure returns (bytes memory text) {

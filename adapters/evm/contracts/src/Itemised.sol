@@ -6,7 +6,8 @@ import {Canonical} from "Canonical.sol";
 using Canonical for Canonical.Text;
 
 /// The lines of an itemised bill (relay/contracts/payloads/itemised.py, relay/money/allocate.py).
-/// Sums cannot overflow: 1000 lines below 2^53, at rates below 2^121.
+/// Nothing overflows: there are 1000 lines at most, each below 2^53, and what one unit is worth is a
+/// fraction of numbers below 2^67.
 library Itemised {
     /// Minor units of the billed currency.
     struct Bill {

@@ -107,14 +107,14 @@ contract Reader {
         (Signature[] memory given, uint256[2][] memory officers) = _cosignatures(t);
         t.read(',"instruction":');
         uint256 start = t.pos;
-        _instruction(t, order, here);
+        bytes32[] memory debtors = _instruction(t, order, here);
         bytes memory text = t.slice(start);
         order.digest = sha256(text);
         order.cosignatures = given;
         for (uint256 i = 0; i < given.length; i++) {
             given[i].digest = _approval(raw, order.digest, officers[i]);
         }
-        _signatures(t, order, here, sha256(abi.encodePacked("lianqiao/instruction/v1\n", text)));
+        _signatures(t, order, debtors, here, sha256(abi.encodePacked("lianqiao/instruction/v1\n", text)));
         t.read('},"type":"lock"}');
         t.end();
     }
@@ -144,17 +144,21 @@ contract Reader {
     {
         uint256 count = 0;
         (given, officers) = (new Signature[](MOST), new uint256[2][](MOST));
+        uint256[4] memory last;
         if (!t.skip("]")) {
             do {
                 if (count == MOST) revert Canonical.MALFORMED();
                 Signature memory one = given[count];
-                uint256[16] memory v = t.read('{"algorithm":"A","key":"A","officer":"');
+                uint256[16] memory v = t.read('{"algorithm":"B","key":"O","officer":"');
                 (one.readable, one.key) = (bytes32(v[0]) == SECP256K1, bytes32(v[1]));
                 uint256 start = t.pos;
-                v = t.read('I","role":"A"');
-                officers[count++] = [start, t.pos];
-                (one.account, one.role) = (bytes32(v[0]), bytes32(v[1]));
+                one.account = bytes32(t.read("I")[0]);
+                (uint256 first, uint256 second) = t.ordered(start);
+                one.role = bytes32(t.read('","role":"A"')[0]);
+                officers[count] = [start, t.pos];
                 if (one.role != OFFICER && one.role != REGULATOR) revert Canonical.MALFORMED();
+                _ascend(last, [one.role == OFFICER ? uint256(1) : 2, first, second, 0]);
+                count++;
                 _value(t, one);
             } while (t.skip(","));
             t.read("]");
@@ -165,62 +169,116 @@ contract Reader {
         }
     }
 
-    function _signatures(Canonical.Text memory t, Order memory order, bytes32 here, bytes32 signed)
-        private
-        pure
-    {
+    /// One of each debtor and of nobody else, ascending by ledger and account: as no debtor has signed
+    /// for that, a relay could else lock what the books of every other ledger cannot hold.
+    function _signatures(
+        Canonical.Text memory t,
+        Order memory order,
+        bytes32[] memory debtors,
+        bytes32 here,
+        bytes32 signed
+    ) private pure {
         (uint256 count, uint256 ours) = (0, 0);
         (bytes32[] memory used, Signature[] memory given) = (new bytes32[](MOST), new Signature[](MOST));
+        uint256[4] memory last;
+        bytes32[] memory names = new bytes32[](MOST);
         t.read(',"signatures":[');
         do {
             if (count == MOST) revert Canonical.MALFORMED();
             Signature memory one = given[ours];
-            uint256[16] memory v = t.read('{"account":"I","algorithm":"A","key":"A","ledger":"I"');
-            one.account = bytes32(v[0]);
-            one.readable = bytes32(v[1]) == SECP256K1 && bytes32(v[3]) == here;
-            one.key = used[count++] = bytes32(v[2]);
+            bytes32 ledger;
+            (names[count], ledger) = _signer(t, one, last);
+            one.readable = one.readable && ledger == here;
             one.digest = signed;
+            used[count++] = one.key;
             _value(t, one);
-            if (bytes32(v[3]) == here) ours++;
+            if (ledger == here) ours++;
         } while (t.skip(","));
         t.read("]");
         assembly ("memory-safe") {
             mstore(used, count)
+            mstore(names, count)
             mstore(given, ours)
         }
         (order.used, order.signatures) = (used, given);
+        _compare(debtors, names);
         _assign(order.legs, given);
     }
+    /// A signature up to its value: its debtor, as `_legs` names him, and his ledger.
+    function _signer(Canonical.Text memory t, Signature memory one, uint256[4] memory last)
+        private
+        pure
+        returns (bytes32 debtor, bytes32 ledger)
+    {
+        t.read('{"account":"');
+        uint256 start = t.pos;
+        one.account = bytes32(t.read("I")[0]);
+        (uint256 third, uint256 fourth) = t.ordered(start);
+        uint256[16] memory v = t.read('","algorithm":"B","key":"O","ledger":"');
+        (one.readable, one.key) = (bytes32(v[0]) == SECP256K1, bytes32(v[1]));
+        start = t.pos;
+        ledger = bytes32(t.read("I")[0]);
+        (uint256 first, uint256 second) = t.ordered(start);
+        t.read('"');
+        _ascend(last, [first, second, third, fourth]);
+        debtor = keccak256(abi.encode(ledger, one.account));
+    }
 
-    /// Every debtor here has signed, once, and nobody else.
+    /// `next` stands behind `last`, which it becomes.
+    function _ascend(uint256[4] memory last, uint256[4] memory next) private pure {
+        uint256 i = 0;
+        while (i < 3 && next[i] == last[i]) i++;
+        if (next[i] <= last[i]) revert Canonical.MALFORMED();
+        for (i = 0; i < 4; i++) last[i] = next[i];
+    }
+
+    /// The debtors of all legs are those who signed, each of whom is there once.
+    function _compare(bytes32[] memory debtors, bytes32[] memory names) private pure {
+        uint256 seen = 0;
+        for (uint256 i = 0; i < debtors.length; i++) {
+            uint256 k = 0;
+            while (k < names.length && names[k] != debtors[i]) k++;
+            if (k == names.length) revert Canonical.MALFORMED();
+            seen |= 1 << k;
+        }
+        if (seen != (1 << names.length) - 1) revert Canonical.MALFORMED();
+    }
+
+    /// Tells each signature which legs are its account's.
     function _assign(Leg[] memory legs, Signature[] memory given) private pure {
         for (uint256 i = 0; i < legs.length; i++) {
             uint256 k = 0;
-            while (k < given.length && given[k].account != legs[i].debtor) k++;
-            if (k == given.length) revert Canonical.MALFORMED();
+            while (given[k].account != legs[i].debtor) k++;
             given[k].leg = i + 1;
         }
-        for (uint256 k = 0; k < given.length; k++) if (given[k].leg == 0) revert Canonical.MALFORMED();
     }
 
     /// The value of a signature: r and s where it has 64 bytes; zeros, which verify nothing, elsewhere.
     function _value(Canonical.Text memory t, Signature memory one) private pure {
         t.read(',"signature":"');
         uint256 start = t.pos;
-        t.read('A"}');
-        uint256 next = t.pos;
         (one.r, one.s) = (0, 0);
-        if (next != start + 130 || !one.readable) return;
-        t.pos = start;
-        (one.r, one.s) = (t.hash32(), t.hash32());
-        t.pos = next;
+        if (!t.skip('"')) {
+            t.octets(256);
+            if (t.pos == start + 128 && one.readable) {
+                t.pos = start;
+                (one.r, one.s) = (t.hash32(), t.hash32());
+            }
+            t.read('"');
+        }
+        t.read("}");
     }
 
-    function _instruction(Canonical.Text memory t, Order memory order, bytes32 here) private pure {
+    function _instruction(Canonical.Text memory t, Order memory order, bytes32 here)
+        private
+        pure
+        returns (bytes32[] memory debtors)
+    {
         uint256 deadline = t.read('{"deadline":M,"')[0];
         Itemised.Bill memory itemised = Itemised.read(t);
         t.read('legs":[');
-        (Side memory bill, Side memory pay) = _legs(t, order, here);
+        (Side memory bill, Side memory pay) = (Side(0, 0, 0), Side(0, 0, 0));
+        debtors = _legs(t, order, here, bill, pay);
         Quote memory quote = _quote(t, order);
         uint256[16] memory v = t.read(
             ',"relay":"I","returns":"A","rounding":"A","settlement":"H","subject":"A","type":"instruction","uetr":"A","window":"A"}'
@@ -239,16 +297,21 @@ contract Reader {
         }
     }
 
-    function _legs(Canonical.Text memory t, Order memory order, bytes32 here)
-        private
-        pure
-        returns (Side memory bill, Side memory pay)
-    {
+    /// Fills both sides; the debtors of all legs.
+    function _legs(
+        Canonical.Text memory t,
+        Order memory order,
+        bytes32 here,
+        Side memory bill,
+        Side memory pay
+    ) private pure returns (bytes32[] memory debtors) {
         (uint256 count, uint256 ours) = (0, 0);
         Leg[] memory legs = new Leg[](MOST);
+        debtors = new bytes32[](MOST);
         do {
-            if (count++ == MOST) revert Canonical.MALFORMED();
+            if (count == MOST) revert Canonical.MALFORMED();
             (Leg memory leg, bytes32 ledger) = _leg(t);
+            debtors[count++] = keccak256(abi.encode(ledger, leg.debtor));
             Side memory side = leg.bill ? bill : pay;
             if (side.sum == 0) side.currency = leg.currency;
             else if (side.currency != leg.currency) side.currency = 0;
@@ -258,6 +321,7 @@ contract Reader {
         if (bill.sum == 0 || pay.sum == 0) revert Canonical.MALFORMED();
         assembly ("memory-safe") {
             mstore(legs, ours)
+            mstore(debtors, count)
         }
         order.legs = legs;
         t.read("]");
