@@ -12,6 +12,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from relay.bundle_format import (
+    MAX_BUNDLE_BYTES,
+    MAX_HEADERS,
     Bundle,
     BundleClaim,
     BundlePacket,
@@ -40,7 +42,7 @@ from relay.store import (
     Transaction,
     client_of_lineage,
 )
-from relay.store.lookups import all_clients, header_rows
+from relay.store.lookups import all_clients, header_rows, weigh_headers
 from relay.travelling import travelling
 from relay.trust import Anchor, Trust, TrustedChain
 
@@ -163,9 +165,13 @@ class BundleWriter:
         for client_id, one in shown:
             grouped.setdefault((client_id, one.delivery), []).append(one)
         hops: list[Hop] = []
+        left = MAX_BUNDLE_BYTES
         for (client_id, delivery), part in grouped.items():
             before = {(hop.chain, claim) for hop in hops for claim in hop.claims}
             hops.append(self._foreign_hop(client_id, delivery, part, packets, anchors, before))
+            left -= sum(map(len, hops[-1].headers))
+            if left < 0:  # each hop may bring as much: the sum is not found out at the end
+                raise _too_long()
         return hops
 
     def _foreign_hop(
@@ -221,6 +227,9 @@ class BundleWriter:
         if low == high:
             return ()
         with self._node.store.reading() as tx:
+            count, size = weigh_headers(tx, lineage, low, high)
+            if count > MAX_HEADERS or size > MAX_BUNDLE_BYTES:
+                raise _too_long()
             rows = header_rows(tx, lineage, low, high)
             client_type = self._node.clients.load(tx, client_of_lineage(lineage)[0]).type
         if not rows or rows[0].height != low or rows[-1].height != high:
@@ -264,6 +273,14 @@ def _not_cosigned(reader: Anchor, height: int) -> Refused:
         f"{', '.join(witness.name for witness in reader.witnesses)}",
         hint="`lianqiao status` shows how far each witness has followed; ask again once it has",
         cosigned=height,
+    )
+
+
+def _too_long() -> Malformed:
+    return Malformed(
+        f"the headers of this bundle would be more than {MAX_HEADERS} or {MAX_BUNDLE_BYTES} bytes",
+        reason=Reason.LIMIT_EXCEEDED,
+        hint="ask for fewer packets, by a younger trust file, or while the other chain answers",
     )
 
 

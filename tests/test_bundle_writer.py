@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from relay import bundle_writer
 from relay.bundle import ClaimKind, decode_bundle, verify_bundle
 from relay.bundle_writer import BundleWriter
 from relay.chain import Chain, Item, Step
 from relay.errors import LianqiaoError, Reason
+from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.types import DAY, ClientState
 from relay.query import get_packet
 from relay.store import Direction
@@ -194,6 +196,40 @@ def test_limits(world: World, count: int) -> None:
     with pytest.raises(LianqiaoError) as err:
         BundleWriter(world.nodes["hub"]).bundle([("checkpoint-0", 1, Direction.IN)] * count)
     assert err.value.reason is Reason.LIMIT_EXCEEDED
+
+
+@pytest.mark.parametrize("limit", ["MAX_HEADERS", "MAX_BUNDLE_BYTES"])
+def test_years_of_headers_are_weighed_before_they_are_read(
+    world: World, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """Whoever asks names where the way begins, and sixty-four of them at once."""
+    read: list[int] = []
+    rows = bundle_writer.header_rows
+    monkeypatch.setattr(bundle_writer, "header_rows", lambda *a: (read.append(1), rows(*a))[1])
+    key = (world.clients[("hub", "zj")], 15, Direction.IN)
+    BundleWriter(world.nodes["hub"]).bundle([key])
+    assert read == [1]
+    monkeypatch.setattr(bundle_writer, limit, 2)
+    refused(Reason.LIMIT_EXCEEDED, BundleWriter(world.nodes["hub"]).bundle, [key])
+    assert read == [1]
+
+
+def test_many_ways_together_have_one_limit(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the last of them is made before the first is found to be too much."""
+    keys = [(world.clients[("hub", "zj")], n, Direction.IN) for n in (1, 6, 11)]
+    made: list[int] = []
+    narrow = type(CHECKPOINT).narrow_membership
+    monkeypatch.setattr(
+        type(CHECKPOINT), "narrow_membership", lambda *a: (made.append(1), narrow(*a))[1]
+    )
+    chain = world.chain("zj")
+    longest = len(chain.headers(1, chain.latest_height())[-1])
+    writer = BundleWriter(world.nodes["hub"], lambda _: chain)
+    assert writer.bundle(keys)
+    assert len(made) == 3
+    monkeypatch.setattr(bundle_writer, "MAX_BUNDLE_BYTES", longest)
+    refused(Reason.LIMIT_EXCEEDED, writer.bundle, keys)
+    assert len(made) == 5
 
 
 def test_a_packet_that_was_never_seen(world: World) -> None:

@@ -52,6 +52,17 @@ def header_rows(tx: Transaction, lineage: str, low: int, high: int) -> list[Cons
     return [ConsensusRow(*row) for row in tx.connection.execute(query)]
 
 
+def weigh_headers(tx: Transaction, lineage: str, low: int, high: int) -> tuple[int, int]:
+    """(how many, bytes in all) of what `header_rows` would give, which may be years of them."""
+    query = (
+        select(func.count(), func.coalesce(func.sum(func.length(_CONSENSUS.c.header)), 0))
+        .where(_CONSENSUS.c.client_id == lineage)
+        .where(_CONSENSUS.c.height >= low, _CONSENSUS.c.height <= high)
+    )
+    count, size = tx.connection.execute(query).one()
+    return int(count), int(size)
+
+
 def count_received(
     tx: Transaction, client_id: str, first: int, end: int, *, expired: bool = False
 ) -> int:
