@@ -9,8 +9,8 @@ key derived from the vault's: the directory alone shows neither who nor, by tryi
 
 Writing a batch: all files under temporary names, then flushed, then the patients' entries (at
 most 256 flushes), then the files renamed, then the directories flushed. A crash leaves either the
-record, or an entry that leads to none, which `find` passes over. When `put` returns, the batch is
-on the disk.
+record, or an entry that leads to none, which `find` passes over; what lies under a temporary name
+is removed when the vault is opened again. When `put` returns, the batch is on the disk.
 
 Erasure destroys the salts with everything that opens: the file is overwritten, flushed and
 removed, and leaves the mark `.erased`. What lies in the file system's own journal, in snapshots and
@@ -54,6 +54,11 @@ class Vault:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in ("records", "patients"):
             (directory / name).mkdir(mode=0o700, exist_ok=True)
+        # What an interrupted batch has left holds records and salts under names that nobody would
+        # ever erase: who repeats the batch may draw other salts, and so have another commitment.
+        for left in directory.glob("records/*/*.new"):
+            with suppress(OSError):
+                left.unlink()
 
     # --- writing
 

@@ -269,6 +269,18 @@ def test_what_an_interrupted_write_leaves(vault: Vault, tmp_path: Path) -> None:
     assert vault.get(record.commitment).parts == record.parts
 
 
+def test_what_an_interrupted_batch_holds_of_a_patient_goes_when_the_vault_is_opened(
+    vault: Vault, tmp_path: Path
+) -> None:
+    """Nobody was told of it, so nobody would ever erase it."""
+    vault.put([kept(1), kept(2)])
+    path = _file(tmp_path, kept(1))
+    path.rename(path.with_suffix(".new"))
+    again = Vault(tmp_path / "vault", KEY, "zj-medical", Entropy(5))
+    assert [p.suffix for p in (tmp_path / "vault/records").rglob("*.*")] == [".sealed"]
+    assert again.get(kept(2).commitment).parts == kept(2).parts
+
+
 def test_a_batch_of_a_thousand(vault: Vault) -> None:
     records = [kept(n, f"id-{n % 300}", 6, 1000) for n in range(1000)]
     begin = time.perf_counter()
