@@ -209,6 +209,9 @@ class Side:
         known = [w for w in due if w.height <= turn.head()]
         held = self._set_aside(known)
         ready = [w for w in known if w.cursor not in held]
+        if held and len(due) == limit:  # what is due behind them has its turn before them now
+            later = [replace(w, not_before=turn.now) for w in known if w.cursor in held]
+            self._outbox.save(self.lane, self.name, waiting=later)
         # Where all that was looked at only waits, another look finds the same: were that "more",
         # two chains that need each other would wait for each other.
         turn.report.more = turn.report.more or (len(due) == limit and bool(ready))

@@ -945,6 +945,27 @@ def test_what_would_expire_does_not_wait_for_a_chain_that_always_has_more(
     assert answer.startswith(b"stale")
 
 
+def test_what_only_waits_keeps_nothing_behind_it_from_its_turn(
+    three: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More steps wait for a chain that always has more than one turn looks at; another packet,
+    which came too late, must be expired all the same."""
+    for name, most in (("MAX_PAGES", 1), ("BACKLOG", 3), ("MAX_BATCH", 3)):
+        monkeypatch.setattr(f"relay.lane.{name}", most)
+    monkeypatch.setattr("relay.steps.MAX_BATCH", 2)
+    three.node(ZJ, "ledger", [_Many()])
+    three.clock.advance(600)
+    asked = [_ask(three, ZJ) for _ in range(5)]
+    late = _send(three, b"late", ahead=5, on=SH)
+    three.clock.advance(10)
+    for _ in range(10):
+        three.nodes[ZJ].call("echo", "many", three.clients[ZJ, HUB].encode() + b"\n20\n")
+        three.tick(HUB)
+        three.clock.advance(1)
+    assert {_state(three, sequence, SH) for sequence in asked} == {PacketState.SENT}
+    assert _state(three, late, SH) is PacketState.TIMED_OUT
+
+
 class _Slow(MemoryChain):
     """Answers no listing before `going` is set."""
 
