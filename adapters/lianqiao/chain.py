@@ -133,20 +133,22 @@ class LianqiaoChain:
             node.close()
 
     def _ask(self, call: Callable[[NodeClient], _T]) -> _T:
-        """Of the node that answered last, else of the next that does."""
-        first = self._at
+        """Of the node that answered last, else of the next that does: one that is full, or whose
+        disk is, leaves it to the others."""
+        first, failed = self._at, None
         for step in range(len(self._nodes)):
             at = (first + step) % len(self._nodes)
             try:
                 self._check(at)
                 answer = _typed(call, self._nodes[at])
-            except Unavailable:
-                if step + 1 == len(self._nodes):
-                    raise
+            except (Unavailable, Exhausted) as err:
+                # An answer that is too long is asked for in parts, whoever else is away.
+                failed = err if failed is None or isinstance(err, Exhausted) else failed
             else:
                 self._at = at
                 return answer
-        raise AssertionError("a chain has a node at least")
+        assert failed is not None, "a chain has a node at least"
+        raise failed
 
     def _check(self, at: int) -> None:
         """Raises Unavailable where a node that was not asked before is of another chain."""

@@ -219,6 +219,17 @@ def test_large_payloads_come_in_more_answers(world: World) -> None:
     server.stop(0)
 
 
+def test_large_payloads_come_in_more_answers_whoever_else_is_away(world: World) -> None:
+    for _ in range(12):
+        _send(world, "zj", "hub", bytes(MAX_PAYLOAD_BYTES))
+    server, alone = _served(world, "zj", message_bytes=1024 * 1024)
+    chain = connect({"address": f"127.0.0.1:{server.port}", "replicas": "127.0.0.1:1"})
+    assert 1 <= len(chain.packets(world.clients["zj", "hub"], 0, 1000)) <= 3
+    for one in (alone, chain):
+        one.close()
+    server.stop(0)
+
+
 def test_an_answer_that_never_fits_is_told(world: World) -> None:
     _send(world, "zj", "hub", bytes(MAX_PAYLOAD_BYTES))
     server, chain = _served(world, "zj", message_bytes=64 * 1024)
@@ -280,6 +291,34 @@ def test_what_its_clients_were_shown_is_told_over_grpc(world: World) -> None:
         chain.verified_heads({"hub/0"})
     assert err.value.reason is Reason.CHAIN_UNREACHABLE
     chain.close()
+
+
+def test_the_next_replica_is_asked_where_one_is_full(world: World) -> None:
+    """Strangers may keep one busy; the lane goes on."""
+    busy = start(world.nodes["zj"], clock=world.clock, limits=Limits(threads=1, waiting=0))
+    free = start(world.nodes["zj"], clock=world.clock)
+    first, second = (f"127.0.0.1:{server.port}" for server in (busy, free))
+    said = threading.Event()
+    channel = grpc.insecure_channel(first)
+    silent = channel.stream_unary("/lianqiao.relay.v1.OperatorService/GetStatus")
+    call = silent.future((b"" for _ in range(1) if said.wait()), timeout=600)
+    alone = connect({"address": first})
+    until = time.monotonic() + 30
+    full = False
+    while not full and time.monotonic() < until:
+        try:
+            alone.latest_height()
+        except LianqiaoError as err:
+            full = err.reason is Reason.LIMIT_EXCEEDED
+    assert full
+    chain = connect({"address": first, "replicas": second})
+    assert chain.latest_height() == world.nodes["zj"].head.size
+    said.set()
+    call.cancel()
+    for one in (alone, chain, channel):
+        one.close()
+    for server in (busy, free):
+        server.stop(0)
 
 
 class _Endless(client_service_pb2_grpc.ClientServiceServicer):
