@@ -135,7 +135,8 @@ class LianqiaoChain:
     def _ask(self, call: Callable[[NodeClient], _T]) -> _T:
         """Of the node that answered last, else of the next that does: one that is full, or whose
         disk is, leaves it to the others."""
-        first, failed = self._at, None
+        first = self._at
+        failed: Unavailable | Exhausted | None = None
         for step in range(len(self._nodes)):
             at = (first + step) % len(self._nodes)
             try:
@@ -143,7 +144,7 @@ class LianqiaoChain:
                 answer = _typed(call, self._nodes[at])
             except (Unavailable, Exhausted) as err:
                 # An answer that is too long is asked for in parts, whoever else is away.
-                failed = err if failed is None or isinstance(err, Exhausted) else failed
+                failed = failed if isinstance(failed, Exhausted) else err
             else:
                 self._at = at
                 return answer
