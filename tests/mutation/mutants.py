@@ -102,9 +102,29 @@ def mutated_code(path: Path, mutant: Mutant) -> ast.Module:
     for qualname, function in functions(tree):
         first = min([function.lineno, *(d.lineno for d in function.decorator_list)])
         if qualname == mutant.function and first == mutant.first_line:
+            names = {id(inner): _loaded(inner) for inner in _inner(function)}
             mutant.change(function)
+            for inner in _inner(function):
+                inner.body.insert(0, _mention(names[id(inner)]))
             return ast.fix_missing_locations(tree)
     raise LookupError(f"{mutant.name} is not there")
+
+
+def _inner(function: ast.AST) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [one for one in ast.walk(function) if isinstance(one, kinds) and one is not function]
+
+
+def _loaded(function: ast.AST) -> list[str]:
+    names = [one for one in ast.walk(function) if isinstance(one, ast.Name)]
+    return sorted({one.id for one in names if isinstance(one.ctx, ast.Load)})
+
+
+def _mention(names: list[str]) -> ast.If:
+    """Never runs. A function within another keeps what it takes from it although the change may
+    have taken out the one place that used it: only then can its code be exchanged."""
+    mentioned: list[ast.stmt] = [ast.Expr(ast.Name(name, ast.Load())) for name in names]
+    return ast.If(ast.Constant(value=False), mentioned or [ast.Pass()], [])
 
 
 def functions(

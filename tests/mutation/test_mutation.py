@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections import defaultdict
+from types import CodeType
 
 import pytest
 
@@ -30,6 +31,29 @@ def test_mutants_compile_and_differ() -> None:
         path = ROOT / mutant.file
         whole = compile(path.read_text(encoding="utf-8"), str(path), "exec")
         assert compile(mutated_code(path, mutant), str(path), "exec") != whole, mutant.name
+
+
+@pytest.mark.parametrize("name", ["_ecdsa", "_matching"])
+def test_a_function_within_another_keeps_what_it_takes_from_it(name: str) -> None:
+    """Else a mutant of it cannot be put in, and is taken for a survivor."""
+    tried = 0
+    for mutant in MUTANTS:
+        if mutant.function == name:
+            path = ROOT / mutant.file
+            whole = compile(path.read_text(encoding="utf-8"), str(path), "exec")
+            changed = compile(mutated_code(path, mutant), str(path), "exec")
+            assert _taken(whole, name) == _taken(changed, name), mutant.name
+            tried += 1
+    assert tried >= 2
+
+
+def _taken(code: CodeType, outer: str) -> dict[str, tuple[str, ...]]:
+    """Names that functions within `outer` take from it."""
+    inner = [one for one in code.co_consts if isinstance(one, CodeType)]
+    found = {one.co_qualname: one.co_freevars for one in inner if f"{outer}.<" in one.co_qualname}
+    for one in inner:
+        found |= _taken(one, outer)
+    return found
 
 
 def test_every_explanation_is_of_a_mutant_that_is_there() -> None:
