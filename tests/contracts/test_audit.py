@@ -18,10 +18,12 @@ from relay.contracts.escrow.audit import audit
 from relay.contracts.escrow.books import Books, Entry, Line, nostro, read_line
 from relay.contracts.escrow.keys import End, Hold, Movement
 from relay.contracts.payloads import CutOff, Ended, LockAnswer, Ruling
+from relay.errors import Reason
 from tests.contracts.ledger import Ledger
 from tests.contracts.money_flow import Flow, terms
 from tests.contracts.money_world import HOSPITAL, instruction, signed
 from tests.contracts.world import DAY, NOW, digest
+from tests.refusals import refused
 
 HK, HUB = "hk-money", "hub"
 PAID, BACK, OPEN, NOTHING = (digest(name) for name in ("paid", "back", "open", "nothing"))
@@ -374,3 +376,13 @@ def test_a_cut_off_that_holds_what_was_not_accepted() -> None:
     ):
         flow.hub.written[b"cut-off/w"] = replace(record, members=(changed,)).encode()
         assert told(flow.hub) == ["cut-off/w: holds an instruction that was not accepted"]
+
+
+def test_nothing_more_is_let_go_than_is_held(books: Ledger) -> None:
+    """Thirty are held of `a`, and hundreds are free."""
+    one_too_many = Books(books, NOW, digest("more"), HUB)
+    refused(
+        Reason.FUNDS_MISSING,
+        lambda: one_too_many.post(Entry.PRINCIPAL, "a", "b", 31, held=31),
+    )
+    Books(books, NOW, digest("all"), HUB).post(Entry.PRINCIPAL, "a", "b", 30, held=30)

@@ -369,6 +369,8 @@ def test_netted_records_say_nothing_of_a_rounding_of_nothing() -> None:
     assert decode_netted(raw) == (replace(one, rounding=-1),)
     with refusing(Reason.MALFORMED):
         decode_netted(raw.replace(b"-1", b"0"))
+    with refusing(Reason.MALFORMED):
+        decode_netted(b'{"members":[5]}')
 
 
 @pytest.mark.parametrize("lines", [SHORT, OVER])

@@ -171,6 +171,12 @@ def test_a_commit_holds_no_refusal_and_an_abort_does() -> None:
         READERS["settlement_decision"](replace(commit, answers=abort.answers).encode())
 
 
+@pytest.mark.parametrize("value", [5, None, "itemised", ["itemised"]])
+def test_an_instruction_is_an_object(value: Any) -> None:
+    with refusing(Reason.MALFORMED):
+        Instruction.from_json(value)
+
+
 def test_a_debtor_signs_every_field() -> None:
     value = signed(instruction(fee=500))
     [first, _] = value.signatures

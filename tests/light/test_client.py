@@ -209,6 +209,20 @@ def anchor_refused(
     assert err.value.reason == reason
 
 
+class _Strict(type(CLIENT)):  # type: ignore[misc]
+    """A type whose headers must come before the limit of drift, as CometBFT has it."""
+
+    strict_drift = True
+
+
+def test_the_limit_of_drift_is_in_or_out_as_the_type_has_it(ledger: Ledger) -> None:
+    raw = ledger.raw()
+    limit = ledger.header().time - ledger.state.clock_drift
+    light.anchor(CLIENT, ledger.state, raw, limit)
+    refused(Reason.HEADER_FROM_FUTURE, light.anchor, _Strict(), ledger.state, raw, limit)
+    light.anchor(_Strict(), ledger.state, raw, limit + 1)
+
+
 def test_each_rule_of_an_anchor(ledger: Ledger) -> None:
     consensus, header = light.anchor(CLIENT, ledger.state, ledger.raw(), NOW)
     assert consensus == consensus_of(header)

@@ -62,6 +62,7 @@ NEAR: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("relay/contracts/registry/", _RECORDS),
     ("relay/contracts/policy/", _RECORDS),
     ("relay/contracts/codes", _RECORDS),
+    ("relay/contracts/escrow/calls", (*_MONEY, "tests/adapters/evm/test_books_fold.py")),
     ("relay/contracts/escrow/", _MONEY),
     ("relay/contracts/settlement/", _MONEY),
     ("relay/contracts/accounts", _MONEY),
