@@ -177,12 +177,14 @@ class ClearingShow:
     def _reconcile(self, cast: Cast) -> int:
         """How many breaks there are, on line or from the file; prints the balances."""
         stage = cast.stage
-        self._print_balances(stage)
         books = str(stage.directory / "books.json")
         trust = ("--trust", str(stage.trust_file), "--json")
         nodes = [word for n in ROLES for word in ("--node", stage.processes[n].address)]
         try:
-            stage.command("reconcile", *nodes, "--save", books, *trust)
+            try:
+                stage.command("reconcile", *nodes, "--save", books, *trust)
+            finally:  # by now a node before a chain has read all that the relay was proven of it
+                self._print_balances(stage)
             told = json.loads(stage.command("reconcile", books, *trust))
         except Refused as error:
             self.console.print(str(error), style="red", markup=False, soft_wrap=True)
