@@ -10,7 +10,7 @@ import pytest
 
 from relay.canonical import Json, decode, encode
 from relay.contracts.accounts import find_terms
-from relay.contracts.escrow import find_held, last_line, nostro, suspense
+from relay.contracts.escrow import find_held, last_line, nostro, pay_out, suspense
 from relay.contracts.payloads import (
     DecisionNotice,
     Fee,
@@ -86,6 +86,23 @@ def test_a_deposit_is_posted_once(flow: Flow) -> None:
     assert last_line(sz, "hospital").balance == PLENTY + 500
     assert last_line(sz, nostro("CNY")).balance == -2 * PLENTY - 500
     not_done(sz, "deposit", deposit(amount=501), Reason.REQUEST_ID_REUSED)
+    check(flow)
+
+
+def test_what_another_program_has_paid_out_is_posted_once(flow: Flow) -> None:
+    """For books that are kept on an EVM chain: it has checked who asked, and nothing else."""
+    sz = flow.money[SZ]
+    first = pay_out(encode(deposit()), sz, NOW)
+    assert pay_out(encode(deposit()), sz, NOW + 5) == first
+    assert last_line(sz, "hospital").balance == PLENTY - 500
+    for changes, reason in (
+        ({"amount": 501}, Reason.REQUEST_ID_REUSED),
+        ({"currency": "HKD", "reference": "cd" * 32}, Reason.CURRENCY_MISMATCH),
+        ({"amount": PLENTY, "reference": "cd" * 32}, Reason.FUNDS_MISSING),
+        ({"account": "nobody", "reference": "cd" * 32}, Reason.ACCOUNT_NOT_FOUND),
+    ):
+        refused(reason, pay_out, encode(deposit(**changes)), sz, NOW)
+    assert last_line(sz, "hospital").balance == PLENTY - 500
     check(flow)
 
 
