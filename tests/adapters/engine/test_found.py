@@ -146,7 +146,12 @@ print("qbft-seal" in ALGORITHMS)
 
 
 @pytest.mark.parametrize(
-    ("missing", "hint"), [("", ""), ("coincurve", "lianqiao[evm]"), ("ripemd160", "OpenSSL")]
+    ("missing", "hint"),
+    [
+        ("coincurve", "lianqiao[evm]"),
+        pytest.param("", "", marks=pytest.mark.slow),
+        pytest.param("ripemd160", "OpenSSL", marks=pytest.mark.slow),
+    ],
 )
 def test_a_replica_has_every_client_type_before_it_judges(
     made: list[Path], missing: str, hint: str
