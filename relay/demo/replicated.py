@@ -16,6 +16,7 @@ from pathlib import Path
 from relay.demo.ports import free_ports
 from relay.demo.stage import ROLES, Command, Stage
 from relay.errors import Reason, Refused, Unavailable
+from relay.registry import client_types
 
 REPLICAS = 4
 BINARY = "cometbft"
@@ -29,7 +30,8 @@ class ReplicatedStage(Stage):
     replicated = True
 
     def __init__(self, directory: Path, keep: bool, roles: Mapping[str, str] = ROLES) -> None:
-        """Raises Refused(CONFIG_INVALID) where there is no CometBFT."""
+        """Raises Refused(CONFIG_INVALID) where there is no CometBFT, and
+        NotFound(CLIENT_TYPE_UNKNOWN) without what a replica needs of every client type."""
         super().__init__(directory, keep, roles)
         (self._relay,) = [name for name, role in roles.items() if role == "relay"]
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lianqiao/bin"
@@ -40,6 +42,9 @@ class ReplicatedStage(Stage):
                 f"no program {BINARY} is installed",
                 hint=f"GOBIN={cache} go install github.com/cometbft/cometbft/cmd/cometbft@v0.38.25",
             )
+        types = client_types()
+        for name in types:
+            types.named(name)  # told before anything is made: no replica serves without
         self._binary = found
         self._replicas: dict[str, tuple[Path, str, Command]] = {}
 
