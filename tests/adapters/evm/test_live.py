@@ -141,14 +141,14 @@ def test_two_seals_of_four_are_too_few(live: Followed) -> None:
 def test_a_changed_root_is_sealed_by_nobody(live: Followed) -> None:
     height = live.network.wait_height(5)
     raw = live.chain._headers.raw(height)
-    body, seals = split_header(live.chain._variant, raw)
+    body, seals = split_header(live.chain._headers._variant, raw)
     items = rlp.fields(rlp.decode(raw), "header")
     forged = rlp.encode([*items[:3], b"\x66" * 32, *items[4:]])
-    assert split_header(live.chain._variant, forged)[1] == seals
-    assert split_header(live.chain._variant, forged)[0] != body
+    assert split_header(live.chain._headers._variant, forged)[1] == seals
+    assert split_header(live.chain._headers._variant, forged)[0] != body
     source = live.header(height).validators.source
     link = live.header(height).link
-    shown = present(live.chain._variant, "sz-money/0", source, forged, link=link)
+    shown = present(live.chain._headers._variant, "sz-money/0", source, forged, link=link)
     refused(Reason.UNKNOWN_SIGNER, live.follow, live.first(height - 1), shown)
 
 
@@ -161,7 +161,7 @@ def test_one_validator_may_be_away(live: Followed) -> None:
         height = live.network.wait_height(before + 6, number=1)
         trusted = live.step(trusted, height)
         assert trusted.height == height
-        if live.chain._variant == QBFT:
+        if live.chain._headers._variant == QBFT:
             rounds = [_round(live, h) for h in range(before + 1, height + 1)]
             assert any(rounds), rounds
     finally:
@@ -199,7 +199,7 @@ def test_validators_come_and_go(live: Followed) -> None:
 
 
 def _change(live: Followed, *, add: bool) -> None:
-    _, contract, _ = read_source(live.chain._source)
+    _, contract, _ = read_source(live.chain._headers._source)
     network, spare = live.network, live.network.sealers[SPARE]
     if not contract:
         network.propose(spare, add, range(4))
