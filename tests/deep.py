@@ -6,14 +6,15 @@
     points     the whole table of fault points, and every planted bug within its stated seeds
     mutation   every mutant of the core
     solidity   every check of the contracts in Solidity, taken out
+    suite      the whole everyday suite on PostgreSQL, and with serialization failures on both
     kills      real processes, killed a hundred times under load
 
 It takes hours, so it is cut into pieces and goes on where it was stopped: what has passed is kept
 in `tests/deep.json` until `--anew`. `--share 0.1` runs a tenth of each (but the whole table of
-fault points); `--only seeds,fuzz` some of them; `--within 30` begins no piece after thirty minutes.
-What was run, when, on which sources and how it ended is written into tests/README.md, in place of
-the figures before. Exit 1 where anything failed or is left; what comes after a failure is run all
-the same.
+fault points, and the whole suite); `--only seeds,fuzz` some of them; `--within 30` begins no piece
+after thirty minutes. What was run, when, on which sources and how it ended is written into
+tests/README.md, in place of the figures before. Exit 1 where anything failed or is left; what comes
+after a failure is run all the same.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ _POINTS = (
     "planted.py",
     "money.py",
 )
+_SUITES = (("--on", "postgresql"), ("--conflicts",), ("--on", "postgresql", "--conflicts"))
 
 Command = tuple[str, ...]
 """Arguments of Python."""
@@ -132,6 +134,11 @@ def parts(share: float, jobs: int, first: int) -> list[Part]:
             "solidity",
             "every check of the contracts" if every == 1 else f"every {every}th check of them",
             (("-m", "tests.mutation.solidity", *at_once, "--share", f"1/{every}"),),
+        ),
+        Part(
+            "suite",
+            "the everyday suite on PostgreSQL and with failing commits",
+            tuple(("-m", "tests.suite", "-n", str(jobs), *words) for words in _SUITES),
         ),
         Part(
             "kills",

@@ -23,6 +23,7 @@ from relay.tiles import Edge, extend
 from tests.bench.count import Counts, counting
 from tests.bench.flow import ASKING, NODES, RELAY, SOURCE
 from tests.bench.passes import STAGES, Options, counted
+from tests.conflicts import counts_attempts
 from tests.echo import ECHO
 from tests.world import START, World, keys_of
 
@@ -30,11 +31,12 @@ FEW, MANY = 12, 36
 VALIDATORS = 4
 QUORUM = 3
 CONTRACT_READS = (
-    "SELECT entry.value FROM entry WHERE entry.path = ?",
-    "SELECT entry.path, entry.value FROM entry WHERE entry.path >= ?",
+    "SELECT entry.value FROM entry WHERE entry.path = ",
+    "SELECT entry.path, entry.value FROM entry WHERE entry.path >= ",
 )
 """What only a contract asks one by one; the host asks for all items of a delivery at once."""
 TILE_READ = "SELECT tile.hashes"
+pytestmark = counts_attempts
 
 
 # --- a delivery between two nodes

@@ -30,7 +30,7 @@ from relay.steps import (
     later,
     proven_path,
 )
-from tests.databases import new_store, sqlite_url
+from tests.databases import everyday_url, new_store
 
 LANE, NOW, TIMEOUT = "checkpoint-0", 1_000, 2_000
 PACKET = Packet(7, "a-0", "b-0", TIMEOUT, (Payload("p", "p", "v", "e", b"value"),))
@@ -38,7 +38,7 @@ PACKET = Packet(7, "a-0", "b-0", TIMEOUT, (Payload("p", "p", "v", "e", b"value")
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    store = new_store(sqlite_url(tmp_path / "node.db"))
+    store = new_store(everyday_url(tmp_path / "node.db"))
     yield Outbox(store)
     store.close()
 

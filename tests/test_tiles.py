@@ -11,7 +11,7 @@ from relay import tiles
 from relay.light import merkle
 from relay.store import Store
 from relay.tiles import Edge, TileCache, extend, load_edge, write_tiles
-from tests.databases import new_store, sqlite_url
+from tests.databases import everyday_url, new_store
 
 
 def _leaves(count: int) -> list[bytes]:
@@ -20,7 +20,7 @@ def _leaves(count: int) -> list[bytes]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    opened = new_store(sqlite_url(tmp_path / "node.db"))
+    opened = new_store(everyday_url(tmp_path / "node.db"))
     return opened
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 
 from relay.errors import Conflict, Exhausted, Malformed, Reason, Refused, Unavailable
 from relay.store import tables
@@ -160,7 +160,11 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent snapshot for queries. Raises Unavailable(DATABASE_UNREACHABLE)."""
+        """A consistent snapshot for queries.
+
+        Raises Unavailable(DATABASE_UNREACHABLE), and Malformed where PostgreSQL is asked for what
+        no column of it can hold (a number beyond 64 bits, a text with a NUL): no row has that.
+        """
         try:
             with self.engine.connect() as connection:
                 if connection.dialect.name == "postgresql":
@@ -169,6 +173,8 @@ class Store:
                     connection = connection.execution_options(**_SNAPSHOT)
                 with connection.begin():
                     yield connection
+        except DataError as err:
+            raise Malformed("no row can have what is asked for") from err
         except DBAPIError as err:
             raise _storage_error(err) from err
 

@@ -476,12 +476,13 @@ class Conformance:
 
     def test_every_error_is_typed(self, subject: Subject) -> None:
         chain, client_id = subject.chain, subject.client_id
-        height, far = chain.latest_height(), 2**64
+        height, far, large = chain.latest_height(), 2**64, 2**63  # no u64; no signed one
         odd: list[Callable[[], object]] = [
             lambda: chain.headers(-1, height),
             lambda: chain.headers(0, 0),
             lambda: chain.headers(0, -1),
             lambda: chain.headers(0, far),
+            lambda: chain.headers(0, large),
             lambda: chain.headers(0, height, "no such algorithm \n"),
             lambda: chain.client(""),
             lambda: chain.client("\0"),
@@ -489,15 +490,18 @@ class Conformance:
             lambda: chain.packets("", 0, 10),
             lambda: chain.packets(client_id, -5, 10),
             lambda: chain.packets(client_id, far, 10),
+            lambda: chain.packets(client_id, large, 10),
             lambda: chain.packets(client_id, 0, -1),
             lambda: chain.prove([], height),
             lambda: chain.prove([b""], height),
             lambda: chain.prove([bytes(100_000)], height),
             lambda: chain.prove([b"%d" % i for i in range(10_000)], height),
             lambda: chain.prove([b"x"], far),
+            lambda: chain.prove([b"x"], large),
             lambda: chain.submit([Delivery("")]),
             lambda: chain.submit([Delivery(client_id, headers=(b"",))]),
             lambda: chain.submit([Delivery(client_id, height=far, items=(_odd_item(),))]),
+            lambda: chain.submit([Delivery(client_id, height=large, items=(_odd_item(),))]),
             lambda: chain.submit([Delivery(client_id, proof=b"x", items=(_odd_item(),))]),
         ]
         for call in odd:

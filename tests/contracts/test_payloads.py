@@ -281,7 +281,7 @@ def test_round_trip(kind: str, data: st.DataObject) -> None:
 @settings(max_examples=25, deadline=None)
 @given(raw=st.binary(max_size=40))
 def test_any_bytes_are_a_value_or_malformed(kind: str, raw: bytes) -> None:
-    with refusing(Reason.MALFORMED):
+    with refusing({Reason.MALFORMED, Reason.NOT_CANONICAL}):  # a blank before a number is JSON
         KINDS[kind][1](raw)
 
 

@@ -25,6 +25,7 @@ from relay.record.parts import PatientOpening, patient_reference
 from relay.trust import encode_trust
 from relay.views import Direction
 from tests.bench.flow import ASKING, NODES, RECEIVER, RELAY, SOURCE, Case, Flow
+from tests.databases import rows
 from tests.privacy.search import files
 
 PEOPLE = 4
@@ -49,7 +50,10 @@ class Ran:
         """Everything that somebody but the patient's own hospital may come to see."""
         errors = {f"error {n}: {e!r:.60}": told(e) for n, e in enumerate(self.errors)}
         log = {"the log": self.log.getvalue().encode()}
-        return {**files(self.flow.folder), **log, **self.bundles, **errors}
+        kept = dict(files(self.flow.folder))
+        for name in NODES:
+            kept |= rows(self.flow.folder / f"{name}.db")
+        return {**kept, **log, **self.bundles, **errors}
 
 
 def told(error: BaseException) -> bytes:

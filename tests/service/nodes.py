@@ -24,7 +24,7 @@ from relay.node import Node, create
 from relay.packet import Packet, Payload, acknowledgement_path, commitment_path
 from relay.server import Limits, RunningServer, start
 from relay.signing import CheckpointSigner, HighWaterMark
-from tests.databases import new_store, sqlite_url
+from tests.databases import everyday_url, new_store
 
 START = 1_800_000_000
 ECHO = "echo"
@@ -108,7 +108,7 @@ def make_node(
         tuple(Validator(name, 1, ((key.algorithm, key.public),)) for name, key in keys)
     )
     folder.mkdir()
-    store = new_store(sqlite_url(folder / "node.db"))
+    store = new_store(everyday_url(folder / "node.db"))
     create(store, chain_id, role, validators, epoch=0, now=clock())
     node = Node(
         chain_id=chain_id,

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from relay.errors import LianqiaoError
+from tests.databases import rows
 from tests.record.samples import FAMILY, NAME, PATIENT_ID, PHONE
 from tests.service.region import Region, deposit, fetch, query, request
 
@@ -39,7 +40,9 @@ def test_no_patient_in_journals_logs_or_errors(region: Region, tmp_path: Path) -
         told += f"{error} {error.detail} {error.hint} {error.data}"
     assert not [secret for secret in SECRETS if secret in told]
     files = [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert any(p.name.startswith("node.db") for p in files)
-    for path in files:
-        raw = path.read_bytes()
+    kept = {str(path): path.read_bytes() for path in files}
+    for folder in {path.parent for path in files}:
+        kept |= {f"{folder}/{name}": raw for name, raw in rows(folder / "node.db").items()}
+    assert any("node.db" in name and b"zj-medical" in raw for name, raw in kept.items())
+    for raw in kept.values():
         assert not [s for s in SECRETS if s.encode() in raw or s.encode().hex().encode() in raw]

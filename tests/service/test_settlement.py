@@ -283,17 +283,17 @@ def test_an_answer_that_was_lost_is_asked_for_again(
     clearing: Clearing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The contract fails once, as by a fault of the program: the packet is closed all the same."""
-    given, seen = signed(instruction("stuck")), []
+    given, seen = signed(instruction("stuck")), set()
 
     def fails(*arguments: Any) -> None:
-        seen.append(arguments)
+        seen.add(arguments[1])
         raise ValueError("a fault")
 
     contract = type(clearing.hub.node.contracts["settlement"])
     with monkeypatch.context() as patch:
         patch.setattr(contract, "acknowledge", fails)
         settlement = settle(clearing, given)
-    assert len(seen) == 2
+    assert len(seen) == 2  # of each leg one, however often a commit was lost
     client = clearing.hub.client
     clearing.settle()
     assert client.settlement(settlement).view.status is SettlementStatus.LOCKING

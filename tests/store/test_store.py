@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlmodel import SQLModel
 
 from relay.errors import Exhausted, Malformed, Reason, Refused, Unavailable
 from relay.store import ClientRow, RequestRow, Store, Transaction
 from relay.store.migrate import SCHEMA, migrate
-from tests.databases import UrlOf
+from relay.store.tables import Checkpoint, table
+from tests.databases import UrlOf, postgresql_url
 
 
 @pytest.fixture
@@ -42,6 +43,19 @@ def test_durable_settings(store: Store) -> None:
             return
         assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
         assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
+
+
+@pytest.mark.parametrize(("column", "value"), [("size", 2**63), ("note", "\0")])
+def test_what_no_row_of_postgresql_can_have_is_malformed(
+    tmp_path: Path, column: str, value: int | str
+) -> None:
+    """A number beyond 64 bits, a text with a NUL: the server cannot even compare."""
+    store = Store(postgresql_url(tmp_path / "node.db"))
+    migrate(store.engine)
+    checkpoints = table(Checkpoint)
+    with pytest.raises(Malformed) as refused, store.read() as connection:
+        connection.execute(select(checkpoints.c.size).where(checkpoints.c[column] == value))
+    assert refused.value.reason is Reason.MALFORMED
 
 
 def test_migrations_make_exactly_the_tables(store: Store) -> None:

@@ -36,7 +36,7 @@ from tests.adapters.evm.tries import Account, WorldState
 from tests.contracts.money_flow import terms
 from tests.contracts.money_world import HUB, SZ, decision, instruction
 from tests.contracts.world import NOW, digest
-from tests.databases import new_store, sqlite_url
+from tests.databases import everyday_url, new_store
 from tests.world import keys_of, set_of
 
 HOLDER, ENDPOINT, ESCROW_AT, CODE = b"\x11" * 20, b"\x0e" * 20, b"\x0a" * 20, b"\xcd" * 32
@@ -349,7 +349,7 @@ def test_an_account_that_is_named_as_none_can_be_is_told(name: bytes) -> None:
 
 
 def test_a_node_keeps_steps_and_tells_what_is_different(tmp_path: Any) -> None:
-    store = new_store(sqlite_url(tmp_path / "node.db"))
+    store = new_store(everyday_url(tmp_path / "node.db"))
     create(store, SZ, "ledger", set_of(keys_of(SZ, 1), SZ), epoch=0, now=NOW)
     mirror = Mirror(SZ, f"{HUB}/0", {"registry": REGISTRY, "escrow": ESCROW}, ENDPOINT)
     told: list[Any] = []

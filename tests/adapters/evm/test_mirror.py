@@ -28,7 +28,7 @@ from relay.packet_bytes import decode_packet, encode_packet
 from relay.store import Direction, PacketRow, Store, Transaction
 from relay.ticking import close_batch
 from tests.contracts.world import HOSPITAL, NOW, RECORD, adopted, attestation, digest
-from tests.databases import new_store, sqlite_url
+from tests.databases import everyday_url, new_store
 from tests.refusals import refusing
 from tests.world import keys_of, set_of
 
@@ -38,7 +38,7 @@ HOUR = 3600
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    made = new_store(sqlite_url(tmp_path / "node.db"))
+    made = new_store(everyday_url(tmp_path / "node.db"))
     create(made, LEDGER, "ledger", set_of(keys_of(LEDGER, 1), LEDGER), epoch=0, now=NOW)
     return made
 
