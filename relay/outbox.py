@@ -28,7 +28,7 @@ from relay.packet_bytes import (
     encode_packet,
 )
 from relay.store import Store, Transaction, tables
-from relay.views import Direction, PacketState
+from relay.views import Direction
 
 NEVER = MAX_INT
 """`not_before` of a dead letter."""
@@ -228,8 +228,7 @@ class Outbox:
             select(_PACKET.c.index)
             .where(
                 _PACKET.c.client_id == client_id,
-                _PACKET.c.direction == Direction.OUT.value,
-                _PACKET.c.state == PacketState.SENT.value,
+                tables.OPEN,
                 _PACKET.c.time < time,
             )
             .limit(1)
@@ -255,8 +254,7 @@ class Outbox:
             select(_PACKET.c.index)
             .where(
                 _PACKET.c.client_id == client_id,
-                _PACKET.c.direction == Direction.OUT.value,
-                _PACKET.c.state == PacketState.SENT.value,
+                tables.OPEN,
                 _PACKET.c.index <= cursor,
                 _PACKET.c.index > after,
                 _PACKET.c.sequence.between(*sequences),

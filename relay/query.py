@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from relay.chain import PacketStep, Step
 from relay.errors import NotFound, Reason
@@ -171,7 +171,8 @@ def list_packets(
     if client_id is not None:
         query = query.where(_PACKET.c.client_id == client_id)
     if state is not None:
-        query = query.where(_PACKET.c.state == state.value)
+        sent = state is PacketState.SENT
+        query = query.where(tables.OPEN if sent else _PACKET.c.state == state.value)
     if direction is not None:
         query = query.where(_PACKET.c.direction == direction.value)
     query = query.order_by(_PACKET.c.index).limit(min(limit, MAX_PAGE))
@@ -373,9 +374,7 @@ def status(
 ) -> StatusView:
     """A node in one glance."""
     with store.read() as connection:
-        open_packets = select(func.count()).where(
-            and_(_PACKET.c.direction == "out", _PACKET.c.state == PacketState.SENT.value)
-        )
+        open_packets = select(func.count()).select_from(_PACKET).where(tables.OPEN)
         return StatusView(
             chain_id=chain_id,
             role=role,

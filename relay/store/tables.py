@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    literal_column,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 _BigKey = BigInteger().with_variant(Integer, "sqlite")
+_SENT = text("state = 'sent'")
 
 
 def table(model: type[SQLModel]) -> Table:
@@ -128,6 +139,8 @@ class Packet(SQLModel, table=True):
     __table_args__ = (
         Index("packet_by_client", "client_id", "index"),
         Index("packet_by_index", "index"),
+        # As long as what is open, however old the journal: see OPEN.
+        Index("packet_open", "client_id", "index", sqlite_where=_SENT, postgresql_where=_SENT),
     )
     client_id: str = Field(primary_key=True)
     direction: str = Field(primary_key=True)
@@ -142,6 +155,11 @@ class Packet(SQLModel, table=True):
     closed_time: int = Field(sa_column=Column(BigInteger, nullable=False))
     closed_delivery: int = Field(sa_column=Column(BigInteger, nullable=False))
     error: str
+
+
+OPEN = table(Packet).c.state == literal_column("'sent'")
+"""Of packets sent from here: neither acknowledged nor timed out. A literal, since no database
+takes an index of some rows for a question whose value it learns later."""
 
 
 class DeliveryTable(SQLModel, table=True):
