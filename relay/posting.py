@@ -1,4 +1,4 @@
-"""One HTTP POST to a node of a chain, which is trusted with nothing: not to answer, not to end.
+"""One HTTP POST to a stranger, who is trusted with nothing: not to answer, not to end.
 
 The deadline is for the whole call, whatever is slow: connecting, the head of the answer, or a body
 that comes a byte at a time. A timeout of a socket alone begins anew with every byte, so a node
@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader, RawIOBase
 from typing import Any
@@ -22,6 +23,16 @@ Clock = Callable[[], float]
 
 class TooLongError(Exception):
     """The answer exceeds the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    kind: str
+    """Its Content-Type."""
+    body: bytes
 
 
 def post(
@@ -35,8 +46,29 @@ def post(
 ) -> bytes:
     """The answer of `address` (HOST:PORT) to a JSON body. `limit`: bytes; `clock` rises in seconds.
 
-    Raises OSError (TimeoutError at the deadline), http.client.HTTPException (another status than
-    200, an answer that ends early), ValueError (no address) and TooLongError.
+    Raises http.client.HTTPException for another status than 200, and what `ask` raises.
+    """
+    answer = ask(address, "/", body, seconds=seconds, limit=limit, tls=tls, clock=clock)
+    if answer.status != http.client.OK:
+        raise http.client.HTTPException(f"status {answer.status}")
+    return answer.body
+
+
+def ask(
+    address: str,
+    path: str,
+    body: bytes,
+    *,
+    seconds: float,
+    limit: int,
+    kind: str = "application/json",
+    tls: ssl.SSLContext | None = None,
+    clock: Clock = time.monotonic,
+) -> Answer:
+    """The answer of `address` (HOST:PORT), whatever its status; redirections are not followed.
+
+    Raises OSError (TimeoutError at the deadline), http.client.HTTPException (no HTTP, an answer
+    that ends early), ValueError (no address) and TooLongError.
     """
     until = clock() + seconds
     connection = (
@@ -47,7 +79,7 @@ def post(
     # The stub says a class; what is called there gives the answer.
     connection.response_class = partial(_Answer, _Left(until, clock))  # type: ignore[assignment]
     try:
-        connection.request("POST", "/", body, {"Content-Type": "application/json"})
+        connection.request("POST", path, body, {"Content-Type": kind})
         response = connection.getresponse()
         read = bytearray()
         while chunk := response.read1(_CHUNK):
@@ -56,9 +88,7 @@ def post(
                 raise TooLongError
         if response.length:
             raise http.client.IncompleteRead(bytes(read))
-        if response.status != http.client.OK:
-            raise http.client.HTTPException(f"status {response.status}")
-        return bytes(read)
+        return Answer(response.status, response.getheader("Content-Type", ""), bytes(read))
     finally:
         connection.close()
 

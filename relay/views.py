@@ -123,7 +123,7 @@ class WitnessView:
 
     witness: Witness
     address: str
-    """`host:port`."""
+    """`host:port`, or the URL of its HTTP form."""
     size: int
     """Greatest size that it has co-signed; 0 where there is none."""
     reason: str = ""

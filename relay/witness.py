@@ -47,6 +47,7 @@ from relay.light.checkpoint_client import CHECKPOINT, make_header, select_signat
 from relay.light.client import consensus_of, expires, verify_header
 from relay.light.misbehaviour import Evidence, encode_evidence
 from relay.light.note import Note, decode_note, encode_line
+from relay.light.quorum import verify_commit
 from relay.light.states import decode_consensus_state
 from relay.light.types import ClientState, Header
 from relay.light.types import Witness as PinnedWitness
@@ -70,6 +71,8 @@ class _Followed:
     """The rules of the client that is ahead, without witnesses: they judge one another."""
     base: Header
     """The newest head that was co-signed, or that the client verified."""
+    ahead: Header
+    """The newest that the client verified."""
 
 
 class Witness:
@@ -90,12 +93,21 @@ class Witness:
         return PinnedWitness(self.name, self._keys[0].algorithm, self._keys[0].public)
 
     def add_checkpoint(
-        self, old_size: int, proof: Sequence[bytes], note: bytes, validators: bytes, now: int
+        self,
+        old_size: int,
+        proof: Sequence[bytes],
+        note: bytes,
+        validators: bytes,
+        now: int,
+        *,
+        exact: bool = False,
     ) -> Cosigned:
         """The co-signature lines of a head, or the size that a proof must start from.
 
         `proof`: RFC 9162 consistency proof from `old_size`; `validators`: preimage of the body's
-        `set`, or empty where it is the set of the base. Raises Malformed,
+        `set`, or empty where it is the set of the base, or of the newest head that the client
+        verified. A size is answered to a head that is signed. `exact`, as C2SP has it: nothing is
+        signed, not even again, where the proof does not start from the base. Raises Malformed,
         NotFound(CLIENT_NOT_FOUND), Refused(CLIENT_FROZEN), Invalid(HEAD_CONFLICT) on evidence of
         misbehaviour, and what relay.light.client.verify_header raises.
         """
@@ -109,7 +121,10 @@ class Witness:
                 self._check_same(followed, known, header, now)
             if header.height > base.height and old_size == base.height:
                 verify_header(CHECKPOINT, followed.state, consensus_of(base), header, now)
-            elif header.height != base.height and not self._precedes(followed, header):
+            elif (exact and old_size != base.height) or (
+                header.height != base.height and not self._precedes(followed, header)
+            ):
+                _check_signed(followed, header)
                 return Cosigned((), base.height)
             if header.height >= base.height:
                 self._seen.save(origin, header)
@@ -141,9 +156,10 @@ class Witness:
                     origin=origin,
                 )
             ahead = max(clients, key=lambda client: client.row.latest_height)
-            base = _stored_header(tx, ahead, ahead.row.latest_height)
+            newest = _stored_header(tx, ahead, ahead.row.latest_height)
             anchored = _anchor_height(tx, ahead)
-        assert base is not None, "a client has the header of its latest height"
+        assert newest is not None, "a client has the header of its latest height"
+        base = newest
         state = replace(ahead.state, witnesses=(), witness_quorum=0)
         seen = self._seen.load(origin)
         # A client may have verified another history since, by the co-signatures of others: what
@@ -153,7 +169,7 @@ class Witness:
             or (seen.height >= anchored and now < expires(state, consensus_of(seen)))
         ):
             base = seen
-        return _Followed(tuple(clients), state, base)
+        return _Followed(tuple(clients), state, base, newest)
 
     def _known(self, followed: _Followed, height: int) -> Header | None:
         """What a client has verified at exactly that height."""
@@ -280,6 +296,23 @@ def _header(
     note: Note, validators: bytes, followed: _Followed, old_size: int, proof: Sequence[bytes]
 ) -> Header:
     """The head as the client counts it: no lines but those of its one algorithm."""
-    presented = decode_set(validators) if validators else followed.base.validators
+    if validators:
+        presented = decode_set(validators)
+    else:
+        named = parse_body(note.text).set_hash
+        known = (followed.base, followed.ahead)
+        presented = next((h.validators for h in known if h.set_hash == named), known[0].validators)
     header = make_header(note, presented, old_size, proof)
     return select_signatures(header, followed.state)
+
+
+def _check_signed(followed: _Followed, header: Header) -> None:
+    """A stranger is told no size (C2SP: 403 comes before 409). Raises what verify_commit raises.
+
+    A set that is not known here may be the next one: whoever asks is told where to begin.
+    """
+    for known in (followed.base, followed.ahead):
+        if known.set_hash == header.set_hash:
+            signed = replace(header, validators=known.validators)
+            verify_commit(CHECKPOINT, followed.state, signed)
+            return

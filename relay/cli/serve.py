@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from relay.config import Config, LogConfig
     from relay.node import Node
     from relay.views import WitnessView
+    from relay.witness import Witness
 
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 10.0
@@ -145,7 +146,11 @@ def _run(
     stack.callback(server.stop, GRACE_SECONDS)
     stack.callback(stop.set)
     host = config.listen.rpartition(":")[0]
+    asked = config.witness and config.witness.http
+    at = _serve_witness(asked, stores["witness"], stack, clock) if asked else ""
     output.say(f"{config.chain_id} ({config.role}) listens on {host}:{server.port}")
+    if at:
+        output.say(f"its witness answers at {at}")
     sys.stdout.flush()
     _tick(node, stop)
 
@@ -235,16 +240,40 @@ def _start_lanes(
     stack.callback(stop.set)
 
 
+def _serve_witness(listen: str, witness: Witness | None, stack: ExitStack, clock: Clock) -> str:
+    """Where the witness answers over HTTP as well. Raises CONFIG_INVALID."""
+    from relay.service.http_witness import HttpWitnessServer
+
+    try:
+        if witness is None:
+            raise Malformed(
+                "a replicated node is nobody's witness",
+                reason=Reason.CONFIG_INVALID,
+                hint="remove [witness] from its configuration",
+            )
+        served = HttpWitnessServer(witness, listen, clock)
+    except OSError as error:
+        raise Malformed(
+            f"cannot listen on {listen}: {error.strerror or error}",
+            reason=Reason.CONFIG_INVALID,
+            hint="another program may have that port; change [witness] http",
+        ) from error
+    stack.callback(served.stop)
+    return f"http://{listen.rpartition(':')[0]}:{served.port}"
+
+
 def _start_cosigning(
     config: Config, node: Node, stop: threading.Event, stack: ExitStack, clock: Clock
 ) -> Callable[[], list[WitnessView]]:
     """A thread for each witness, so that none waits for another; tells how it stands with them."""
     from relay.client import connect
+    from relay.client.http_witness import HttpWitness
     from relay.cosigning import Cosigning
 
     running = []
     for peer in config.witnesses:
-        client = connect(peer.address, WITNESS_TIMEOUT_SECONDS)
+        ask = HttpWitness if "://" in peer.address else connect
+        client = ask(peer.address, WITNESS_TIMEOUT_SECONDS)
         stack.callback(client.close)
         cosigning = Cosigning(node, peer.pinned, peer.address, client)
         thread = threading.Thread(

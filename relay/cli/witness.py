@@ -35,7 +35,11 @@ def witness(
     ],
     address: Annotated[
         str,
-        typer.Option("--address", metavar="ADDRESS", help="Where the relay reaches the witness."),
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="Where the relay reaches the witness: HOST:PORT, or http(s)://… of its HTTP form.",
+        ),
     ] = "",
     algorithm: Annotated[
         str, typer.Option("--algorithm", help="Which of the relay's signatures it counts.")

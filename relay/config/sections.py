@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from relay.config.values import Address, Algorithm, Id, SettingName, SettingValue
+from relay.config.values import (
+    Address,
+    Algorithm,
+    Id,
+    Listen,
+    SettingName,
+    SettingValue,
+    WitnessAddress,
+)
 from relay.light.types import Witness
 
 MAX_SETTINGS = 16
@@ -63,6 +71,8 @@ class WitnessConfig(_Section):
     """Key name on its signature lines; others pin it together with the key."""
     keys: dict[Algorithm, Path] = Field(min_length=1, max_length=8)
     """Algorithm to PEM file of mode 0600. What it has signed is kept beside the first."""
+    http: Listen | None = None
+    """Loopback address and port of the C2SP witness protocol over HTTP; absent: gRPC alone."""
 
 
 class WitnessPeerConfig(_Section):
@@ -70,8 +80,9 @@ class WitnessPeerConfig(_Section):
 
     name: Id
     """Key name on its signature lines."""
-    address: Address
-    """HOST:PORT of the node that is the witness."""
+    address: WitnessAddress
+    """HOST:PORT of the node that is the witness, or http(s)://HOST[:PORT][/PATH] of any witness
+    that speaks the C2SP protocol."""
     key: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}:[0-9a-f]{2,512}$")]
     """Algorithm, colon, public key in hex, as `lianqiao status` of that node shows it."""
 

@@ -42,6 +42,20 @@ def check_address(value: str) -> str:
     return value
 
 
+def check_witness_address(value: str) -> str:
+    """`host:port` of a node, or where a witness answers over HTTP. Raises ValueError."""
+    if "://" not in value:
+        return check_address(value)
+    parts = urlsplit(value)
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    # An invalid port raises ValueError where it is read.
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or not plain:
+        raise ValueError("must be HOST:PORT, or http(s)://HOST[:PORT][/PATH]")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError("must be printable ASCII without blanks")
+    return value
+
+
 def split_address(value: str) -> tuple[str, int]:
     """Host without brackets, and port, of `127.0.0.1:7101`, `localhost:0` or `[::1]:7101`.
 
@@ -88,6 +102,7 @@ def _check_database(value: str) -> str:
 Id = Annotated[str, AfterValidator(check_id)]
 Listen = Annotated[str, Field(max_length=64), AfterValidator(check_listen)]
 Address = Annotated[str, Field(max_length=256), AfterValidator(check_address)]
+WitnessAddress = Annotated[str, Field(max_length=256), AfterValidator(check_witness_address)]
 Database = Annotated[str, Field(max_length=1024), AfterValidator(_check_database)]
 Algorithm = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")]
 SettingName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$"), AfterValidator(_no_address)]

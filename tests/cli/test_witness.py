@@ -1,4 +1,5 @@
-"""Two ledgers witness their common relay: real commands, real processes, one line of each."""
+"""Two ledgers witness their common relay, one over gRPC and one over HTTP: real commands, real
+processes, one line of each."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import pytest
 
 from relay.cli.witness import config_lines
 from relay.config import load
+from relay.demo.ports import free_ports
 from relay.errors import LianqiaoError, Reason
 from relay.keys import SigningKey
 from relay.light.types import Witness
@@ -49,12 +51,16 @@ def base(tmp_path: Path) -> Path:
 def test_two_ledgers_witness_their_relay(base: Path, run: Run) -> None:
     source, report = _prepare(base)
     zj = Served(make(base / "zj", "zj-medical", "ledger"))
-    sh = Served(make(base / "sh", "sh-medical", "ledger"))
+    made, (port,) = make(base / "sh", "sh-medical", "ledger"), free_ports(1)
+    config = made / "config.toml"
+    http = f'[witness]\nhttp = "127.0.0.1:{port}"\n'
+    config.write_text(config.read_text().replace("[witness]\n", http))
+    sh = Served(made)
     hub = Served(make(base / "hub", "hub", "relay"))
 
     blocks = []
-    for ledger in (zj, sh):
-        done = run("witness", "--node", ledger.address, "--relay", hub.address)
+    for ledger, at in ((zj, zj.address), (sh, f"http://127.0.0.1:{port}")):
+        done = run("witness", "--node", ledger.address, "--relay", hub.address, "--address", at)
         assert done.code == 0, done.err
         blocks.append(done.out[done.out.index("[[witnesses]]") :])
         again = run("witness", "--node", ledger.address, "--relay", hub.address, "--json").json

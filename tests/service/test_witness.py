@@ -18,7 +18,7 @@ from relay.witness import Witness
 from tests.service.nodes import START, Clock, Running, follow, join, run, send
 
 
-def _witness(folder: Path) -> Running:
+def witnessing(folder: Path) -> Running:
     """A ledger that is a witness."""
     made: list[Witness] = []
 
@@ -33,14 +33,14 @@ def _witness(folder: Path) -> Running:
     return running
 
 
-def _grow(node: Node, validators: ValidatorSet) -> None:
+def grow(node: Node, validators: ValidatorSet) -> None:
     """One more entry: the set that is in force, announced again."""
     node.announce_set(validators)
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[Running, Running]]:
-    zj, hub = _witness(tmp_path), run(tmp_path / "hub", "hub", clock=Clock(START))
+    zj, hub = witnessing(tmp_path), run(tmp_path / "hub", "hub", clock=Clock(START))
     yield zj, hub
     zj.stop()
     hub.stop()
@@ -58,7 +58,7 @@ def test_a_head_is_cosigned_over_the_network(pair: tuple[Running, Running]) -> N
     hub.node.shown = Shown((pinned,), 1)
     cosigning = Cosigning(hub.node, pinned, zj.address, zj.client)
     for _ in range(2):
-        _grow(hub.node, hub.validators)
+        grow(hub.node, hub.validators)
         with pytest.raises(LianqiaoError) as err:
             hub.client.headers(0, 2**40)
         assert err.value.reason is Reason.HEIGHT_NOT_FOUND
