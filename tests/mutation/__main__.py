@@ -36,6 +36,8 @@ class Collector:
         self.options = options
         self.mutants = mutants
         self.survivors = 0
+        self.said = "no mutant was shown to a test"
+        """The last line, for when pytest has had its own."""
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """In place of the tests."""
@@ -79,10 +81,10 @@ class Collector:
         by = Counter(v.noticed_by.split("::")[0] for v in verdicts if v.noticed_by)
         for file, count in by.most_common(12):
             print(f"  {count:5} first noticed by {file}")
-        print(
-            f"{len(verdicts)} mutants in {seconds:.0f} s ({_processor():.0f} s of processor time "
-            f"with all tests once): {len(verdicts) - len(lost)} noticed, "
-            f"{len(lost) - len(unexplained)} explained, {len(unexplained)} survive"
+        self.said = (
+            f"{len(verdicts)} mutants: {len(verdicts) - len(lost)} noticed, "
+            f"{len(lost) - len(unexplained)} explained, {len(unexplained)} survive; in "
+            f"{seconds:.0f} s ({_processor():.0f} s of processor time with all tests once)"
         )
 
 
@@ -153,6 +155,7 @@ def main() -> int:
     arguments += [f"--ignore={path}" for path in NOT_SHOWN]
     tests = options.tests or near(dict.fromkeys(mutant.file for mutant in mutants))
     code = pytest.main([*arguments, *tests], plugins=[collector])
+    print(collector.said, flush=True)
     return 1 if collector.survivors or code not in (0, 5) else 0
 
 
