@@ -19,7 +19,7 @@ Nothing here is trusted or needed for safety: a client accepts no second history
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -27,7 +27,7 @@ import structlog
 
 from relay.chain import Chain
 from relay.errors import LianqiaoError
-from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.light.misbehaviour import Evidence, contradiction, encode_evidence
 from relay.light.states import decode_client_state
 from relay.light.types import ClientState, ClientType, Header
 from relay.store import ClientRow, Store
@@ -125,9 +125,8 @@ class Watch:
         followed = {chain_id: self._followed(chain_id) for chain_id in sorted(chains - {""})}
         for _, remote in remotes:
             for head in _heads_of(remote, followed):
-                for header in self._decodings(head.header):
-                    if header.chain_id in followed:
-                        self._look(header.chain_id, followed[header.chain_id], head.header)
+                for chain_id in sorted(self._named(head.header) & followed.keys()):
+                    self._look(chain_id, followed[chain_id], head.header)
         for chain_id, clients in followed.items():
             for one in clients:
                 self._ask_the_others(chain_id, clients, one)
@@ -171,17 +170,12 @@ class Watch:
         return False
 
     def _contradict(self, chain_id: str, first: bytes, second: bytes) -> bool:
-        one, other = self._decode(chain_id, first), self._decode(chain_id, second)
-        if one is None or other is None or not self._conflict(one, other):
-            return False
-        evidence = encode_evidence(Evidence(first, second))
-        return self._tell(chain_id, evidence, one.hash + other.hash)
-
-    def _conflict(self, one: Header, other: Header) -> bool:
-        if one.height == other.height:
-            return one.hash != other.hash
-        lower, upper = sorted((one, other), key=lambda header: header.height)
-        return upper.time < lower.time
+        for client_type in self._types.values():
+            one, other = (_decode(client_type, chain_id, raw) for raw in (first, second))
+            if one is not None and other is not None and contradiction(client_type, one, other):
+                evidence = encode_evidence(Evidence(first, second))
+                return self._tell(chain_id, evidence, one.hash + other.hash)
+        return False
 
     def _tell(self, chain_id: str, evidence: bytes, key: bytes) -> bool:
         """Gives evidence to every client of the chain that can be reached; whether one took it."""
@@ -229,7 +223,7 @@ class Watch:
             raw = self._local.headers(0, self._local.latest_height())[-1]
         except (LianqiaoError, IndexError):
             return ""
-        return next((h.chain_id for h in self._decodings(raw)), "")
+        return next(iter(sorted(self._named(raw))), "")
 
     def _rows(self) -> list[ClientRow]:
         with self._store.reading() as tx:
@@ -244,18 +238,26 @@ class Watch:
         ]
 
     def _decode(self, chain_id: str, raw: bytes) -> Header | None:
-        return next((h for h in self._decodings(raw) if h.chain_id == chain_id), None)
+        found = (_decode(client_type, chain_id, raw) for client_type in self._types.values())
+        return next((header for header in found if header is not None), None)
 
-    def _decodings(self, raw: bytes) -> Iterable[Header]:
-        for client_type in self._types.values():
-            try:
-                yield client_type.decode_header(raw)
-            except LianqiaoError:
-                continue
+    def _named(self, raw: bytes) -> set[str]:
+        """The chain that a header names, where it is one."""
+        found = (_decode(client_type, "", raw) for client_type in self._types.values())
+        return {header.chain_id for header in found if header is not None}
 
     def _remember(self, chain_id: str, header: Header) -> None:
         self._same = {k: v for k, v in self._same.items() if k[0] != chain_id}
         self._same[chain_id, header.height] = header.hash
+
+
+def _decode(client_type: ClientType, chain_id: str, raw: bytes) -> Header | None:
+    """A header of that chain (empty: of any), None where it is none."""
+    try:
+        header = client_type.decode_header(raw)
+    except LianqiaoError:
+        return None
+    return header if chain_id in ("", header.chain_id) else None
 
 
 def _heads_of(remote: Chain, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:

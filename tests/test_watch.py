@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.cometbft.light.block import Timestamp
 from adapters.memory.chain import MemoryChain
 from relay.fsck import fsck
 from relay.light.checkpoint_client import CHECKPOINT
@@ -15,6 +16,8 @@ from relay.light.misbehaviour import decode_evidence
 from relay.light.types import ClientState
 from relay.query import get_client
 from relay.watch import COMPARE_SECONDS, KnowingChain
+from tests.adapters.cometbft.maker import STATE as COMETBFT_STATE
+from tests.adapters.cometbft.maker import raw_header
 from tests.echo import ECHO
 from tests.world import TYPES, Clock, World
 
@@ -115,6 +118,26 @@ def test_a_header_on_its_way_is_compared_with_every_client(
     assert _frozen(world, HUB, second)
     assert _frozen(world, HUB, world.clients[HUB, ZJ])
     assert len(world.evidence) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "refuted"),
+    [(-1, 500, True), (0, 499, True), (0, 500, True), (0, 501, False), (1, 0, False)],
+)
+def test_times_are_compared_as_clients_compare_them(
+    tmp_path: Path, seconds: int, nanos: int, refuted: bool
+) -> None:
+    """To the nanosecond, and the same time where the type has no equal times."""
+    world = World(tmp_path)
+    hub = world.node(HUB, "relay")
+    lower = raw_header(5, "abcd", time=Timestamp(world.clock.now, 500))
+    upper = raw_header(9, "abcd", time=Timestamp(world.clock.now + seconds, nanos))
+    clients = [hub.create_client(COMETBFT_STATE, raw) for raw in (lower, upper)]
+    world.relayer(HUB).watch.carried(clients[1], [upper], refused=False)
+    assert [_frozen(world, HUB, client_id) for client_id in clients] == [refuted, refuted]
+    assert len(world.evidence) == int(refuted)
+    assert fsck(hub.store, TYPES, hub.origin)[1] == []
+    world.close()
 
 
 def test_a_ledger_that_shows_another_history_to_others(world: World, fork: World) -> None:

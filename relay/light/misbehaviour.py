@@ -179,16 +179,27 @@ def _commit(client_type: ClientType, state: ClientState, header: Header) -> Comm
         raise _not_misbehaviour(error.detail) from error
 
 
-def _conflict_of_heads(client_type: ClientType, first: Header, second: Header) -> str:
+def contradiction(client_type: ClientType, first: Header, second: Header) -> str:
+    """How two headers of one chain contradict each other, in words; empty where they do not.
+
+    What the module docstring calls kind 1, and the rule for relayers that look for it as well as
+    for clients that judge it: one height and two headers, or a greater height whose time, counted
+    with its nanoseconds, is earlier; the same time too, where the type has none that are equal.
+    """
     if first.height == second.height:
-        if first.hash == second.hash:
-            raise _not_misbehaviour("both headers are the same")
-        return f"two headers of height {first.height}"
+        return "" if first.hash == second.hash else f"two headers of height {first.height}"
     lower, upper = sorted((first, second), key=lambda header: header.height)
     earlier, later = (lower.time, lower.nanos), (upper.time, upper.nanos)
     if earlier < later or (earlier == later and client_type.equal_time):
-        raise _not_misbehaviour("the headers can belong to one history")
+        return ""
     return f"height {upper.height} has an earlier time than height {lower.height}"
+
+
+def _conflict_of_heads(client_type: ClientType, first: Header, second: Header) -> str:
+    found = contradiction(client_type, first, second)
+    if not found:
+        raise _not_misbehaviour("the headers can belong to one history")
+    return found
 
 
 def _conflict_of_leaves(
