@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from relay.chain import ClientStatus, Delivery, DeliveryResult, PacketStep
-from relay.light.types import Claim, Witness
+from relay.light.types import Claim
+from relay.light.types import Witness as PinnedWitness
 from relay.node import Node
 from relay.query import get_client, sent_statement
 from relay.store import ConsensusRow
@@ -13,14 +14,17 @@ from relay.store.lookups import all_clients
 from relay.travelling import steps_of
 from relay.views import ClientView
 from relay.watch import VerifiedHead
+from relay.witness import Witness
 
 
 class LocalChain:
     """relay.chain.Chain on a Node in this process. Nothing is trusted less for being local: what
     it submits is verified as anybody's."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, witness: Witness | None = None) -> None:
+        """`witness`: by whom the node co-signs heads of others."""
         self.node = node
+        self._witness = witness
         self.chain_id = node.chain_id
         self._evidence = node.evidence()
 
@@ -33,7 +37,7 @@ class LocalChain:
         trusted_height: int,
         height: int,
         algorithm: str = "ed25519",
-        witnesses: Sequence[Witness] = (),
+        witnesses: Sequence[PinnedWitness] = (),
     ) -> Sequence[bytes]:
         """See relay.chain.Chain."""
         return self._evidence.headers(trusted_height, height, algorithm, witnesses)
@@ -59,11 +63,17 @@ class LocalChain:
         with self.node.store.reading() as tx:
             rows = [row for row in all_clients(tx) if row.chain_id in chain_ids]
             stored = [tx.load(ConsensusRow, row.lineage, row.latest_height) for row in rows]
-        return [
+        heads = [
             VerifiedHead(row.client_id, bytes(head.header), row.frozen != 0)
             for row, head in zip(rows, stored, strict=True)
             if head is not None
         ]
+        if self._witness is not None:
+            for row in {row.chain_id: row for row in rows}.values():
+                header = self._witness.newest(row.chain_id)
+                if header is not None:
+                    heads.append(VerifiedHead(row.client_id, header, row.frozen != 0, True))
+        return heads
 
     def accuse(self, client_id: str, evidence: bytes) -> None:
         """See relay.watch.KnowingChain."""

@@ -1,24 +1,28 @@
 """What a relayer does about a chain that shows two histories: it compares, proves it, and tells.
 
 Whoever is shown only one history cannot see that there are two. A relayer sees more than any one
-client: each header that it carries, what its node's clients of the same chain have verified, and,
-where it can be asked, what the clients of the chains that it reaches have verified. So
+client: each header that it carries, what its node's clients of the same chain have verified, what
+the clients of the chains that it reaches have verified, where those can be asked, and what its node
+and those chains have co-signed as witnesses, which no client need ever have been shown. So
 
 1. each header carried to a client here is compared with what every client here of that chain has
    verified: at the same height another header, below it a later time, above it an earlier one;
 2. where a client refuses a header, the chain is asked for the heights that were verified before: a
    chain that contradicts itself shows it there;
-3. now and then (COMPARE_SECONDS) the newest heads that clients elsewhere have verified of a chain
-   are compared in the same way, those of this node's own chain too. Where no client here has that
-   height, the chain is asked for it.
+3. now and then (COMPARE_SECONDS) the newest heads that clients elsewhere have verified of a chain,
+   and that witnesses have co-signed, are compared in the same way, those of this node's own chain
+   too. Where no client here has that height, the chain is asked for it.
 
 What contradicts is two signed headers: evidence. It is given to every client of that chain that the
-relayer reaches, each of which verifies it for itself, and kept for `lianqiao clients accuse`.
+relayer reaches, each of which verifies it for itself, and kept for `lianqiao clients accuse`. What
+another node says of a head is a claim: where no client finds that both were signed, nothing is kept
+and nobody is accused, and who claims too much of that kind is heard again at the next comparison.
 Nothing here is trusted or needed for safety: a client accepts no second history anyway.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -36,6 +40,9 @@ from relay.store.lookups import all_clients, nearest_headers
 COMPARE_SECONDS = 60
 MAX_HEADS = 100
 """Heads that one chain is asked for in one comparison."""
+MAX_REFUSED = 4
+"""Heads of one chain, told by one other, whose contradiction no client takes; the rest wait."""
+MAX_SAME = 1000
 _log = structlog.get_logger("lianqiao.watch")
 
 Submit = Callable[[str, bytes], object]
@@ -45,11 +52,13 @@ Keep = Callable[[str, bytes], object]
 
 @dataclass(frozen=True, slots=True)
 class VerifiedHead:
-    """The newest header that a client has verified."""
+    """The newest header that a client has verified, or that its node has co-signed of its chain."""
 
     client_id: str
     header: bytes
     frozen: bool = False
+    cosigned: bool = False
+    """True: by the node as a witness. The client need not have been shown it."""
 
 
 @runtime_checkable
@@ -57,7 +66,8 @@ class KnowingChain(Protocol):
     """What a chain may offer besides relay.chain.Chain: what its clients know of other chains."""
 
     def verified_heads(self, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
-        """The newest header of each of its clients that follow one of `chain_ids` (with epochs)."""
+        """The newest header of each of its clients that follow one of `chain_ids` (with epochs),
+        and the head of each of these that it has co-signed last."""
         ...
 
     def accuse(self, client_id: str, evidence: bytes) -> None:
@@ -116,33 +126,48 @@ class Watch:
     # --- 3
 
     def look_around(self) -> None:
-        """Compares the newest heads that clients elsewhere have verified with what is known here.
+        """Compares the newest heads that clients elsewhere have verified, and that witnesses have
+        co-signed, with what is known here.
 
         A chain that does not answer now is asked the next time.
         """
         remotes = self._remotes()
         chains = {row.chain_id for row in self._rows()} | {self._own_origin()}
         followed = {chain_id: self._followed(chain_id) for chain_id in sorted(chains - {""})}
-        for _, remote in remotes:
-            for head in _heads_of(remote, followed):
+        # What the clients here have verified is in the store, and is compared with in any case.
+        own = [head for head in _heads_of(self._local, followed) if head.cosigned]
+        for heads in (own, *(_heads_of(remote, followed) for _, remote in remotes)):
+            refused: Counter[str] = Counter()
+            for head in heads:
                 for chain_id in sorted(self._named(head.header) & followed.keys()):
-                    self._look(chain_id, followed[chain_id], head.header)
+                    if refused[chain_id] < MAX_REFUSED:
+                        found = self._look(chain_id, followed[chain_id], head.header)
+                        refused[chain_id] += found is False
         for chain_id, clients in followed.items():
             for one in clients:
                 self._ask_the_others(chain_id, clients, one)
 
-    def _look(self, chain_id: str, followed: Sequence[_Followed], raw: bytes) -> None:
+    def _look(self, chain_id: str, followed: Sequence[_Followed], raw: bytes) -> bool | None:
+        """See `_contradict`."""
+        found = self._compare(followed, chain_id, raw)
         header = self._decode(chain_id, raw)
-        if header is None or self._same.get((chain_id, header.height)) == header.hash:
-            return
-        if self._compare(followed, chain_id, raw):
-            return
+        if found is not None or header is None:
+            return found
+        if self._same.get((chain_id, header.height)) == header.hash:
+            return None
         asked = [self._ask(one.row.client_id, followed, header.height) for one in followed]
         if not followed:
             asked = [self._own_header(header)]
         for other in asked:
-            if other is not None and not self._contradict(chain_id, raw, other):
+            if other is None:
+                continue
+            found = self._contradict(chain_id, raw, other)
+            if found is not None:
+                return found
+            shown = self._decode(chain_id, other)
+            if shown is not None and shown.hash == header.hash:
                 self._remember(chain_id, header)
+        return None
 
     def _ask_the_others(self, chain_id: str, all_: Sequence[_Followed], one: _Followed) -> None:
         """Each node of a chain that a lane reaches must show what a client has verified."""
@@ -156,26 +181,31 @@ class Watch:
 
     # --- comparing
 
-    def _compare(self, followed: Sequence[_Followed], chain_id: str, raw: bytes) -> bool:
-        """Whether a header contradicts what a client here has verified; if so, that is told."""
+    def _compare(self, followed: Sequence[_Followed], chain_id: str, raw: bytes) -> bool | None:
+        """Compares a header with what clients here have verified. See `_contradict`."""
         header = self._decode(chain_id, raw)
         if header is None:
-            return False
+            return None
+        refused = None
         for one in followed:
             with self._store.reading() as tx:
                 near = nearest_headers(tx, one.row.lineage, header.height)
             for row in near:
-                if self._contradict(chain_id, bytes(row.header), raw):
+                found = self._contradict(chain_id, bytes(row.header), raw)
+                if found:
                     return True
-        return False
+                refused = refused if found is None else found
+        return refused
 
-    def _contradict(self, chain_id: str, first: bytes, second: bytes) -> bool:
+    def _contradict(self, chain_id: str, first: bytes, second: bytes) -> bool | None:
+        """Whether two headers that contradict each other are evidence that some client takes; it
+        is told then. None where they do not contradict each other."""
         for client_type in self._types.values():
             one, other = (_decode(client_type, chain_id, raw) for raw in (first, second))
             if one is not None and other is not None and contradiction(client_type, one, other):
                 evidence = encode_evidence(Evidence(first, second))
                 return self._tell(chain_id, evidence, one.hash + other.hash)
-        return False
+        return None
 
     def _tell(self, chain_id: str, evidence: bytes, key: bytes) -> bool:
         """Gives evidence to every client of the chain that can be reached; whether one took it."""
@@ -189,7 +219,8 @@ class Watch:
         for _, remote in self._remotes():
             if isinstance(remote, KnowingChain):
                 heads = _heads_of(remote, {chain_id})
-                ways += [(remote.accuse, head.client_id) for head in heads if not head.frozen]
+                asked = [head for head in heads if not head.frozen and not head.cosigned]
+                ways += [(remote.accuse, head.client_id) for head in asked]
         taken = [client_id for submit, client_id in ways if _accepts(submit, client_id, evidence)]
         if not taken:
             return False  # two headers, but nobody finds that they were signed
@@ -247,8 +278,8 @@ class Watch:
         return {header.chain_id for header in found if header is not None}
 
     def _remember(self, chain_id: str, header: Header) -> None:
-        self._same = {k: v for k, v in self._same.items() if k[0] != chain_id}
-        self._same[chain_id, header.height] = header.hash
+        kept = list(self._same.items())[1 - MAX_SAME :]
+        self._same = dict([*kept, ((chain_id, header.height), header.hash)])
 
 
 def _decode(client_type: ClientType, chain_id: str, raw: bytes) -> Header | None:

@@ -92,6 +92,18 @@ class Witness:
         """As others pin it, by its first key."""
         return PinnedWitness(self.name, self._keys[0].algorithm, self._keys[0].public)
 
+    def newest(self, origin: str) -> bytes | None:
+        """The head of an origin that was co-signed last, raw, as a header by itself: for others to
+        compare. None where there is none; where its file cannot be read, whoever asks for a
+        co-signature is told why.
+        """
+        try:
+            header = self._seen.load(origin)
+        except LianqiaoError as error:
+            _log.warning("newest", origin=origin, reason=str(error.reason))
+            return None
+        return None if header is None else CHECKPOINT.encode_header(header)
+
     def add_checkpoint(
         self,
         old_size: int,
@@ -237,6 +249,8 @@ class SeenHeads:
             raw = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise _unreadable(path) from error
         try:
             found = json.loads(raw)
             header = CHECKPOINT.decode_header(b64decode(found["header"], validate=True))

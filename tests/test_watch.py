@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,16 +10,21 @@ import pytest
 
 from adapters.cometbft.light.block import Timestamp
 from adapters.memory.chain import MemoryChain
+from relay.errors import Reason
 from relay.fsck import fsck
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.misbehaviour import decode_evidence
 from relay.light.types import ClientState
+from relay.local import LocalChain
 from relay.query import get_client
-from relay.watch import COMPARE_SECONDS, KnowingChain
+from relay.watch import COMPARE_SECONDS, MAX_HEADS, MAX_REFUSED, KnowingChain, VerifiedHead
+from relay.witness import Witness
 from tests.adapters.cometbft.maker import STATE as COMETBFT_STATE
 from tests.adapters.cometbft.maker import raw_header
 from tests.echo import ECHO
-from tests.world import TYPES, Clock, World
+from tests.refusals import refused
+from tests.witnessing import ask, witness_of
+from tests.world import TYPES, Clock, World, keys_of
 
 ZJ, SH, HUB = "zj", "sh", "hub"
 
@@ -172,6 +177,157 @@ def test_a_relay_whose_keys_showed_a_ledger_another_history(world: World, fork: 
     assert [chain_id for chain_id, _ in world.evidence] == ["hub/0"]
 
 
+@pytest.fixture
+def witness(tmp_path: Path) -> Iterator[tuple[World, World, Witness]]:
+    """A network in which one node follows a ledger from its first entry on, as a witness; the same
+    ledger with another history, of which the witness alone has been shown a head."""
+    world, fork = World(tmp_path / "world"), World(tmp_path / "fork")
+    for made in (world, fork):
+        made.path.mkdir()
+        made.node(ZJ, "ledger", [ECHO])
+    for name, role in ((SH, "ledger"), (HUB, "relay")):
+        world.node(name, role, [ECHO])
+    world._follow(SH, ZJ, {})
+    base = world.nodes[ZJ].head.size
+    for name in (ZJ, SH):
+        world.connect(name, HUB)
+    _grow(world, ZJ, 6)
+    world.settle(HUB)
+    _grow(fork, ZJ, world.nodes[ZJ].head.size)
+    witness = witness_of(world, SH)
+    world.networks[SH].inner = LocalChain(world.nodes[SH], witness)
+    assert ask(witness, fork.nodes[ZJ], world.clock.now, old=base).lines
+    yield world, fork, witness
+    for node in world.nodes.values():
+        assert fsck(node.store, TYPES, node.origin)[1] == []
+    for made in (world, fork):
+        made.close()
+
+
+Witnessed = tuple[World, World, Witness]
+
+
+def _hash(raw: bytes) -> bytes:
+    return CHECKPOINT.decode_header(raw).hash
+
+
+def _all_clients(world: World) -> dict[tuple[str, str], bool]:
+    return {(on, of): _frozen(world, on, c) for (on, of), c in world.clients.items()}
+
+
+def test_a_head_that_only_a_witness_was_shown(witness: Witnessed) -> None:
+    """No client has ever seen it: neither the witness's own nor the relay's."""
+    world, fork, _ = witness
+    clients = [head for on in (SH, HUB) for head in world.chain(on).verified_heads({"zj/0"})]
+    assert _hash(_newest(fork, ZJ)[1]) not in [_hash(head.header) for head in clients]
+    _look(world)
+    frozen = {pair for pair, is_frozen in _all_clients(world).items() if is_frozen}
+    assert frozen == {(SH, ZJ), (HUB, ZJ)}
+    ((chain_id, raw),) = world.evidence
+    assert chain_id == "zj/0"
+    (shown,) = (h for h in world.networks[SH].verified_heads({"zj/0"}) if h.cosigned)
+    assert _hash(shown.header) == _hash(_newest(fork, ZJ)[1])
+    assert shown.header in (decode_evidence(raw).first, decode_evidence(raw).second)
+    before = world.sizes()
+    _look(world, 3)
+    assert (len(world.evidence), world.sizes()) == (1, before)
+
+
+def test_a_chain_that_answers_with_another_height_is_asked_again(witness: Witnessed) -> None:
+    """What it shows then says nothing of the head that is compared."""
+    world, fork, seen = witness
+    size = fork.nodes[ZJ].head.size
+    for made in (world, fork):
+        _grow(made, ZJ, size + 3)
+    assert ask(seen, fork.nodes[ZJ], world.clock.now, old=size).lines
+    evasive = _Evasive(world.networks[ZJ].inner)
+    world.relayer(HUB).add_lane(world.clients[HUB, ZJ], evasive)
+    _look(world)
+    assert world.evidence == []
+    evasive.evades = False
+    _look(world)
+    assert _frozen(world, HUB, world.clients[HUB, ZJ])
+
+
+class _Evasive(MemoryChain):
+    """Answers with the first header whenever one is asked for by its height."""
+
+    evades = True
+
+    def headers(self, trusted_height: int, height: int, *more: object) -> Sequence[bytes]:
+        if self.evades and not trusted_height:
+            height = 1
+        return super().headers(trusted_height, height, *more)  # type: ignore[arg-type]
+
+
+def test_a_head_that_this_node_itself_was_shown_as_a_witness(witness: Witnessed) -> None:
+    world, fork, _ = witness
+    world.networks[SH].reachable = False
+    world.tick(HUB)
+    own = witness_of(world, HUB)
+    world.networks[HUB].inner = LocalChain(world.nodes[HUB], own)
+    _look(world, 2)
+    assert world.evidence == []
+    size = get_client(world.nodes[HUB].store, world.clients[HUB, ZJ]).latest.height
+    own._seen.save("zj/0", CHECKPOINT.decode_header(fork.chain(ZJ).headers(0, size)[-1]))
+    _look(world)
+    assert _frozen(world, HUB, world.clients[HUB, ZJ])
+    assert [chain_id for chain_id, _ in world.evidence] == ["zj/0"]
+
+
+@pytest.mark.parametrize("damaged", ["no json", "a directory"])
+def test_what_a_witness_cannot_read_stops_no_lane(witness: Witnessed, damaged: str) -> None:
+    """Whoever asks for a co-signature is told; what its clients have verified is told as ever."""
+    world, fork, seen = witness
+    (path,) = (world.path / f"{SH}.witness").glob("*.seen")
+    path.unlink()
+    path.mkdir() if damaged == "a directory" else path.write_text(damaged)
+    heads = world.networks[SH].verified_heads({"zj/0", "hub/0"})
+    assert [(head.client_id, head.cosigned) for head in heads] == [
+        (world.clients[SH, ZJ], False),
+        (world.clients[SH, HUB], False),
+    ]
+    refused(Reason.STALE_RESTORE, ask, seen, fork.nodes[ZJ], world.clock.now)
+    _look(world, 2)
+    assert not any(lane.stopped[0] for lane in world.relayer(HUB).lanes)
+    assert world.evidence == []
+
+
+def test_a_witness_that_tells_nonsense_accuses_nobody(witness: Witnessed) -> None:
+    """Heads that too few signed, that strangers signed, of no chain, and no heads at all; as many
+    as one likes. The clients that could judge are not asked about each of them."""
+    world, fork, _ = witness
+    true = CHECKPOINT.decode_header(_newest(fork, ZJ)[1])
+    (fork.path / "strange").mkdir()
+    strange = World(fork.path / "strange", signers={ZJ: keys_of("strangers")})
+    strange.node(ZJ, "ledger", [ECHO])
+    _grow(strange, ZJ, true.height)
+    lies = [
+        CHECKPOINT.encode_header(replace(true, signatures=true.signatures[:1])),
+        _newest(strange, ZJ)[1],
+        b"",
+        b"no header",
+        bytes(1000),
+    ]
+    strange.close()
+    liar = _Liar(LocalChain(world.nodes[SH]))
+    world.relayer(HUB).add_lane(world.clients[HUB, SH], liar)
+    told = 0
+    for lie in lies:
+        liar.told = [VerifiedHead(world.clients[SH, ZJ], lie, cosigned=True)] * (MAX_HEADS - 9)
+        _look(world)
+        assert world.evidence == []
+        assert not any(_all_clients(world).values())
+        assert liar.accused <= MAX_REFUSED
+        told += liar.accused
+        liar.accused = 0
+    assert told
+    liar.told = [VerifiedHead(world.clients[SH, ZJ], raw, cosigned=True)
+                 for raw in (*lies, _newest(fork, ZJ)[1])]  # fmt: skip
+    _look(world)
+    assert _frozen(world, HUB, world.clients[HUB, ZJ])
+
+
 def test_what_agrees_freezes_nothing_and_rests(world: World) -> None:
     world.connect(SH, ZJ)
     state, header = _newest(world, ZJ)
@@ -195,14 +351,22 @@ def test_two_headers_that_nobody_signed_are_no_evidence(world: World) -> None:
 
 
 class _Liar(MemoryChain):
-    """Says that its clients have verified what they have not."""
+    """Says that its clients have verified what they have not, or that it has co-signed it."""
 
     header = b""
+    told: Sequence[VerifiedHead] = ()
+    accused = 0
 
-    def verified_heads(self, chain_ids: Collection[str]) -> list:  # type: ignore[type-arg]
+    def verified_heads(self, chain_ids: Collection[str]) -> list[VerifiedHead]:
         heads = super().verified_heads(chain_ids)
+        if self.told:
+            return [*self.told, *heads]
         lies = [self.header, b"", b"no header", bytes(1000)]
         return [replace(h, header=lie) for h in heads for lie in lies]
+
+    def accuse(self, client_id: str, evidence: bytes) -> None:
+        self.accused += 1
+        super().accuse(client_id, evidence)
 
 
 def test_a_chain_out_of_reach_is_looked_at_later(world: World, fork: World) -> None:

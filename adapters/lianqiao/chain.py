@@ -188,10 +188,13 @@ def _typed(call: Callable[[NodeClient], _T], node: NodeClient) -> _T:
 def _verified_heads(node: NodeClient, chain_ids: Collection[str]) -> Sequence[VerifiedHead]:
     clients = node.clients(LISTING_SECONDS)
     following = (v for v in clients if v.state.chain_id in chain_ids)
-    return [
-        VerifiedHead(v.client_id, node.verified_header(v.client_id), v.frozen)
-        for v in islice(following, MAX_HEADS)
-    ]
+    heads = []
+    for view in islice(following, MAX_HEADS):
+        header, cosigned = node.shown_headers(view.client_id)
+        heads.append(VerifiedHead(view.client_id, header, view.frozen))
+        if cosigned:
+            heads.append(VerifiedHead(view.client_id, cosigned, view.frozen, cosigned=True))
+    return heads
 
 
 def _wait(node: NodeClient, client_id: str, after: int, seconds: float) -> bool:

@@ -28,6 +28,7 @@ from relay.signals import stop_on_signals
 if TYPE_CHECKING:
     from relay.cli.lanes import Lanes
     from relay.config import Config, LogConfig
+    from relay.local import LocalChain
     from relay.node import Node
     from relay.views import WitnessView
     from relay.witness import Witness
@@ -132,7 +133,9 @@ def _run(
     stop = threading.Event()
     stop_on_signals(stop)
     if lanes is not None:
-        _start_lanes(config, node, lanes, stop, stack, clock)
+        from relay.local import LocalChain
+
+        _start_lanes(config, LocalChain(node, stores["witness"]), lanes, stop, stack, clock)
         stores = {**stores, "lanes": lanes, "remote": lanes.remote}
     if config.witnesses:
         stores = {**stores, "witnesses": _start_cosigning(config, node, stop, stack, clock)}
@@ -200,7 +203,7 @@ def _keep_evidence(directory: Path, chain_id: str, evidence: bytes) -> None:
 
 def _start_lanes(
     config: Config,
-    node: Node,
+    local: LocalChain,
     lanes: Lanes,
     stop: threading.Event,
     stack: ExitStack,
@@ -208,13 +211,13 @@ def _start_lanes(
 ) -> None:
     import socket
 
-    from relay.local import LocalChain
     from relay.relayer import Relayer
     from relay.store.leases import Leases
 
+    node = local.node
     relayer = Relayer(
         node.store,
-        LocalChain(node),
+        local,
         heads_needed=node.heads_needed,
         submit_misbehaviour=node.submit_misbehaviour,
         client_types=node.client_types,

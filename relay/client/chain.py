@@ -69,11 +69,15 @@ class ClientCalls(Calls):
         request = cpb.GetClientRequest(client_id=client_id)
         return client_from_pb(self._connection.call(self._clients.GetClient, request).client)
 
-    def verified_header(self, client_id: str) -> bytes:
-        """The newest header that one of the node's clients has verified, raw."""
+    def shown_headers(self, client_id: str) -> tuple[bytes, bytes]:
+        """The newest header that one of the node's clients has verified, and the head of the same
+        chain that the node has co-signed last, both raw; empty where it has co-signed none."""
         request = cpb.GetVerifiedHeaderRequest(client_id=client_id)
         response = self._connection.call(self._clients.GetVerifiedHeader, request)
-        return blob(response.header, "header", MAX_HEADER_BYTES, least=1)
+        return (
+            blob(response.header, "header", MAX_HEADER_BYTES, least=1),
+            blob(response.cosigned_header, "cosigned_header", MAX_HEADER_BYTES),
+        )
 
     def clients(self, seconds: float | None = None) -> Iterator[ClientView]:
         """All clients; `seconds`: see Calls._pages."""

@@ -57,10 +57,13 @@ class ClientServicer(rpc.ClientServiceServicer):
     def GetVerifiedHeader(
         self, request: pb.GetVerifiedHeaderRequest, context: grpc.ServicerContext
     ) -> pb.GetVerifiedHeaderResponse:
-        """query.verified_header."""
+        """query.verified_header, and Witness.newest of the same chain."""
         client_id = name(request.client_id, "client_id")
-        header = query.verified_header(self._parts.node.store, client_id)
-        return pb.GetVerifiedHeaderResponse(header=header)
+        store, witness = self._parts.node.store, self._parts.witness
+        header, cosigned = query.verified_header(store, client_id), None
+        if witness is not None:
+            cosigned = witness.newest(query.get_client(store, client_id).state.chain_id)
+        return pb.GetVerifiedHeaderResponse(header=header, cosigned_header=cosigned or b"")
 
     def ListClients(
         self, request: pb.ListClientsRequest, context: grpc.ServicerContext

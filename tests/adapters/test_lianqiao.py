@@ -15,13 +15,16 @@ from adapters.lianqiao.chain import LianqiaoChain, _parts, connect
 from lianqiao.relay.v1 import client_service_pb2, client_service_pb2_grpc
 from relay.chain import MAX_BATCH, Delivery, Item, Step
 from relay.errors import LianqiaoError, Reason, Unavailable
+from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.misbehaviour import Evidence, encode_evidence
+from relay.local import LocalChain
 from relay.packet import MAX_PAYLOAD_BYTES, Packet
 from relay.query import get_packet, list_packets
 from relay.server import Limits, RunningServer, start
 from relay.store import Direction, PacketState, Store
 from tests.echo import ECHO
 from tests.refusals import refused
+from tests.witnessing import ask, put, witness_of
 from tests.world import World
 
 
@@ -291,6 +294,28 @@ def test_what_its_clients_were_shown_is_told_over_grpc(world: World) -> None:
         chain.verified_heads({"hub/0"})
     assert err.value.reason is Reason.CHAIN_UNREACHABLE
     chain.close()
+
+
+def test_what_its_node_co_signed_is_told_over_grpc(world: World) -> None:
+    """Beside what its clients have verified, and of that chain alone."""
+    witness, hub = witness_of(world, "zj"), world.nodes["hub"]
+    server = start(world.nodes["zj"], clock=world.clock, witness=witness)
+    chain = connect({"address": f"127.0.0.1:{server.port}"})
+    assert isinstance(chain, LianqiaoChain)
+    assert [head.cosigned for head in chain.verified_heads({"hub/0"})] == [False]
+    base = CHECKPOINT.decode_header(chain.verified_heads({"hub/0"})[0].header).height
+    head = put(hub, "a")
+    assert ask(witness, hub, world.clock.now, old=base).lines
+    local = LocalChain(world.nodes["zj"], witness)
+    verified, cosigned = chain.verified_heads({"hub/0"})
+    assert [verified, cosigned] == list(local.verified_heads({"hub/0"}))
+    assert (cosigned.client_id, cosigned.cosigned) == (verified.client_id, True)
+    shown = CHECKPOINT.decode_header(cosigned.header)
+    assert (shown.height, shown.body) == (head.size, head.body)
+    assert CHECKPOINT.decode_header(verified.header).height < head.size
+    assert local.verified_heads({"elsewhere/0"}) == chain.verified_heads({"elsewhere/0"}) == []
+    chain.close()
+    server.stop(0)
 
 
 def test_the_next_replica_is_asked_where_one_is_full(world: World) -> None:

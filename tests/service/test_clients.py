@@ -31,11 +31,13 @@ def test_what_was_pinned_is_shown(pair) -> None:
 
 def test_what_a_client_was_shown_can_be_compared(pair) -> None:
     ledger, _, here, _ = pair
-    header = CHECKPOINT.decode_header(ledger.client.verified_header(here))
+    raw, cosigned = ledger.client.shown_headers(here)
+    header = CHECKPOINT.decode_header(raw)
+    assert cosigned == b""
     assert header.height == ledger.client.client(here).latest.height
     assert header.chain_id == "east/0"
     with pytest.raises(NotFound) as err:
-        ledger.client.verified_header("checkpoint-9")
+        ledger.client.shown_headers("checkpoint-9")
     assert err.value.reason is Reason.CLIENT_NOT_FOUND
 
 
