@@ -54,8 +54,11 @@ PIECES = 20
 """Of seeds, inputs and mutants."""
 _PYTEST = ("-m", "pytest", "-m", "slow", "--timeout=3600", "-q")
 _POINTS = (
-    *(f"fault_points.py -k every_point[records-{part}]" for part in range(8)),
-    *(f"fault_points.py -k every_point[money-{part}]" for part in range(8)),
+    *(
+        f"fault_points.py -k every_point[{scenario}-{part}]"
+        for scenario in ("records", "money", "upkeep")
+        for part in range(8)
+    ),
     "fault_points.py --deselect tests/simulation/test_fault_points.py::test_every_point",
     "planted.py",
     "money.py",

@@ -52,7 +52,11 @@ class Fate(Protocol):
     """Asked before every effect."""
 
     def commit(self, name: str) -> Act | None:
-        """What becomes of a commit of this process; asked when all is staged."""
+        """What becomes of a commit, `PROCESS WHAT`; asked when all is staged."""
+        ...
+
+    def file(self, name: str) -> Act | None:
+        """What becomes of a file that a process writes beside its keys, `PROCESS WHAT`."""
         ...
 
     def call(self, owner: str, target: str, name: str) -> Act | None:
@@ -82,6 +86,10 @@ class Chance:
         """See Fate."""
         return self._draw("commit", self._commits)
 
+    def file(self, name: str) -> Act | None:
+        """See Fate; draws nothing: a crash here is one at the commit before it or after it."""
+        return None
+
     def call(self, owner: str, target: str, name: str) -> Act | None:
         """See Fate."""
         act = self._draw("call", self._calls)
@@ -110,7 +118,8 @@ class Single:
         self._act = act
         self.enabled = False
         self.seen: list[str] = []
-        """Every effect so far: `commit NAME` or `call OWNER>TARGET NAME`."""
+        """Every effect so far: `commit PROCESS WHAT`, `file PROCESS WHAT` or
+        `call OWNER>TARGET NAME`."""
 
     @property
     def reached(self) -> bool:
@@ -120,6 +129,10 @@ class Single:
     def commit(self, name: str) -> Act | None:
         """See Fate."""
         return self._next(f"commit {name}")
+
+    def file(self, name: str) -> Act | None:
+        """See Fate."""
+        return self._next(f"file {name}")
 
     def call(self, owner: str, target: str, name: str) -> Act | None:
         """See Fate."""

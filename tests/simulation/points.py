@@ -1,4 +1,4 @@
-"""Every fault point of two scenarios: each commit and each call out, with each act.
+"""Every fault point of some scenarios: each commit and each call out, with each act.
 
 A scenario is run once to count its effects. Then, for every effect and each of {request lost,
 reply lost, crash before, crash after}: run, start again what went down, drain, check everything.
@@ -6,18 +6,22 @@ reply lost, crash before, crash after}: run, start again what went down, drain, 
     records   packets both ways over two lanes, answered at once, later, not at all; a new set
     money     settlements between two ledgers that witness their relay: committed, refused on one
               side, timed out on the other, netted in a window; a deposit, a withdrawal
+    upkeep    (tests.simulation.upkeep) a chain is connected, keys change, a backlog is cleared
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
+from relay.errors import Reason
 from tests.simulation.drain import Drain
 from tests.simulation.fate import EXHAUSTED, Act, Single
 from tests.simulation.money.options import Money
 from tests.simulation.options import Edge, Options
 from tests.simulation.run import silence
+from tests.simulation.upkeep import Upkeep, UpkeepDrain, play_upkeep
 from tests.simulation.world import World
 
 _SECONDS = 20
@@ -34,16 +38,21 @@ class Scenario:
     """Begins what begins in that turn."""
     met: tuple[str, ...] = ()
     """Marks without which it has not been played to its end."""
+    world: type[World] = World
+    drain: Callable[[Any], Drain] = Drain
+    answers: bool = True
+    """Whether what was deferred is answered with the next turn."""
 
 
 def run_point(scenario: Scenario, at: int, act: Act | None) -> list[str]:
     """Runs the scenario with one act at one effect; the effects that it met. Raises Broken."""
     fate = Single(at, act)
     with silence():
-        world = World(scenario.options, fate)
+        world = scenario.world(scenario.options, fate)
+        world.reasons.down.add(Reason.LIMIT_EXCEEDED)  # a file beside the keys cannot be written
         try:
             _play(world, scenario)
-            Drain(world).run()
+            scenario.drain(world).run()
             missing = [mark for mark in scenario.met if not world.marks[mark]]
             assert not missing, f"not met: {missing}"
         finally:
@@ -63,7 +72,7 @@ def _play(world: World, scenario: Scenario) -> None:
     for turn in range(scenario.turns):
         scenario.play(world, turn)
         world.clock.now += _SECONDS
-        for name, observer in world.observers.items():
+        for name, observer in world.observers.items() if scenario.answers else ():
             world.users.answer(name, list(observer.deferred), 1.0)
         world.turn()
         world.check()
@@ -146,9 +155,11 @@ def _play_money(world: World, turn: int) -> None:
         users.withdraw("sh", "maker-cny", 1_000, now)
     if turn == 4:
         _part(world, "sh", True)
+        users.open_window("hub", now + 60)  # nobody cuts it off: the node does
 
 
 _MONEY = replace(_RECORDS, edges=(Edge("hub", "zj", "near"), Edge("hub", "sh", "near")))
+_UPKEEP = replace(_MONEY, witnessed="", witness_quorum=0)
 
 SCENARIOS = {
     one.name: one
@@ -160,6 +171,16 @@ SCENARIOS = {
             9,
             _play_money,
             tuple(f"money: {what}" for what in ("committed", "ended refunded", "ended nothing")),
+        ),
+        Scenario(
+            "upkeep",
+            _UPKEEP,
+            5,
+            play_upkeep,
+            ("sent done",),
+            Upkeep,
+            UpkeepDrain,
+            answers=False,
         ),
     )
 }

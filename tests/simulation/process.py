@@ -13,10 +13,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import event
 
+from relay.actions import Action
 from relay.contract import Contract
 from relay.cosigning import Cosigning
 from relay.errors import Conflict, Reason, Unavailable
@@ -36,6 +37,9 @@ from tests.simulation.cheap import signer
 from tests.simulation.fate import Act, Crash, Fate
 
 VALIDATORS = 4
+NOTHING = "nothing"
+"""A batch without an action: what a failure has left is signed before it."""
+T = TypeVar("T")
 TYPES: Mapping[str, ClientType] = {"checkpoint": CHECKPOINT}
 Signed = Callable[["Process", bytes], None]
 """Told of every body that a key of a process is about to sign."""
@@ -49,14 +53,29 @@ def memory_directory() -> Path:
 
 
 class Disk(Store):
-    """The product's store of one process; its commits have a fate."""
+    """The product's store of one process; its commits have a fate, and each says what it is."""
 
     def __init__(self, path: Path, name: str, fate: Fate) -> None:
         super().__init__(f"sqlite:///{path}")
         self._name = name
         self._fate = fate
+        self._what = NOTHING
         event.listen(self.engine, "connect", _do_not_wait)
         share_statements(self.engine)
+
+    def run(self, work: Callable[[Transaction], T]) -> T:
+        """See Store; `save_note` is what the closure of a function of that name commits."""
+        with self.committing(work.__qualname__.partition(".<locals>")[0]):
+            return super().run(work)
+
+    @contextmanager
+    def committing(self, what: str) -> Iterator[None]:
+        """What is committed meanwhile is called that."""
+        before, self._what = self._what, what
+        try:
+            yield
+        finally:
+            self._what = before
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -64,7 +83,7 @@ class Disk(Store):
         act = None
         with super().transaction() as tx:
             yield tx
-            act = self._fate.commit(self._name)
+            act = self._fate.commit(f"{self._name} {self._what}")
             if act is Act.CONFLICT:
                 raise Conflict(Reason.CONFLICT, "simulated: another writer won")
             if act is Act.CRASH_BEFORE:
@@ -83,6 +102,43 @@ def _unreachable() -> Unavailable:
 
 def _do_not_wait(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA synchronous=OFF")
+
+
+class _Node(Node):
+    """Says which actions it commits."""
+
+    def run(self, action: Action) -> Any:
+        """See Node."""
+        assert isinstance(self.store, Disk)
+        with self.store.committing(type(action).__name__):
+            return super().run(action)
+
+
+class _Mark(HighWaterMark):
+    """The mark beside the keys of a process; its writes have a fate."""
+
+    def __init__(self, path: Path, name: str, fate: Fate) -> None:
+        super().__init__(path)
+        self._name = name
+        self._fate = fate
+
+    def _write(self, value: dict[str, int | str]) -> None:
+        write, way = super()._write, "close" if "closed_at" in value else "raise_to"
+        write_file(self._fate, self._name, f"HighWaterMark.{way}", lambda: write(value))
+
+
+def write_file(fate: Fate, name: str, what: str, write: Callable[[], None]) -> None:
+    """Writes a file of a process as its fate wants it."""
+    act = fate.file(f"{name} {what}")
+    if act is Act.CRASH_BEFORE:
+        raise Crash(name)
+    if act is Act.LOST:
+        raise OSError("simulated: no space is left")
+    write()
+    if act is Act.CRASH_AFTER:
+        raise Crash(name)
+    if act is Act.UNSURE:
+        raise OSError("simulated: the disk does not answer")
 
 
 class _Watched:
@@ -134,6 +190,7 @@ class Process:
         self.cosignings: list[Cosigning] = []
         """Of its own heads, by others; while it runs."""
         self.relayers: list[Relayer] = []
+        self.epoch = 0
         self.crashes = 0
         self.generation = 0
         """How many validator sets it has keys of."""
@@ -169,14 +226,15 @@ class Process:
         """Opens the node on its database (or on another file). Raises as Node does, and Crash."""
         store = Disk(path or self.path, self.name, self.fate)
         try:
-            node = Node(
+            node = _Node(
                 chain_id=self.name,
                 role=self.role,
                 store=store,
-                signer=CheckpointSigner(self._keys, HighWaterMark(self.mark_path)),
+                signer=CheckpointSigner(self._keys, self.mark()),
                 client_types=TYPES,
                 contracts=self.contracts,
                 clock=self.clock,
+                epoch=self.epoch,
                 tick_seconds=self.tick_seconds,
                 shown=self.shown,
             )
@@ -185,6 +243,14 @@ class Process:
             raise
         self.node = node
         return node
+
+    def disk(self) -> Disk:
+        """Its database, for a program that runs while the node does not."""
+        return Disk(self.path, self.name, self.fate)
+
+    def mark(self) -> HighWaterMark:
+        """The mark beside its keys."""
+        return _Mark(self.mark_path, self.name, self.fate)
 
     @property
     def chain(self) -> LocalChain | None:

@@ -90,6 +90,8 @@ class Reasons:
         self._stranger = _STRANGER | (_UNWITNESSED if options.witnessed else set())
         if options.money is not None:
             self._stranger |= _BARE
+        self.down = set(_DOWN)
+        """More where disks fail."""
         self._ahead = _AHEAD if options.drift_seconds else set()
         self.seen: Counter[str] = Counter()
 
@@ -111,11 +113,11 @@ class Reasons:
                 continue
             reason = Reason(side.reason)
             self.seen[f"side: {reason}"] += 1
-            if reason not in self._honest | _DOWN | self._ahead | (_SPLIT if split else set()):
+            if reason not in self._honest | self.down | self._ahead | (_SPLIT if split else set()):
                 raise Broken("reasons", f"a side of {name} stops with {reason}: {side.detail}")
 
     def operator(self, err: LianqiaoError, name: str) -> None:
         """Why an operator's action failed. Raises Broken."""
         self.seen[f"operator: {err.reason}"] += 1
-        if err.reason not in _DOWN:
+        if err.reason not in self.down:
             raise Broken("reasons", f"an operator of {name} is refused with {err.reason}") from err

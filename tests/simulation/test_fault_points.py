@@ -7,6 +7,7 @@ from datetime import date
 
 import pytest
 
+from tests.simulation.effects import all_kinds, kind_of
 from tests.simulation.fate import Act
 from tests.simulation.points import SCENARIOS, points, run_point
 
@@ -16,22 +17,34 @@ LONGER_POINTS = 30
 """Of each scenario, in the longer tier: another set each day."""
 PARTS = 8
 NAMES = tuple(SCENARIOS)
+NOT_MET = {
+    "call chain_id": "an adapter knows it, and asks nobody",
+    "call doubt": "changes the order in which this process asks nodes, and nothing else",
+    "commit ChangeOperators": "of a replicated engine: tests/adapters/engine",
+    "commit ChangePowers": "of a replicated engine: tests/adapters/engine",
+    "commit Leases.has": "two processes on one database: tests/e2e/test_two_relays.py",
+    "commit Leases.give_back": "two processes on one database: tests/e2e/test_two_relays.py",
+    "commit Outbox.revive": "nothing calls it yet but tests",
+    "commit Outbox.rewind": "nothing calls it yet but tests",
+    "commit write_genesis": "there is no node before it: lianqiao init is repeated as a whole",
+    "commit Store.set_meta": "as write_genesis, and migration",
+    "file _write": "the list of lanes, made by connect: tests/service/test_operator.py",
+}
+"""What no scenario does, and why."""
 
 
-@pytest.mark.parametrize("name", [NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
-def test_a_scenario_passes_undisturbed_and_has_effects_of_every_kind(name: str) -> None:
-    seen = run_point(SCENARIOS[name], -1, None)
-    kinds = {effect.split()[0] + " " + effect.split()[-1] for effect in seen}
-    calls = {"latest_height", "headers", "client", "packets", "prove", "submit"}
-    calls |= {"verified_heads", "add_checkpoint"}
-    assert kinds >= {f"call {name}" for name in calls}
-    assert {effect for effect in seen if effect.startswith("commit")} == {
-        "commit hub",
-        "commit zj",
-        "commit sh",
-        "commit zj witness",
-        "commit sh witness",
-    }
+def test_a_scenario_passes_undisturbed() -> None:
+    seen = _kinds("records")
+    assert {kind for kind in seen if kind.startswith("commit")} >= {"commit Deliver", "commit Call"}
+
+
+@pytest.mark.slow
+def test_every_kind_of_commit_and_of_call_is_met() -> None:
+    """Of all that the sources can commit, write beside a key and ask of another chain."""
+    seen = set[str]().union(*map(_kinds, NAMES))
+    there = all_kinds()
+    assert seen <= there
+    assert set(NOT_MET) <= there - seen
 
 
 @pytest.mark.slow
@@ -54,6 +67,10 @@ def test_every_point(name: str, part: int) -> None:
 
 
 Point = tuple[int, Act, str]
+
+
+def _kinds(name: str) -> set[str]:
+    return set(map(kind_of, run_point(SCENARIOS[name], -1, None)))
 
 
 def _spread(name: str, count: int) -> Iterable[Point]:

@@ -30,7 +30,7 @@ from tests.simulation.cheap import signer
 from tests.simulation.fate import CRASHES, Act, Crash, Fate
 from tests.simulation.options import Options
 from tests.simulation.oracle import Broken
-from tests.simulation.process import Process
+from tests.simulation.process import Process, write_file
 
 _T = TypeVar("_T")
 _STAMPED = b"cosignature/v1\n"
@@ -169,7 +169,7 @@ class _Remembered(SeenHeads):
 
     def save(self, origin: str, header: Header) -> None:
         """See SeenHeads."""
-        act = self._fate.commit(f"{self._name} witness")
+        act = self._fate.commit(f"{self._name} SeenHeads.save")
         if act is Act.CRASH_BEFORE:
             raise Crash(self._name)
         if act in (Act.LOST, Act.CONFLICT):
@@ -179,6 +179,16 @@ class _Remembered(SeenHeads):
             raise Crash(self._name)
         if act is Act.UNSURE:
             raise OSError("simulated: the disk does not answer")
+
+    def keep_evidence(self, origin: str, evidence: bytes) -> None:
+        """See SeenHeads."""
+        keep = super().keep_evidence
+        write_file(
+            self._fate,
+            self._name,
+            "SeenHeads.keep_evidence",
+            lambda: keep(origin, evidence),
+        )
 
 
 class _Told:
