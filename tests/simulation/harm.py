@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import delete
 
@@ -28,8 +29,9 @@ from relay.light.validators import decode_set
 from relay.node import Node
 from relay.outbox import Waiting
 from relay.packet import Packet
+from relay.packet_bytes import encode_packet
 from relay.proven import Proven
-from relay.store import Transaction, tables
+from relay.store import Direction, PacketRow, Transaction, tables
 from relay.views import Cosigned
 from relay.witness import SeenHeads, Witness
 
@@ -91,6 +93,26 @@ def _was_received(item: Item, answer: Submission) -> bool:
 
 
 RECEIPT_LATER = Swap(Node, "deliver", _deliver_in_two)
+
+_shown_first: WeakKeyDictionary[Channel, dict[tuple[str, int], Packet]] = WeakKeyDictionary()
+
+
+def _keep_the_first(self: Channel, tx: Transaction, item: Item, proven: Proven, now: int) -> bool:
+    """Keeps packets by their sequence from when they are shown first, verified or not: what is
+    received is verified, and what was shown first is written into its row."""
+    packet = item.packet
+    kept = _shown_first.setdefault(self, {})
+    first = kept.setdefault((packet.destination_client, packet.sequence), packet)
+    done = _receive(self, tx, item, proven, now)
+    if done and first.payloads != packet.payloads:
+        row = tx.load(PacketRow, packet.destination_client, Direction.IN, packet.sequence)
+        assert row is not None
+        remembered = replace(packet, payloads=first.payloads)
+        tx.save(replace(row, packet=encode_packet(remembered)))
+    return done
+
+
+KEEPS_THE_FIRST = Swap(Channel, "receive", _keep_the_first)
 
 _acknowledge = Channel.acknowledge
 

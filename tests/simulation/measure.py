@@ -17,7 +17,8 @@ import time
 from dataclasses import dataclass
 
 from tests.simulation.money.planted import MONEY_BUGS
-from tests.simulation.planted import BUGS, Bug, planted
+from tests.simulation.planted import BUGS
+from tests.simulation.planting import Bug, planted
 from tests.simulation.run import Failure, run_seed
 
 MISSED = 1000

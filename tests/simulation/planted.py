@@ -1,25 +1,17 @@
 """Bugs planted into the product, one at a time: the simulation must find each.
 
-A bug is an edit of the product's own source, made in this process: a line is taken out or changed,
-and where the line is not there any more the planting fails, so that no bug here outlives the code
-it spoils. Where the journal's write-once paths or the database's keys would stop a bug before it
-did harm, a second form of it goes around them: both must be found.
+A bug is an edit of the product's own source (tests.simulation.planting). Where the journal's
+write-once paths or the database's keys would stop a bug before it did harm, a second form of it
+goes around them: both must be found.
 
-`invariants` are what must find it (one of several where the harm shows in several ways first); and
+`invariants` are what must find it (one of several where the harm shows in several ways first). Each
+invariant that the simulation knows has a bug that it alone finds (tests.simulation.test_planted).
 `within` is the number of seeds, from 0 on, among which one finds it: as many as miss it once in a
 thousand draws, by how often seeds found it on 2026-11-27 (tests.simulation.measure). A limit of 280
 is that of a bug which one seed in forty found.
 """
 
 from __future__ import annotations
-
-import inspect
-import sys
-import textwrap
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import relay.actions
 import relay.light.client
@@ -33,78 +25,17 @@ from relay.cosigning import Cosigning
 from relay.heads import Heads
 from relay.lane import Side
 from relay.node import Node
+from relay.proven import Proven
 from relay.signing import CheckpointSigner
 from relay.store.cosignatures import Shown
 from relay.witness import Witness
 from tests.simulation import harm
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """`old` becomes `new` in the source of `holder.name`."""
-
-    holder: Any
-    name: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bug:
-    """One planted bug."""
-
-    name: str
-    invariants: tuple[str, ...]
-    within: int
-    plant: tuple[Edit | harm.Swap, ...]
-
-
-@contextmanager
-def planted(bug: Bug) -> Iterator[None]:
-    """The product with this bug."""
-    with ExitStack() as stack:
-        for one in bug.plant:
-            replacement = _edited(one) if isinstance(one, Edit) else one.replacement
-            before = inspect.getattr_static(one.holder, one.name)
-            setattr(one.holder, one.name, replacement)
-            stack.callback(setattr, one.holder, one.name, before)
-            if inspect.ismodule(one.holder):
-                _replace_everywhere(before, replacement, stack)
-        yield
-
-
-def _replace_everywhere(before: Any, replacement: Any, stack: ExitStack) -> None:
-    """Also where the product has imported it by name, or keeps it in a table of calls."""
-    for name, module in list(sys.modules.items()):
-        if not name.startswith("relay."):
-            continue
-        tables = [v for v in vars(module).values() if isinstance(v, dict)]
-        for table in (vars(module), *tables):
-            for key in [key for key, value in table.items() if value is before]:
-                table[key] = replacement
-                stack.callback(table.__setitem__, key, before)
-
-
-def _edited(edit: Edit) -> Callable[..., Any]:
-    original = getattr(edit.holder, edit.name)
-    source = textwrap.dedent(inspect.getsource(original))
-    if source.count(edit.old) != 1:
-        raise LookupError(f"{edit.name} does not hold {edit.old!r} once: plant this bug anew")
-    made: dict[str, Callable[..., Any]] = {}
-    # Annotations stay unevaluated, as in the module that the lines come from.
-    lines = "from __future__ import annotations\n" + source.replace(edit.old, edit.new)
-    exec(lines, vars(inspect.getmodule(original)), made)
-    return made[edit.name]
-
+from tests.simulation.planting import Bug, Edit
 
 _REFUSE_TIMEOUT = """    if now >= packet.timeout_timestamp:
         raise Refused("""
 _REFUSE_EARLY = """    if now < packet.timeout_timestamp:
         raise Refused("""
-
-_EXPIRED_TOO = Edit(
-    relay.light.client, "_check_not_expired", "now >= expires(state, trusted)", "False"
-)
 
 BUGS = (
     # --- what a receiver does
@@ -178,7 +109,60 @@ BUGS = (
         10,
         (Edit(Channel, "expire", "_, delivery = proven.require()", "delivery = 0"),),
     ),
+    Bug(
+        "what was shown first under a sequence is kept for what was received",
+        ("forged", "reasons"),
+        25,
+        (harm.KEEPS_THE_FIRST,),
+    ),
+    Bug(
+        "a delivery is kept without its proof",
+        ("fsck",),
+        10,
+        (Edit(Proven, "_verify", "proof=delivery.proof,", 'proof=b"",'),),
+    ),
+    Bug(
+        "a deferred packet is kept as answered, until it is",
+        ("fsck",),
+        5,
+        (
+            Edit(
+                Channel,
+                "receive",
+                "delivery=delivery,",
+                'delivery=delivery, acknowledgements=encode_acknowledgements([b"later"]),',
+            ),
+        ),
+    ),
     # --- what a sender does
+    Bug(
+        "an acknowledgement from after the timeout is taken for a timeout",
+        ("verbs",),
+        20,
+        (
+            Edit(
+                Channel,
+                "acknowledge",
+                "_, delivery = proven.require()\n",
+                "consensus, delivery = proven.require()\n"
+                "    if consensus.time >= packet.timeout_timestamp:\n"
+                "        return self.timeout(tx, packet, proven, now)\n",
+            ),
+        ),
+    ),
+    Bug(
+        "packets are sent to a chain that cannot be judged any more",
+        ("expired",),
+        35,
+        (
+            Edit(
+                Channel,
+                "send",
+                "client.check_active(self.clients.latest(tx, client), now)",
+                "client.check_active(self.clients.latest(tx, client), 0)",
+            ),
+        ),
+    ),
     Bug(
         "no dedupe of acknowledgements: the journal's write-once path stops it",
         ("reasons",),
@@ -254,7 +238,20 @@ BUGS = (
         10,
         (Edit(Channel, "_close", "closed_index=index", "closed_index=index - 1"),),
     ),
-    Bug("consensus states are pruned too soon", ("heads", "fold"), 15, (harm.FORGETS_HEADS,)),
+    Bug("consensus states are pruned too soon", ("heads",), 15, (harm.FORGETS_HEADS,)),
+    Bug(
+        "a head is kept with the hash of the one before",
+        ("forged",),
+        5,
+        (
+            Edit(
+                Clients,
+                "update",
+                "encode_consensus_state(verified)",
+                "encode_consensus_state(replace(verified, header_hash=trusted.header_hash))",
+            ),
+        ),
+    ),
     # --- what a forger alone shows
     Bug(
         "a head that too few have signed is believed",

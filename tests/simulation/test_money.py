@@ -15,7 +15,7 @@ from tests.simulation.money.planted import MONEY_BUGS
 from tests.simulation.money.stranger import FORGERIES
 from tests.simulation.money.town import Cosigned
 from tests.simulation.options import draw
-from tests.simulation.planted import Bug, planted
+from tests.simulation.planting import Bug, planted
 from tests.simulation.run import run_seed
 from tests.simulation.test_planted import hold, longer
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from relay.contracts.escrow import endings
 from relay.contracts.settlement import accept
 from relay.contracts.settlement import contract as settlement
 from tests.simulation import harm
-from tests.simulation.planted import BUGS, Bug, planted
+from tests.simulation.money.planted import MONEY_BUGS
+from tests.simulation.planted import BUGS
+from tests.simulation.planting import Bug, planted
 from tests.simulation.run import Failure, run_seed
 
 QUICK = (
@@ -67,6 +71,44 @@ def test_what_is_spoilt_is_spoilt_wherever_it_was_imported() -> None:
         assert settlement._CALLS["instruct"] is len
     assert escrow.end is before  # type: ignore[attr-defined]
     assert settlement._CALLS["instruct"] is table
+
+
+HERE = Path(__file__).parent
+MONEY = HERE / "money"
+RAISED_BY = {"Broken": 0, "require": 1, "_require": 1}
+"""Call -> which of its arguments names the invariant."""
+NO_INVARIANT = "no fault of ours"
+"""What Failure says where the product failed with an error that nobody expects."""
+
+
+def invariants(money: bool) -> set[str]:
+    """What the code of the simulation can raise, read from its source; of money, or of the rest."""
+    files = [path for path in HERE.rglob("*.py") if (MONEY in path.parents) == money]
+    return {name for path in files for name in _raised(ast.parse(path.read_text()))}
+
+
+def _raised(module: ast.Module) -> Iterator[str]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call):
+            called = node.func.id if isinstance(node.func, ast.Name) else ""
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else called
+            if called in RAISED_BY and len(node.args) > 1:
+                named = node.args[RAISED_BY[called]]
+                if isinstance(named, ast.Constant):
+                    yield str(named.value)
+                else:  # in `require` itself, and nowhere else: what is hidden is not covered
+                    assert ast.unparse(named) == "invariant", ast.unparse(node)
+
+
+@pytest.mark.parametrize(("money", "bugs"), [(False, BUGS), (True, MONEY_BUGS)])
+def test_every_invariant_finds_a_bug_that_no_other_finds(money: bool, bugs: Sequence[Bug]) -> None:
+    """Else nobody knows whether it is worth anything: it could be deleted unnoticed."""
+    alone = {bug.invariants[0] for bug in bugs if len(bug.invariants) == 1}
+    known = invariants(money)
+    assert len(known) > 10
+    assert known - alone == set()
+    stated = {name for bug in bugs for name in bug.invariants}
+    assert stated - known - invariants(not money) - {NO_INVARIANT} == set()
 
 
 def longer(bugs: Sequence[Bug]) -> list[Any]:

@@ -20,7 +20,7 @@ from relay.contracts.settlement import Settlement, accept, decide, windows
 from relay.packet import Packet, Payload
 from tests.simulation.harm import Swap
 from tests.simulation.money.planted_terms import TERMS_BUGS
-from tests.simulation.planted import Bug, Edit
+from tests.simulation.planting import Bug, Edit
 
 _receive = Escrow.receive
 PATIENCE = 20
@@ -64,6 +64,20 @@ def _nothing(*_: Any) -> None:
 
 
 _RECORD = 'if state.proven(record_path("settlement", decision_key(decision.settlement))) != raw:'
+
+_CARRIED_OUT = """        if decision.ruling is Ruling.COMMIT:
+            ended = Ended.RELEASED
+            _release(held, books, state)
+        else:
+            ended = Ended.REFUNDED
+            _refund(held, books, state, now)
+    record = End(sha256(raw).digest(), decision.ruling, ended, now)
+"""
+_FIRST_ALONE = _CARRIED_OUT.replace(
+    "COMMIT:", "COMMIT and state.chain_id == decision.answers[0].ledger:"
+).replace(
+    "decision.ruling, ended", "Ruling.COMMIT if ended is Ended.RELEASED else Ruling.ABORT, ended"
+)
 
 MONEY_BUGS = (
     # --- both legs or neither
@@ -115,6 +129,26 @@ MONEY_BUGS = (
                 "_write",
                 "for ledger in instruction.ledgers:",
                 "for ledger in instruction.ledgers[:1]:",
+            ),
+        ),
+    ),
+    Bug(
+        "of the ledgers of a commit the first alone releases",
+        ("legs",),
+        15,
+        (Edit(endings, "end", _CARRIED_OUT, _FIRST_ALONE),),
+    ),
+    Bug(
+        "a relay keeps another time of an end than it was told",
+        ("reconcile",),
+        10,
+        (
+            Edit(
+                decide,
+                "done",
+                "state.put(name, answer.encode())",
+                "told = DecisionAnswer(answer.ledger, answer.settlement, answer.ended, now)\n"
+                "    state.put(name, told.encode())",
             ),
         ),
     ),

@@ -13,7 +13,7 @@ from relay.contracts import quotes
 from relay.contracts.escrow import postings, telling
 from relay.contracts.settlement import accept
 from tests.simulation.harm import Swap
-from tests.simulation.planted import Bug, Edit
+from tests.simulation.planting import Bug, Edit
 
 
 def _nothing(*_: Any) -> None:
