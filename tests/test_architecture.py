@@ -6,6 +6,7 @@ The flow of DESIGN §6 is the import order. A rule that is not tested is a wish.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -293,6 +294,60 @@ def test_time_and_randomness_are_arguments() -> None:
                 if any(called == c or called.endswith("." + c) for c in CLOCKS):
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno} {called}")
     assert not found, "\n".join(found)
+
+
+OF_ONE_SERVER = re.compile(
+    r"pg_(try_)?advisory|pg_notify|add_notify_handler|\bnotifies\b|\b(UN)?LISTEN\b|\bNOTIFY\b"
+    r"""|^\s*(?i:(un)?listen|notify)\s+("?\w+"?|\*)\s*(,.*)?;?\s*$"""
+)
+"""Advisory locks, and LISTEN and NOTIFY: engines that are compatible with PostgreSQL have none."""
+
+
+def _of_one_server(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """(line, what) wherever a string that is no docstring, or a name, asks for them."""
+    lone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in lone:
+            said = node.value
+        elif isinstance(node, ast.Attribute):
+            said = node.attr
+        elif isinstance(node, ast.Name):
+            said = node.id
+        else:
+            continue
+        if found := OF_ONE_SERVER.search(said):
+            yield node.lineno, found.group()
+
+
+def test_nothing_asks_for_what_only_one_server_has() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line} {what}"
+        for path in SOURCES
+        for line, what in _of_one_server(_tree(path))
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'text("SELECT pg_advisory_xact_lock(1)")',
+        'text("select pg_try_advisory_lock(:key)")',
+        "select(func.pg_advisory_lock(1))",
+        'connection.exec_driver_sql("LISTEN entries")',
+        "connection.exec_driver_sql('listen \"entries\"')",
+        'connection.exec_driver_sql("unlisten *")',
+        'connection.exec_driver_sql(f"NOTIFY {channel}")',
+        "connection.exec_driver_sql(\"notify entries, '7'\")",
+        "select(func.pg_notify('entries', '7'))",
+        "for one in driver.notifies(): pass",
+        "driver.add_notify_handler(print)",
+    ],
+)
+def test_what_only_one_server_has_would_be_found(source: str) -> None:
+    """Wherever it is put in."""
+    assert list(_of_one_server(ast.parse(source)))
+    assert list(_of_one_server(ast.parse(f"def f():\n    'Words.'\n    {source}")))
 
 
 def test_no_float_where_things_are_decided() -> None:
