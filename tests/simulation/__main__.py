@@ -19,7 +19,7 @@ DEEP = 10_000
 
 def main() -> int:
     """Runs the seeds that were asked for; 1 where one fails."""
-    options = _parser().parse_args()
+    options = parser().parse_args()
     seeds = range(DEEP) if options.deep else _range(options.seeds)
     quiet = options.quiet or options.deep or options.jobs > 1
     total: Counter[str] = Counter()
@@ -41,7 +41,8 @@ def main() -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """What can be asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="0-9", help="A-B, both included, or one (default 0-9)")
     parser.add_argument("--deep", action="store_true", help=f"the first {DEEP} seeds")

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.errors import LianqiaoError
-from relay.fsck import fsck
 from relay.outbox import Outbox
 from relay.query import get_client
 from relay.store import Direction, PacketState
 from tests.simulation.money.records import PORTS
-from tests.simulation.money.story import AUDITED
 from tests.simulation.oracle import Broken
-from tests.simulation.process import TYPES
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -45,10 +41,10 @@ class Drain:
             self._tick()
         else:
             raise Broken("liveness", "; ".join(self._left()) or "the lanes do not rest")
-        for name, observer in world.observers.items():
+        for observer in world.observers.values():
             observer.check_heads()
             observer.check_signed()
-            self._fsck(name)
+        world.audits.all()
         self._users()
         if world.money is not None:
             world.money.finish()
@@ -146,15 +142,6 @@ class Drain:
         before = world.marks["entries"]
         world.check()
         return world.marks["entries"] == before or bool(world.liars)
-
-    def _fsck(self, name: str) -> None:
-        node = self._world.node(name)
-        try:
-            _, findings = fsck(node.store, TYPES, node.origin, contracts=AUDITED)
-        except LianqiaoError as err:
-            raise Broken("fsck", f"{name}: {err}") from err
-        if findings:
-            raise Broken("fsck", f"{name}: {findings[:5]}")
 
     def _users(self) -> None:
         """Every packet that was wanted was sent once, refused, or may be missing."""

@@ -124,7 +124,7 @@ BUGS = (
     Bug(
         "a deferred packet is kept as answered, until it is",
         ("fsck",),
-        5,
+        20,
         (
             Edit(
                 Channel,

@@ -7,6 +7,7 @@ to run ten thousand seeds: README.md.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -17,9 +18,14 @@ from pathlib import Path
 import pytest
 
 from relay.errors import Reason
+from tests.simulation import audits
+from tests.simulation.__main__ import main, parser
+from tests.simulation.cheap import CHEAP
 from tests.simulation.fate import OF_CALLS, OF_COMMITS
 from tests.simulation.options import Edge, Options, draw
-from tests.simulation.run import run_options, run_seed
+from tests.simulation.planted import BUGS
+from tests.simulation.planting import planted
+from tests.simulation.run import Failure, command, run_options, run_seed
 
 FIXED = (2, 3, 10)
 """Small networks: two heads, a hasty node, rotations, crashes, drift and strangers."""
@@ -78,6 +84,44 @@ def test_a_witness_stays_with_one_history() -> None:
     run_options(options)
 
 
+@pytest.mark.slow
+def test_fsck_on_the_way_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It draws by a generator of its own: each seed is what it was without it."""
+    with_it = run_seed(2, EVERYDAY_TICKS)
+    assert with_it.pop("fsck on the way") > 5
+    monkeypatch.setattr(audits, "SHARE", 0)
+    assert run_seed(2, EVERYDAY_TICKS) == with_it
+
+
+def test_a_seed_that_fails_says_how_to_repeat_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command on the last line fails in the same tick with the same words."""
+    [bug] = [bug for bug in BUGS if bug.name == "a head is kept with the hash of the one before"]
+    with planted(bug), pytest.raises(Failure) as failed:
+        run_seed(0, 9, quiet=True)
+    shown = str(failed.value)
+    *_, what, last = shown.splitlines()
+    assert what.startswith(f"seed 0 failed in tick {failed.value.tick}: forged: ")
+    assert all(f"  {line}" in shown for line in draw(0, 9).lines())
+    label, _, repeated = last.partition(": ")
+    assert (label, repeated) == ("repeat it", "python -m tests.simulation --seeds 0 --ticks 9")
+
+    monkeypatch.setattr(sys, "argv", shlex.split(repeated)[2:])
+    with planted(bug):
+        assert main() == 1
+    assert capsys.readouterr().err == shown + "\n"
+
+
+@pytest.mark.parametrize(("money", "keys"), [(False, CHEAP), (True, CHEAP), (True, "ed25519")])
+def test_the_command_of_a_seed_draws_its_options_again(money: bool, keys: str) -> None:
+    options = draw(11, 7, keys, money=money)
+    program, *arguments = shlex.split(command(options).removeprefix("python -m "))
+    asked = parser().parse_args(arguments)
+    assert program == "tests.simulation"
+    assert draw(int(asked.seeds), asked.ticks, asked.keys, money=asked.money) == options
+
+
 def test_options_are_drawn_from_the_seed_alone() -> None:
     assert draw(7) == draw(7)
     assert len({str(draw(seed)) for seed in range(50)}) == 50
@@ -120,6 +164,7 @@ def test_the_simulation_reaches_what_it_is_for() -> None:
         f"side: {Reason.CHAIN_UNREACHABLE}",
         f"side: {Reason.CLIENT_FROZEN}",
         f"operator: {Reason.DATABASE_UNREACHABLE}",
+        "fsck on the way",
         "recovery",
         "recovery cancelled",
         "caught by a relayer",

@@ -29,6 +29,7 @@ from relay.light.types import ClientState, Witness
 from relay.node import Node
 from relay.relayer import Relayer
 from relay.store.cosignatures import AT_ONCE
+from tests.simulation.audits import Audits
 from tests.simulation.contracts import Rally, Tally
 from tests.simulation.drain import Drain
 from tests.simulation.fate import Chance, Crash, Fate, Single
@@ -86,6 +87,7 @@ class World:
         """Those by which a witness knows whom it witnesses."""
         self.witnesses = Witnesses(options, self.directory, self.fate, self._side)
         self.operators = Operators(self)
+        self.audits = Audits(self)
         self.wires: dict[tuple[str, str], list[Wire]] = {}
         self.hasty = self.random.choice(options.nodes) if options.hasty else ""
         try:
@@ -271,6 +273,7 @@ class World:
         self.stranger.act()
         self._two_heads()
         self.check()
+        self.audits.sometimes()
 
     def check(self) -> None:
         """The invariants of every tick."""
