@@ -24,7 +24,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import structlog
@@ -107,6 +109,16 @@ class Watch:
         self._same: dict[tuple[str, int], bytes] = {}
         """(chain id, height) -> hash of the header found to be the same everywhere."""
         self._told: set[bytes] = set()
+
+    @cached_property
+    def _usable(self) -> Mapping[str, ClientType]:
+        """The types that load: of what is not installed there is no client here, and nothing to
+        compare."""
+        found = {}
+        for name in self._types:
+            with suppress(LianqiaoError):
+                found[name] = self._types[name]
+        return found
 
     # --- 1, 2
 
@@ -200,7 +212,7 @@ class Watch:
     def _contradict(self, chain_id: str, first: bytes, second: bytes) -> bool | None:
         """Whether two headers that contradict each other are evidence that some client takes; it
         is told then. None where they do not contradict each other."""
-        for client_type in self._types.values():
+        for client_type in self._usable.values():
             one, other = (_decode(client_type, chain_id, raw) for raw in (first, second))
             if one is not None and other is not None and contradiction(client_type, one, other):
                 evidence = encode_evidence(Evidence(first, second))
@@ -263,18 +275,18 @@ class Watch:
     def _followed(self, chain_id: str) -> list[_Followed]:
         rows = [row for row in self._rows() if row.chain_id == chain_id]
         return [
-            _Followed(row, decode_client_state(bytes(row.state)), self._types[row.client_type])
+            _Followed(row, decode_client_state(bytes(row.state)), self._usable[row.client_type])
             for row in rows
-            if row.client_type in self._types
+            if row.client_type in self._usable
         ]
 
     def _decode(self, chain_id: str, raw: bytes) -> Header | None:
-        found = (_decode(client_type, chain_id, raw) for client_type in self._types.values())
+        found = (_decode(client_type, chain_id, raw) for client_type in self._usable.values())
         return next((header for header in found if header is not None), None)
 
     def _named(self, raw: bytes) -> set[str]:
         """The chain that a header names, where it is one."""
-        found = (_decode(client_type, "", raw) for client_type in self._types.values())
+        found = (_decode(client_type, "", raw) for client_type in self._usable.values())
         return {header.chain_id for header in found if header is not None}
 
     def _remember(self, chain_id: str, header: Header) -> None:

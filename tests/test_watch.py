@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,11 @@ import pytest
 
 from adapters.cometbft.light.block import Timestamp
 from adapters.memory.chain import MemoryChain
-from relay.errors import Reason
+from relay.errors import NotFound, Reason
 from relay.fsck import fsck
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.misbehaviour import decode_evidence
-from relay.light.types import ClientState
+from relay.light.types import ClientState, ClientType
 from relay.local import LocalChain
 from relay.query import get_client
 from relay.watch import COMPARE_SECONDS, MAX_HEADS, MAX_REFUSED, KnowingChain, VerifiedHead
@@ -100,6 +100,29 @@ def test_two_lanes_that_are_shown_two_histories_find_out(world: World, fork: Wor
     heights = [CHECKPOINT.decode_header(h).height for h in
                (decode_evidence(raw).first, decode_evidence(raw).second)]  # fmt: skip
     assert len(set(heights)) == 1
+
+
+class _Lacking(Mapping[str, ClientType]):
+    """Client types as an installation has them: one needs a package that is not there."""
+
+    def __getitem__(self, name: str) -> ClientType:
+        if name == "absent":
+            raise NotFound(Reason.CLIENT_TYPE_UNKNOWN, "needs a package")
+        return TYPES[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["absent", *TYPES])
+
+    def __len__(self) -> int:
+        return 1 + len(TYPES)
+
+
+def test_a_type_that_does_not_load_keeps_nobody_from_comparing(world: World, fork: World) -> None:
+    """As in an installation without extras, whose relay joins plain ledgers."""
+    world.relayer(HUB).watch._types = _Lacking()
+    second = _second_client(world, fork)
+    _look(world)
+    assert _frozen(world, HUB, second)
 
 
 @pytest.mark.parametrize(("ahead", "seconds"), [(0, 0), (3, -3600)])
