@@ -156,7 +156,12 @@ class Store:
                     yield tx
                     tx.flush()
             except DBAPIError as err:
-                raise _storage_error(err) from err
+                found = _storage_error(err)
+                if isinstance(found, Exhausted):
+                    # A connection that was made while nothing could be written stays so: SQLite
+                    # has opened the file to be read alone, PostgreSQL took the server's default.
+                    self.engine.dispose()
+                raise found from err
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

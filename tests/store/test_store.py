@@ -16,6 +16,7 @@ from relay.store import ClientRow, RequestRow, Store, Transaction
 from relay.store.migrate import SCHEMA, migrate
 from relay.store.tables import Checkpoint, table
 from tests.databases import UrlOf, postgresql_url
+from tests.refusals import refused
 
 
 @pytest.fixture
@@ -53,9 +54,9 @@ def test_what_no_row_of_postgresql_can_have_is_malformed(
     store = Store(postgresql_url(tmp_path / "node.db"))
     migrate(store.engine)
     checkpoints = table(Checkpoint)
-    with pytest.raises(Malformed) as refused, store.read() as connection:
+    with pytest.raises(Malformed) as err, store.read() as connection:
         connection.execute(select(checkpoints.c.size).where(checkpoints.c[column] == value))
-    assert refused.value.reason is Reason.MALFORMED
+    assert err.value.reason is Reason.MALFORMED
 
 
 def test_migrations_make_exactly_the_tables(store: Store) -> None:
@@ -212,6 +213,19 @@ def test_a_database_that_cannot_be_written_says_so(store: Store) -> None:
         tx.connection.exec_driver_sql(read_only)
         tx.append(b"b", b"1")
     assert err.value.reason is Reason.LIMIT_EXCEEDED
+
+
+def test_a_connection_that_was_made_while_nothing_could_be_written_is_not_kept(
+    store: Store,
+) -> None:
+    """It could not be written to ever after: SQLite has opened the file to be read alone, and to
+    PostgreSQL a default of the server's is a session's from its start."""
+    sqlite = store.engine.dialect.name == "sqlite"
+    read_only = "PRAGMA query_only=ON" if sqlite else "SET default_transaction_read_only = on"
+    with store.engine.connect() as connection, connection.begin():
+        connection.exec_driver_sql(read_only)
+    refused(Reason.LIMIT_EXCEEDED, store.run, lambda tx: tx.append(b"a", b"1"), kind=Exhausted)
+    assert store.run(lambda tx: tx.append(b"a", b"1")) == 0
 
 
 def test_a_server_that_is_gone_is_unavailable() -> None:
