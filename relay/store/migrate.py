@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -26,7 +26,12 @@ SCHEMA = ScriptDirectory.from_config(_config()).get_current_head() or ""
 def current_schema(engine: Engine) -> str:
     """The version of a database, empty where it has none."""
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() or ""
+        return schema_of(connection)
+
+
+def schema_of(connection: Connection) -> str:
+    """The same, by a connection to the database."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
 
 
 def migrate(engine: Engine) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from relay.errors import Conflict, Exhausted, Malformed, Reason, Refused, Unavailable
 from relay.store import tables
 from relay.store.heads import Heads, SignedHeads
-from relay.store.migrate import SCHEMA, current_schema
+from relay.store.migrate import SCHEMA, schema_of
 from relay.store.transaction import Transaction
 
 _ENTRY = tables.table(tables.Entry)
@@ -119,8 +119,10 @@ class Store:
             return work(tx)
 
     def check(self, chain_id: str) -> None:
-        """Raises Refused(WRONG_SCHEMA) or Refused(WRONG_CHAIN) with what to do about it."""
-        found = current_schema(self.engine)
+        """Raises Refused(WRONG_SCHEMA) or Refused(WRONG_CHAIN) with what to do about it, and
+        Unavailable(DATABASE_UNREACHABLE)."""
+        with self.read() as connection:
+            found = schema_of(connection)
         if found != SCHEMA:
             raise Refused(
                 Reason.WRONG_SCHEMA,
@@ -219,8 +221,8 @@ _NEXT_INDEX = select(func.coalesce(func.max(_ENTRY.c.index) + 1, 0))
 _CONFLICTS = frozenset({"40001", "40P01", "23505"})
 """SQLSTATE of PostgreSQL: serialization failure, deadlock, and the unique key that a concurrent
 writer took first. On SQLite a taken key is a fault of ours, since its writers take turns."""
-_UNWRITABLE = frozenset({"53100", "25006"})
-"""SQLSTATE: disk full, read-only transaction."""
+_UNWRITABLE = frozenset({"53100", "25006", "0A000"})
+"""SQLSTATE: disk full, read-only transaction, and what a standby has instead of SERIALIZABLE."""
 
 
 def _storage_error(err: DBAPIError) -> Exception:

@@ -233,6 +233,8 @@ def test_a_server_that_is_gone_is_unavailable() -> None:
     with pytest.raises(Unavailable) as err, store.transaction() as tx:
         tx.append(b"a", b"1")
     assert err.value.reason is Reason.DATABASE_UNREACHABLE
+    # Health asks this now and then, and must go on to.
+    refused(Reason.DATABASE_UNREACHABLE, store.check, "zj", kind=Unavailable)
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://a@b/c"])
