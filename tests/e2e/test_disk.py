@@ -106,12 +106,82 @@ def test_a_full_disk(place: Path, postgresql: bool) -> None:
         finally:
             load.end()
         _finish(network, load)
-        assert load.repeated[Reason.LIMIT_EXCEEDED] > 0 or postgresql
+        met = {Reason.LIMIT_EXCEEDED} | ({Reason.DATABASE_UNREACHABLE} if postgresql else set())
+        assert met & load.repeated.keys()
         assert not set(load.repeated) - {
             "LIMIT_EXCEEDED", "DATABASE_UNREACHABLE", "CHAIN_UNREACHABLE",
         }  # fmt: skip
         log = network.stage.processes[ASKING].log.read_text()
         assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("postgresql", [False, True], ids=["sqlite", "postgresql"])
+def test_a_database_that_becomes_read_only_under_load(place: Path, postgresql: bool) -> None:
+    """The node goes on: it answers what it is asked, says why it writes nothing, and writes again
+    as soon as it may. No process is started anew."""
+    with Network(place / "network", postgresql=postgresql) as network:
+        load = Load(network, 8)
+        load.prepare()
+        running = network.stage.processes[SOURCE].running
+        load.start()
+        try:
+            for _ in range(2):
+                told, attested = load.repeated[Reason.LIMIT_EXCEEDED], len(load.attested)
+                load.until(SOURCE, lambda _, n=attested: len(load.attested) > n)
+                with _standing_by(network) if postgresql else _frozen(network, SOURCE):
+                    load.until(SOURCE, lambda _, n=told: load.repeated[Reason.LIMIT_EXCEEDED] > n)
+                    load.until(SOURCE, lambda client: client.status().head)
+                    attested = len(load.attested)
+                    time.sleep(1)
+                    assert len(load.attested) == attested
+                load.until(SOURCE, lambda _, n=attested: len(load.attested) > n)
+        finally:
+            load.end()
+        load.drain()
+        assert running is network.stage.processes[SOURCE].running
+        assert running.poll() is None
+        assert not network.ended
+        _finish(network, load)
+        assert not set(load.repeated) - (
+            {"LIMIT_EXCEEDED"} | ({"DATABASE_UNREACHABLE"} if postgresql else set())
+        )
+        assert "Traceback" not in network.stage.processes[SOURCE].log.read_text()
+
+
+@contextmanager
+def _standing_by(network: Network) -> Iterator[None]:
+    """The database server as after a failover to a replica that nobody has promoted yet."""
+    assert network.server is not None
+    network.server.stand_by()
+    try:
+        yield
+    finally:
+        network.server.promote()
+
+
+@contextmanager
+def _frozen(network: Network, name: str) -> Iterator[None]:
+    """A node's files as they are on a disk that has become read-only, under the process that has
+    them open: a remount would be refused while it has. By the flag that forbids every write, to
+    open files too, where the file system and the user may set it; else by RLIMIT_FSIZE."""
+    where = network.config(name).parent
+    folders = [where, *(path for path in where.rglob("*") if path.is_dir())]
+    if subprocess.run(["chattr", "+i", *folders], capture_output=True).returncode:
+        pid = network.stage.processes[name].running.pid
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        try:
+            yield
+        finally:
+            limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+        return
+    # What is mapped into memory is left out: a write there would be a fault of the processor's.
+    files = [p for p in where.rglob("*") if p.is_file() and not p.name.endswith("-shm")]
+    try:
+        subprocess.run(["chattr", "+i", *files], check=True)
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *folders, *files], check=True)
 
 
 def test_clocks_that_jump(tmp_path: Path) -> None:
