@@ -217,6 +217,7 @@ class Relayer:
             local,
             client_types,
             self._working,
+            self._behind,
             submit_misbehaviour or _nobody,
             keep_evidence or _nowhere,
         )
@@ -356,6 +357,10 @@ class Relayer:
                 return
             self._next_look = now + COMPARE_SECONDS
         self.watch.look_around()
+
+    def _behind(self, client_id: str) -> Chain | None:
+        lane = self._lanes.get(client_id)
+        return None if lane is None else lane.remote
 
     def _working(self) -> list[tuple[str, Chain]]:
         """The chains that answer."""

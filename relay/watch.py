@@ -14,7 +14,9 @@ and those chains have co-signed as witnesses, which no client need ever have bee
    too. Where no client here has that height, the chain is asked for it.
 
 What contradicts is two signed headers: evidence. It is given to every client of that chain that the
-relayer reaches, each of which verifies it for itself, and kept for `lianqiao clients accuse`. What
+relayer reaches, each of which verifies it for itself, and kept for `lianqiao clients accuse`. Who
+does not answer is told again with each comparison, also by a relayer that was started anew: what
+froze a client here is on the journal. What
 another node says of a head is a claim: where no client finds that both were signed, nothing is kept
 and nobody is accused, and who claims too much of that kind is heard again at the next comparison.
 Nothing here is trusted or needed for safety: a client accepts no second history anyway.
@@ -27,15 +29,18 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
 import structlog
 
 from relay.chain import Chain
-from relay.errors import LianqiaoError
+from relay.errors import Conflict, Exhausted, LianqiaoError, Unavailable
+from relay.journal import Kind, host_path
 from relay.light.misbehaviour import Evidence, contradiction, encode_evidence
 from relay.light.states import decode_client_state
 from relay.light.types import ClientState, ClientType, Header
+from relay.packet import be64
 from relay.store import ClientRow, Store
 from relay.store.lookups import all_clients, nearest_headers
 
@@ -77,6 +82,10 @@ class KnowingChain(Protocol):
         ...
 
 
+_Reached = tuple[Chain, Sequence[VerifiedHead]]
+"""A chain, and the heads that it told."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Followed:
     """A client here."""
@@ -95,20 +104,26 @@ class Watch:
         local: Chain,
         types: Mapping[str, ClientType],
         remotes: Callable[[], Sequence[tuple[str, Chain]]],
+        behind: Callable[[str], Chain | None],
         submit: Submit,
         keep: Keep,
     ) -> None:
-        """`remotes` gives (client id here, chain) of each lane that works; `submit` gives evidence
-        to a client here."""
+        """`remotes` gives (client id here, chain) of each lane that works, `behind` the chain of a
+        lane whether it works or not; `submit` gives evidence to a client here."""
         self._store = store
         self._local = local
         self._types = types
         self._remotes = remotes
+        self._behind = behind
         self._submit = submit
         self._keep = keep
         self._same: dict[tuple[str, int], bytes] = {}
         """(chain id, height) -> hash of the header found to be the same everywhere."""
         self._told: set[bytes] = set()
+        self._proven: dict[str, bytes] = {}
+        """Chain id -> evidence that a client took."""
+        self._judged: set[tuple[bytes, str, str]] = set()
+        """(hash of evidence, chain, client id) of each client that has judged it."""
 
     @cached_property
     def _usable(self) -> Mapping[str, ClientType]:
@@ -131,7 +146,8 @@ class Watch:
         found = any(self._compare(followed, chain_id, raw) for raw in headers)
         if refused and not found:
             for height in sorted({f.row.latest_height for f in followed}):
-                raw = self._ask(client_id, followed, height)
+                # It has just brought that header, whatever has stopped its lane before.
+                raw = self._ask(client_id, followed, height, self._behind(client_id))
                 if raw is not None and self._compare(followed, chain_id, raw):
                     return
 
@@ -148,7 +164,9 @@ class Watch:
         followed = {chain_id: self._followed(chain_id) for chain_id in sorted(chains - {""})}
         # What the clients here have verified is in the store, and is compared with in any case.
         own = [head for head in _heads_of(self._local, followed) if head.cosigned]
-        for heads in (own, *(_heads_of(remote, followed) for _, remote in remotes)):
+        found_at = [(remote, _heads_of(remote, followed)) for _, remote in remotes]
+        self._tell_again(found_at)
+        for heads in (own, *(heads for _, heads in found_at)):
             refused: Counter[str] = Counter()
             for head in heads:
                 for chain_id in sorted(self._named(head.header) & followed.keys()):
@@ -223,29 +241,64 @@ class Watch:
         """Gives evidence to every client of the chain that can be reached; whether one took it."""
         if key in self._told:
             return True
-        ways: list[tuple[Submit, str]] = [
-            (self._submit, row.client_id)
-            for row in self._rows()
-            if row.chain_id == chain_id and not row.frozen
-        ]
-        for _, remote in self._remotes():
-            if isinstance(remote, KnowingChain):
-                heads = _heads_of(remote, {chain_id})
-                asked = [head for head in heads if not head.frozen and not head.cosigned]
-                ways += [(remote.accuse, head.client_id) for head in asked]
-        taken = [client_id for submit, client_id in ways if _accepts(submit, client_id, evidence)]
+        reached = [(remote, _heads_of(remote, {chain_id})) for _, remote in self._remotes()]
+        taken = self._give(chain_id, evidence, reached)
         if not taken:
             return False  # two headers, but nobody finds that they were signed
         self._told.add(key)
+        self._proven[chain_id] = evidence
         self._keep(chain_id, evidence)
-        _log.error("misbehaviour", chain_id=chain_id, clients=len(taken))
+        _log.error("misbehaviour", chain_id=chain_id, clients=taken)
         return True
+
+    def _tell_again(self, reached: Sequence[_Reached]) -> None:
+        """Gives what was proven to every client that has not judged it yet: one that did not
+        answer, or that was out of reach."""
+        proven = dict(self._proven)
+        with self._store.reading() as tx:
+            for row in all_clients(tx):
+                if row.frozen:
+                    path = host_path(Kind.MISBEHAVIOUR, row.client_id, be64(row.frozen - 1))
+                    evidence = tx.get(path)
+                    assert evidence is not None, "what froze a client is on the journal"
+                    proven.setdefault(row.chain_id, evidence)
+        for chain_id, evidence in proven.items():
+            self._give(chain_id, evidence, reached)
+
+    def _give(self, chain_id: str, evidence: bytes, reached: Sequence[_Reached]) -> int:
+        """Gives evidence to the clients of a chain here and at those who were asked for theirs;
+        how many took it."""
+        ways: list[tuple[str, Submit, str]] = [
+            ("", self._submit, row.client_id)
+            for row in self._rows()
+            if row.chain_id == chain_id and not row.frozen
+        ]
+        for remote, heads in reached:
+            for head in heads if isinstance(remote, KnowingChain) else ():
+                if not head.frozen and not head.cosigned and chain_id in self._named(head.header):
+                    ways.append((remote.chain_id, remote.accuse, head.client_id))
+        taken, digest = 0, sha256(evidence).digest()
+        for where, submit, client_id in ways:
+            if (digest, where, client_id) in self._judged:
+                continue
+            answer = _accepts(submit, client_id, evidence)
+            taken += answer is True
+            if answer is not None:
+                self._judged.add((digest, where, client_id))
+        return taken
 
     # --- asking
 
-    def _ask(self, client_id: str, followed: Sequence[_Followed], height: int) -> bytes | None:
-        """The header of a height, from the chain behind a client."""
-        remote = dict(self._remotes()).get(client_id)
+    def _ask(
+        self,
+        client_id: str,
+        followed: Sequence[_Followed],
+        height: int,
+        remote: Chain | None = None,
+    ) -> bytes | None:
+        """The header of a height, from the chain behind a client (by default: if its lane
+        works)."""
+        remote = remote or dict(self._remotes()).get(client_id)
         state = next((f.state for f in followed if f.row.client_id == client_id), None)
         if remote is None or state is None:
             return None
@@ -312,9 +365,12 @@ def _heads_of(remote: Chain, chain_ids: Collection[str]) -> Sequence[VerifiedHea
         return ()
 
 
-def _accepts(submit: Submit, client_id: str, evidence: bytes) -> bool:
+def _accepts(submit: Submit, client_id: str, evidence: bytes) -> bool | None:
+    """Whether a client took it; None where it has not judged it."""
     try:
         submit(client_id, evidence)
+    except (Unavailable, Conflict, Exhausted):
+        return None
     except LianqiaoError:
         return False
     return True

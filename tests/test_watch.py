@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from adapters.cometbft.light.block import Timestamp
-from adapters.memory.chain import MemoryChain
-from relay.errors import NotFound, Reason
+from adapters.memory.chain import Fault, MemoryChain, no_faults
+from relay.chain import Chain
+from relay.errors import NotFound, Reason, Unavailable
 from relay.fsck import fsck
+from relay.lane import MAX_SIDE_DELAY
 from relay.light.checkpoint_client import CHECKPOINT
 from relay.light.misbehaviour import decode_evidence
-from relay.light.types import ClientState, ClientType
+from relay.light.types import DAY, ClientState, ClientType
 from relay.local import LocalChain
 from relay.query import get_client
 from relay.watch import COMPARE_SECONDS, MAX_HEADS, MAX_REFUSED, KnowingChain, VerifiedHead
@@ -400,6 +402,70 @@ def test_a_chain_out_of_reach_is_looked_at_later(world: World, fork: World) -> N
     world.networks[ZJ].reachable = True
     _look(world, 3)
     assert _frozen(world, HUB, second)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_who_did_not_answer_is_told_again(world: World, fork: World, restarted: bool) -> None:
+    """Also by a relayer that was started anew, out of the node's journal."""
+    world.connect(SH, ZJ)
+    second = _second_client(world, fork)
+    world.networks[SH].plan = lambda call: Fault.REQUEST_LOST if call == "accuse" else None
+    _look(world)
+    assert _frozen(world, HUB, second)
+    assert not _frozen(world, SH, world.clients[SH, ZJ])
+    world.networks[SH].plan = no_faults
+    if restarted:
+        world.restart(HUB)
+    _look(world)
+    assert _frozen(world, SH, world.clients[SH, ZJ])
+    told = world.networks[SH].calls["accuse"]
+    _look(world, 2)
+    assert world.networks[SH].calls["accuse"] == told
+    assert len(world.evidence) == 1
+
+
+def test_a_client_here_that_could_not_take_evidence_is_given_it_again(
+    world: World, fork: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other ledger took it; meanwhile this node could not write."""
+    world.connect(SH, ZJ)
+    second = _second_client(world, fork)
+
+    def fails(client_id: str, evidence: bytes) -> None:
+        raise Unavailable(Reason.DATABASE_UNREACHABLE, "the database does not answer")
+
+    monkeypatch.setattr(world.relayer(HUB).watch, "_submit", fails)
+    _look(world)
+    assert _frozen(world, SH, world.clients[SH, ZJ])
+    assert not _frozen(world, HUB, second)
+    monkeypatch.setattr(world.relayer(HUB).watch, "_submit", world.nodes[HUB].submit_misbehaviour)
+    _look(world)
+    assert _frozen(world, HUB, second)
+    assert _frozen(world, HUB, world.clients[HUB, ZJ])
+
+
+class _TwoFaced(MemoryChain):
+    """Shows the heads of another chain of that name."""
+
+    def __init__(self, inner: Chain, shown: Chain) -> None:
+        super().__init__(inner)
+        self.latest_height = shown.latest_height  # type: ignore[method-assign]
+        self.headers = shown.headers  # type: ignore[method-assign]
+
+
+def test_a_lane_that_failed_before_asks_about_a_refused_header(world: World, fork: World) -> None:
+    """A chain out of reach came back with another history: its lane counts as stopped still."""
+    client_id = world.clients[HUB, ZJ]
+    _grow(fork, ZJ, get_client(world.nodes[HUB].store, client_id).latest.height + 1)
+    faced = _TwoFaced(world.chain(ZJ), fork.chain(ZJ))
+    world.relayer(HUB).add_lane(client_id, faced)
+    world.clock.advance(31 * DAY)  # a refresh is due
+    faced.reachable = False
+    world.tick(HUB)
+    faced.reachable = True
+    world.clock.advance(MAX_SIDE_DELAY)
+    world.tick(HUB)
+    assert _frozen(world, HUB, client_id)
 
 
 def test_what_knows_nothing_of_others_is_not_asked(world: World) -> None:
