@@ -145,12 +145,7 @@ class Outbox:
         if not self.cursor(client_id, side):
             return False
 
-        def write(tx: Transaction) -> None:
-            _forget_place(tx.connection, client_id, side + AGAIN)
-            row = {"client_id": client_id, "side": side + AGAIN, "cursor": 0}
-            tx.connection.execute(insert(_LANE), [row])
-
-        self._store.run(write)
+        self._store.run(lambda tx: _read_from_start(tx.connection, client_id, side))
         return True
 
     def rereading(self, client_id: str, side: str) -> int | None:
@@ -181,18 +176,6 @@ class Outbox:
             tx.connection.execute(update(_LANE).where(where).values(cursor=cursor))
 
         self._store.run(write)
-
-    def revive(self, client_id: str, side: str, cursor: int, now: int) -> bool:
-        """Tries a waiting step or a dead letter again at once; False where there is none."""
-        where = and_(_side(client_id, side), _OUTBOX.c.cursor == cursor)
-        changed: list[int] = []
-
-        def write(tx: Transaction) -> None:
-            done = tx.connection.execute(update(_OUTBOX).where(where).values(not_before=now))
-            changed.append(done.rowcount)
-
-        self._store.run(write)
-        return changed[-1] == 1
 
     def revive_all(
         self, client_id: str, side: str, now: int, sequences: tuple[int, int]
@@ -309,6 +292,24 @@ def forget(tx: Transaction, client_id: str, side: str) -> None:
         _forget_place(connection, client_id, side + AGAIN)
 
     tx.at_commit(drop)
+
+
+def read_again(tx: Transaction, client_id: str, side: str) -> None:
+    """Has one side read a second time from its first step, beside what is new (`Outbox.reread`):
+    its destination has another history now, which may lack what it was given before."""
+
+    def place(connection: Connection) -> None:
+        asked = {"client": client_id, "side": side}
+        if connection.execute(_CURSOR, asked).scalar_one_or_none():
+            _read_from_start(connection, client_id, side)
+
+    tx.at_commit(place)
+
+
+def _read_from_start(connection: Connection, client_id: str, side: str) -> None:
+    _forget_place(connection, client_id, side + AGAIN)
+    row = {"client_id": client_id, "side": side + AGAIN, "cursor": 0}
+    connection.execute(insert(_LANE), [row])
 
 
 def _forget_place(connection: Connection, client_id: str, side: str) -> None:

@@ -35,7 +35,7 @@ from relay.light.client import anchor
 from relay.light.states import decode_client_state, encode_client_state, encode_consensus_state
 from relay.light.types import DAY, MAX_HEADER_BYTES, MAX_INT, ClientState
 from relay.light.wire import Reader, Writer
-from relay.outbox import forget
+from relay.outbox import forget, read_again
 from relay.packet import be64
 from relay.store import ClientRow, ConsensusRow, Transaction
 from relay.store.lookups import all_clients
@@ -45,7 +45,7 @@ MIN_DELAY, DEFAULT_DELAY, MAX_DELAY = 3600, DAY, 30 * DAY
 MAX_SKIP = 1 << 40
 """Sequences that one `skip` may pass over."""
 _MAX_STATE = 1 << 18
-_INWARD = "in"
+_INWARD, _OUTWARD = "in", "out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +180,8 @@ def complete(clients: Clients, tx: Transaction, client_id: str, now: int) -> Non
     tx.save(row)
     tx.add(ConsensusRow(row.lineage, consensus.height, first, proposal.header, index))
     forget(tx, client_id, _INWARD)
+    if client.row.frozen or state.chain_id != client.row.chain_id:
+        read_again(tx, client_id, _OUTWARD)
 
 
 def skip(clients: Clients, tx: Transaction, client_id: str, next_sequence: int) -> bool:

@@ -118,8 +118,7 @@ def test_dead_letters_are_never_due_but_listed_with_their_reason(outbox: Outbox)
 
 def test_a_dead_letter_can_be_tried_again_and_dropped(outbox: Outbox) -> None:
     outbox.save(LANE, "in", waiting=[_waiting(1, not_before=NEVER)])
-    assert outbox.revive(LANE, "in", 1, NOW)
-    assert not outbox.revive(LANE, "in", 2, NOW)
+    assert outbox.revive_all(LANE, "in", NOW, (1, 1 << 40)) == (0, 1)
     assert [w.cursor for w in outbox.due(LANE, "in", NOW, 10)] == [1]
     outbox.save(LANE, "in", finished=[1])
     assert outbox.size(LANE, "in") == 0

@@ -377,8 +377,13 @@ def test_a_sequence_used_twice_never_passes_for_the_first(world: World) -> None:
     assert sequence == 3
     world.restart(HUB)
     world.settle(HUB)
-    (letter,) = world.relayer(HUB).outbox.letters(dead=True)
-    assert letter.waiting.reason.startswith(Reason.COMMITMENT_MISMATCH)
+    letters = world.relayer(HUB).outbox.letters(dead=True)
+    assert [(one.side, one.waiting.item.packet.sequence) for one in letters] == [
+        ("in", sequence),
+        ("out", sequence),  # the answer that was given to the first
+    ]
+    for letter in letters:
+        assert letter.waiting.reason.startswith(Reason.COMMITMENT_MISMATCH)
     _forget_zj(world)
 
 
@@ -397,6 +402,20 @@ def test_a_ledger_that_skips_what_it_forgot_goes_on(world: World) -> None:
     sequence = _settled(world, b"goes on")
     assert sequence == 100
     assert _state(world, sequence) is PacketState.ACKNOWLEDGED
+    _forget_zj(world)
+
+
+def test_a_ledger_that_forgot_an_answer_is_given_it_again(world: World) -> None:
+    """It had sent the packet before the copy was made, and was answered after it."""
+    kept = _send(world, b"kept")
+    _restored(world)
+    assert _state(world, kept) is PacketState.SENT
+    world.clock.advance(DAY)
+    world.nodes[HUB].tick()
+    world.restart(HUB)
+    world.settle(HUB)
+    assert _state(world, kept) is PacketState.ACKNOWLEDGED
+    assert world.relayer(HUB).outbox.letters(dead=True) == []
     _forget_zj(world)
 
 

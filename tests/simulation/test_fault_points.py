@@ -24,7 +24,6 @@ NOT_MET = {
     "commit ChangePowers": "of a replicated engine: tests/adapters/engine",
     "commit Leases.has": "two processes on one database: tests/e2e/test_two_relays.py",
     "commit Leases.give_back": "two processes on one database: tests/e2e/test_two_relays.py",
-    "commit Outbox.revive": "nothing calls it yet but tests",
     "commit Outbox.rewind": "nothing calls it yet but tests",
     "commit write_genesis": "there is no node before it: lianqiao init is repeated as a whole",
     "commit Store.set_meta": "as write_genesis, and migration",
