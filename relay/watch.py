@@ -274,7 +274,9 @@ class Watch:
             if row.chain_id == chain_id and not row.frozen
         ]
         for remote, heads in reached:
-            for head in heads if isinstance(remote, KnowingChain) else ():
+            if not isinstance(remote, KnowingChain):
+                continue
+            for head in heads:
                 if not head.frozen and not head.cosigned and chain_id in self._named(head.header):
                     ways.append((remote.chain_id, remote.accuse, head.client_id))
         taken, digest = 0, sha256(evidence).digest()
