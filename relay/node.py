@@ -90,6 +90,8 @@ class Node(Ways):
         self._shown_size = self._newest_shown()
         self._told: set[ticking.Failed] = set()
         """What failed when it was last due: said once, and tried with every tick."""
+        self._told_recoveries: set[tuple[str, str]] = set()
+        """The same of recoveries: client id and reason."""
         self._due = 0
         """When a client must state what it has sent, at the latest."""
         with store.reading() as tx:
@@ -148,8 +150,11 @@ class Node(Ways):
         with self.store.reading() as tx:
             if not recovery.any_due(tx, self.now()):
                 return
-        for client_id, reason in self.run(CompleteDue()):
-            _log.error("recovery_refused", client_id=client_id, reason=reason)
+        refused = self.run(CompleteDue())
+        for client_id, reason in refused:
+            if (client_id, reason) not in self._told_recoveries:
+                _log.error("recovery_refused", client_id=client_id, reason=reason)
+        self._told_recoveries = set(refused)
 
     def _run_due(self) -> None:
         with self.store.reading() as tx:

@@ -31,9 +31,9 @@ from dataclasses import dataclass, replace
 from relay.clients import Client, Clients, encode_creation
 from relay.errors import LianqiaoError, Malformed, NotFound, Reason, Refused
 from relay.journal import Kind, host_path
-from relay.light.client import anchor
+from relay.light.client import anchor, expires
 from relay.light.states import decode_client_state, encode_client_state, encode_consensus_state
-from relay.light.types import DAY, MAX_HEADER_BYTES, MAX_INT, ClientState
+from relay.light.types import DAY, MAX_HEADER_BYTES, MAX_INT, ClientState, ConsensusState
 from relay.light.wire import Reader, Writer
 from relay.outbox import forget, read_again
 from relay.packet import be64
@@ -92,7 +92,8 @@ def propose(
     1. the client is known: CLIENT_NOT_FOUND  2. the delay is within its bounds: LIMIT_EXCEEDED
     3. nothing is proposed yet: RECOVERY_PENDING  4. the substitute follows the same chain in the
     same epoch or a later one, by the same kind of proof: CHAIN_ID_MISMATCH  5. the client needs it:
-    RECOVERY_NOT_NEEDED  6. the anchor is one: what relay.light.client.anchor raises.
+    RECOVERY_NOT_NEEDED  6. the anchor is one: what relay.light.client.anchor raises  7. it will be
+    one still when the delay has passed: LIMIT_EXCEEDED.
     """
     client = clients.load(tx, client_id)  # 1
     if not MIN_DELAY <= delay <= MAX_DELAY:  # 2
@@ -113,7 +114,8 @@ def propose(
     _check_same_chain(client.state, substitute)  # 4
     if substitute.chain_id == client.state.chain_id:  # 5
         _check_needed(clients, tx, client, now)
-    anchor(client.type, substitute, anchor_header, now)  # 6
+    consensus, _ = anchor(client.type, substitute, anchor_header, now)  # 6
+    _check_outlasts(substitute, consensus, delay, now)  # 7
     proposal = Proposal(now, now + delay, encode_client_state(substitute), anchor_header)
     path = host_path(Kind.RECOVERY, client_id, be64(tx.size))
     index = tx.append(path, encode_proposal(proposal))
@@ -274,3 +276,17 @@ def _check_needed(clients: Clients, tx: Transaction, client: Client, now: int) -
         hint="a header updates it; only a frozen or expired client, or a later epoch, is recovered",
         client_id=client.row.client_id,
     )
+
+
+def _check_outlasts(state: ClientState, head: ConsensusState, delay: int, now: int) -> None:
+    """A head that expires within the delay would complete nothing, and close the client until
+    somebody wonders."""
+    left = expires(state, head) - now
+    if delay >= left:
+        raise Malformed(
+            f"the head would be past its trusting period when the recovery is due: it has {left} "
+            f"seconds left, the delay is {delay}",
+            reason=Reason.LIMIT_EXCEEDED,
+            hint="take a shorter delay, or a younger head",
+            field="delay",
+        )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
+from structlog.testing import capture_logs
 
 from relay import recovery
 from relay.chain import Item, Outcome, Step
@@ -272,6 +273,30 @@ def test_an_anchor_that_grew_old_meanwhile_completes_nothing(world: World) -> No
     refused(Reason.CLIENT_EXPIRED, lambda: node.complete_recovery(client_id))
     node.tick()
     assert get_client(node.store, client_id).recovery is not None
+
+
+def test_an_anchor_must_outlast_the_delay(world: World) -> None:
+    _expire(world)
+    left = DAY - (world.clock() - world.nodes[ZJ].head.time)
+    error = refused(Reason.LIMIT_EXCEEDED, lambda: _propose(world, delay=left, trusting_period=DAY))
+    assert error.hint == "take a shorter delay, or a younger head"
+    due = _propose(world, delay=left - 1, trusting_period=DAY)
+    world.clock.now = due
+    world.nodes[HUB].tick()
+    assert get_client(world.nodes[HUB].store, world.clients[HUB, ZJ]).recovery is None
+
+
+def test_a_recovery_that_is_refused_is_told_once(world: World) -> None:
+    _expire(world)
+    _propose(world, trusting_period=2 * DAY)
+    world.clock.advance(3 * DAY)
+    with capture_logs() as logs:
+        for _ in range(3):
+            world.nodes[HUB].tick()
+    told = [line for line in logs if line["event"] == "recovery_refused"]
+    assert [(line["client_id"], line["reason"]) for line in told] == [
+        (world.clients[HUB, ZJ], Reason.CLIENT_EXPIRED.value)
+    ]
 
 
 def test_one_recovery_is_proposed_at_a_time_and_may_be_cancelled(world: World) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 MAX_EVIDENCE_BYTES = 1024 * 1024
+_PATIENCE = 60
+"""Seconds after which a recovery that was due and is pending still has been refused."""
 
 
 @app.command("list")
@@ -278,6 +280,13 @@ def advice_for(view: ClientView, lane: LaneView | None, node: str) -> str:
     recover = f"lianqiao clients recover {client} --from ADDRESS --node {node}"
     state = state_of(view, lane)
     if state == "recovering" and view.recovery is not None:
+        if view.recovery.due + _PATIENCE < time.time():
+            return (
+                f"its recovery was due {output.moment(view.recovery.due)} and is refused: its head "
+                f"grew too old, or misbehaviour came after it (recovery_refused in the log says "
+                f"which). Withdraw it: lianqiao clients recover {client} --cancel --node {node}; "
+                f"then propose a fresh head: {recover}"
+            )
         return (
             f"follows {view.recovery.state.chain_id} from {output.moment(view.recovery.due)} on; "
             f"to withdraw that: lianqiao clients recover {client} --cancel --node {node}"

@@ -28,6 +28,7 @@ LANE = LaneView("checkpoint-0", "lianqiao", "127.0.0.1:7101")
 LOST = replace(LANE, reason="CHAIN_UNREACHABLE", detail="no node answers")
 STUCK = replace(LANE, reason="MALFORMED", detail="listed out of order")
 RECOVERING = replace(VIEW, frozen=True, recovery=RecoveryView(VIEW.state, 5, 2**40))
+OVERDUE = replace(VIEW, recovery=RecoveryView(VIEW.state, 5, 9))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,9 @@ RECOVERING = replace(VIEW, frozen=True, recovery=RecoveryView(VIEW.state, 5, 2**
         (VIEW, LOST, "unreachable", "no node of zj/0 answers at 127.0.0.1:7101"),
         (VIEW, STUCK, "active", "MALFORMED: listed out of order"),
         (RECOVERING, LOST, "recovering", "clients recover checkpoint-0 --cancel"),
+        (RECOVERING, None, "recovering", "follows zj/0 from "),
+        (OVERDUE, None, "recovering", "was due 1970-01-01 00:00:09Z and is refused"),
+        (OVERDUE, None, "recovering", "then propose a fresh head: lianqiao clients recover"),
     ],
 )
 def test_what_to_do_next(view: ClientView, lane: LaneView | None, state: str, says: str) -> None:
