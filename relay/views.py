@@ -192,6 +192,27 @@ class Cleared:
 
 
 @dataclass(frozen=True, slots=True)
+class Undelivered:
+    """One step of a packet that a relayer could not finish."""
+
+    client_id: str
+    """Of this node, and so is the name (client_id, sequence, direction)."""
+    sequence: int
+    direction: Direction
+    step: Step
+    """What is asked for: any but SEND."""
+    attempts: int
+    next_attempt: int
+    """Seconds since 1970 UTC; 0 where it was given up."""
+    given_up: bool
+    """Whether it is tried again only when an operator asks for it."""
+    reason: str
+    """Of the last refusal, with its detail behind a colon; empty where there was none."""
+    commitment: bytes
+    """Of the packet: two histories of one chain have two packets of one name."""
+
+
+@dataclass(frozen=True, slots=True)
 class LaneView:
     """How a relay reaches one chain. What is trusted of it is in the client."""
 

@@ -194,6 +194,7 @@ PURE = (
                     "relay.journal",
                     "relay.tiles",
                     "relay.query",
+                    "relay.undelivered",
                     "relay.evidence",
                     "relay.fsck",
                 )

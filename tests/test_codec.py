@@ -25,6 +25,7 @@ from relay.chain import (
 )
 from relay.codec import clients, packets, pages
 from relay.codec.errors import DOMAIN, error_from_status, error_to_status, internal_status
+from relay.codec.undelivered import undelivered_from_pb, undelivered_to_pb
 from relay.errors import Malformed, Reason
 from relay.light.types import (
     MAX_HEADER_BYTES,
@@ -36,7 +37,7 @@ from relay.light.types import (
     Witness,
 )
 from relay.packet import MAX_PAYLOAD_BYTES, MAX_PAYLOADS, Packet, Payload
-from relay.views import ClientView, Direction, PacketState, PacketView, TraceStep
+from relay.views import ClientView, Direction, PacketState, PacketView, TraceStep, Undelivered
 from tests.refusals import refusal
 
 NAMES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
@@ -100,6 +101,18 @@ VIEWS = st.builds(
     INTS,
 )
 TRACES = st.builds(TraceStep, st.sampled_from(Step), INTS, INTS, INTS, INTS, TEXTS)
+UNDELIVERED = st.builds(
+    Undelivered,
+    NAMES,
+    st.integers(1, MAX_INT),
+    st.sampled_from(Direction),
+    st.sampled_from(Step),
+    st.integers(0, 2**32 - 1),
+    INTS,
+    st.just(False),
+    TEXTS,
+    HASHES,
+)
 
 ROUND_TRIPS = [
     (PACKETS, packets.packet_to_pb, packets.packet_from_pb),
@@ -110,6 +123,7 @@ ROUND_TRIPS = [
     (RESULTS, packets.result_to_pb, packets.result_from_pb),
     (VIEWS, packets.view_to_pb, packets.view_from_pb),
     (TRACES, packets.trace_to_pb, packets.trace_from_pb),
+    (UNDELIVERED, undelivered_to_pb, undelivered_from_pb),
     (THRESHOLDS, clients.threshold_to_pb, clients.threshold_from_pb),
     (WITNESSES, clients.witness_to_pb, clients.witness_from_pb),
     (STATES, clients.client_state_to_pb, clients.client_state_from_pb),

@@ -74,7 +74,7 @@ def show(
     """
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         view = peer.client(client)
-        lane = stopped_lanes(peer).get(client)
+        lane = lane_of(peer, client)
     if as_json:
         output.print_json(shown(view, lane))
         return
@@ -319,6 +319,11 @@ def stopped_lanes(peer: NodeClient) -> dict[str, LaneView]:
         if error.reason is not Reason.NOT_PERMITTED:
             raise
         return {}
+
+
+def lane_of(peer: NodeClient, client_id: str) -> LaneView | None:
+    """The lane of a client where it stands still."""
+    return stopped_lanes(peer).get(client_id)
 
 
 def anchor_text(state: ClientState, kept: ConsensusState) -> str:

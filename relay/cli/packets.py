@@ -6,19 +6,21 @@ is asked, `checkpoint-0/7/in` was received by it. Without a direction, `out` is 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from relay.cli import output
+from relay.cli import output, pending
 from relay.cli.options import MAX_NUMBER, Json, Limit, Node, node_at
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.packet import packet_commitment
 from relay.views import Direction, PacketState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.client import NodeClient
     from relay.packet import Packet
     from relay.views import PacketView, TraceStep
@@ -71,9 +73,13 @@ def list_packets(
     """
     wanted = PacketState(state) if state else None
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        if client:
+            peer.client(client)  # a name that is not there would list nothing, as if all were well
         views = list(islice(peer.packets(client_id=client, state=wanted), limit))
+        waiting = [view for view in views if view.state is PacketState.SENT]
+        clients = pending.advice(peer, node, {view.client_id for view in waiting})
     if as_json:
-        output.print_json({"packets": [shown(view) for view in views]})
+        output.print_json({"packets": [shown(view) for view in views], "clients": clients})
         return
     output.table(
         ("packet", "state", "port", "to", "bytes", "last step"),
@@ -90,6 +96,11 @@ def list_packets(
         ],
         "no packets",
     )
+    for one in clients:
+        output.say(f"{one.client_id}: {one.next}")
+    if waiting:
+        name = name_of(waiting[0])
+        output.say(f"why a packet is open: lianqiao packets trace {name} --node {node}")
 
 
 @app.command()
@@ -134,23 +145,56 @@ def trace(
 ) -> None:
     """Answers what happened to a packet: every step, where, when, with which proof.
 
+    Of an open one it says why it is open, as far as the nodes that are asked know, and what to do.
+
     Example: lianqiao packets trace checkpoint-0/7 --node 127.0.0.1:7101 --also 127.0.0.1:7100
     """
-    key = key_of(packet)
-    with ExitStack() as stack, output.working("asking", quiet=as_json):
-        peer = stack.enter_context(node_at(node))
-        view = peer.packet(*key)
-        found = [(peer.status().chain_id, step) for step in peer.trace(*key)]
-        for address in also or ():
-            other = stack.enter_context(node_at(address))
-            chain = other.status().chain_id
-            if chain not in {name for name, _ in found}:
-                found += [(chain, step) for step in steps_elsewhere(other, view.packet)]
+    with output.working("asking", quiet=as_json):
+        view, found, why, failed = _traced(key_of(packet), node, also or ())
     found.sort(key=lambda pair: (pair[1].time, _ORDER.index(str(pair[1].step))))
     if as_json:
         steps = [{"chain": chain, **output.plain(step)} for chain, step in found]
-        output.print_json({"packet": shown(view), "steps": steps})
-        return
+        output.print_json({"packet": shown(view), "steps": steps, "why_open": why})
+    else:
+        _print_trace(view, found)
+        if why:
+            pending.show(why)
+    if failed is not None:
+        raise failed
+
+
+_Steps = list[tuple[str, "TraceStep"]]
+
+
+def _traced(
+    key: Key, node: str, also: Sequence[str]
+) -> tuple[PacketView, _Steps, list[pending.Why], LianqiaoError | None]:
+    """(the packet, steps by chain, why it is open, the error of the first that did not answer)."""
+    with node_at(node) as peer:
+        view = peer.packet(*key)
+        here = pending.look(peer, node, peer.status().chain_id, key)
+    found: _Steps = [(here.chain, step) for step in here.steps]
+    followed = here.client.chain if here.client is not None else ""
+    there: pending.Seen | None = None
+    lost: dict[str, LianqiaoError] = {}
+    for address in also:
+        try:
+            with node_at(address) as other:
+                chain = other.status().chain_id
+                if chain == followed and there is None:
+                    there = pending.look(other, address, chain, pending.key_elsewhere(view))
+                if chain not in {name for name, _ in found}:
+                    found += [(chain, step) for step in steps_elsewhere(other, view.packet)]
+        except LianqiaoError as error:
+            lost[address] = error
+    why = []
+    if pending.is_open(here, there):
+        why = pending.why_open(here, there, int(time.time()))
+        why += [pending.unreachable(address, error) for address, error in lost.items()]
+    return view, found, why, next(iter(lost.values()), None)
+
+
+def _print_trace(view: PacketView, found: _Steps) -> None:
     output.say(f"{name_of(view)}: {view.state}")
     output.table(
         ("when", "where", "step", "entry", "under head", "proof", "detail"),
@@ -167,6 +211,42 @@ def trace(
             for chain, step in found
         ],
         "no steps",
+    )
+
+
+@app.command()
+def undelivered(
+    node: Node,
+    client: Annotated[
+        str, typer.Option("--client", metavar="CLIENT", help="Only packets of this client.")
+    ] = "",
+    limit: Limit = 100,
+    as_json: Json = False,
+) -> None:
+    """Lists what a relay could not deliver, with the reason: it waits, or was given up.
+
+    Example: lianqiao packets undelivered --node 127.0.0.1:7100
+    """
+    with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
+        if client:
+            peer.client(client)
+        found = list(islice(peer.undelivered(client), limit))
+    if as_json:
+        output.print_json({"undelivered": found})
+        return
+    output.table(
+        ("packet", "for", "attempts", "next attempt", "reason"),
+        [
+            (
+                f"{one.client_id}/{one.sequence}/{one.direction}",
+                one.step,
+                one.attempts,
+                "given up" if one.given_up else output.moment(one.next_attempt),
+                one.reason or "-",
+            )
+            for one in found
+        ],
+        "nothing waits and nothing was given up",
     )
 
 

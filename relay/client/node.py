@@ -24,11 +24,12 @@ from relay.codec.evidence import (
     status_from_pb,
 )
 from relay.codec.fields import each
+from relay.codec.undelivered import undelivered_from_pb
 from relay.ledger_views import Resent
 from relay.light.types import ValidatorSet
 from relay.light.validators import validator_set
 from relay.powers import MAX_VALIDATORS, Power
-from relay.views import Cleared, LaneView, PolicyView, StatusView
+from relay.views import Cleared, LaneView, PolicyView, StatusView, Undelivered
 
 
 class OperatorCalls(Calls):
@@ -114,6 +115,16 @@ class OperatorCalls(Calls):
         )
         done = self._connection.call(self._operator.ClearPackets, request)
         return Cleared(done.waiting, done.dead, done.forgotten, done.reread)
+
+    def undelivered(self, client_id: str = "", sequence: int = 0) -> Iterator[Undelivered]:
+        """What a relay could not deliver, of one client or all, of one sequence or all.
+
+        Raises Denied(NOT_PERMITTED) where the node runs no lanes.
+        """
+        request = opb.ListUndeliveredRequest(client_id=client_id, sequence=sequence)
+        return self._pages(
+            self._operator.ListUndelivered, request, "undelivered", undelivered_from_pb
+        )
 
 
 class NodeClient(

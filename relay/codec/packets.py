@@ -138,6 +138,11 @@ def key_from_pb(message: pb.PacketKey, where: str = "key") -> tuple[str, int, Di
     )
 
 
+def step_number(step: Step) -> pb.Step:
+    """A step as a member of the enum."""
+    return _STEPS[step]
+
+
 def step_to_pb(step: PacketStep) -> pb.PacketStep:
     """PacketStep as a message."""
     message = pb.PacketStep(

@@ -24,14 +24,16 @@ from relay.codec.evidence import (
     power_from_pb,
     status_to_pb,
 )
-from relay.codec.fields import blob, each, integer, name, present
+from relay.codec.fields import blob, each, integer, malformed, name, present
+from relay.codec.undelivered import undelivered_to_pb
 from relay.contracts.payloads import RECOGNITION_PORT, fields
 from relay.contracts.policy import MAX_POLICY_BYTES, Line, in_force, index, read
 from relay.light.validators import validator_set
 from relay.packet import MAX_INT
 from relay.powers import MAX_VALIDATORS
 from relay.service.parts import Parts
-from relay.views import PolicyView
+from relay.undelivered import FIRST, Key, list_undelivered
+from relay.views import PolicyView, Undelivered
 
 RESEND_BATCH = 1000
 MAX_RESENDS = 1000
@@ -189,6 +191,23 @@ class OperatorServicer(rpc.OperatorServiceServicer):
             waiting=done.waiting, dead=done.dead, forgotten=done.forgotten, reread=done.reread
         )
 
+    def ListUndelivered(
+        self, request: pb.ListUndeliveredRequest, context: grpc.ServicerContext
+    ) -> pb.ListUndeliveredResponse:
+        """list_undelivered, after the step that the token names."""
+        self._parts.require_lanes()
+        size = pages.page_size(request.page_size)
+        client = name(request.client_id, "client_id") if request.client_id else ""
+        sequence = integer(request.sequence, "sequence")
+        listing = pages.filter_hash("ListUndelivered", client, sequence)
+        after = _decode_key(pages.decode_text(pages.decode_token(request.page_token, listing)))
+        store = self._parts.node.store
+        found = list_undelivered(store, after, size + 1, client_id=client, sequence=sequence)
+        steps, token = pages.cut(
+            listing, size, found, lambda pair: undelivered_to_pb(pair[1]), _encode_key
+        )
+        return pb.ListUndeliveredResponse(undelivered=steps, next_page_token=token)
+
     def _policy(self, kind: str, named: str, version: int) -> tuple[PolicyView, bytes]:
         with self._parts.state(RECOGNITION_PORT) as state:
             lines = index(state)
@@ -213,3 +232,20 @@ class OperatorServicer(rpc.OperatorServiceServicer):
 
 def _key(view: PolicyView) -> str:
     return f"{view.kind}/{view.name}/{view.version:08d}"
+
+
+def _encode_key(pair: tuple[Key, Undelivered]) -> bytes:
+    client_id, side, cursor = pair[0]
+    return f"{client_id} {side} {cursor}".encode()
+
+
+def _decode_key(text: str) -> Key:
+    """The key in a cursor; FIRST for the empty one."""
+    if not text:
+        return FIRST
+    parts = text.split(" ")
+    cursor = parts[-1][:20]
+    number = cursor.isascii() and cursor.isdigit() and int(cursor) <= MAX_INT
+    if not (len(parts) == 3 and all(parts) and number):
+        raise malformed("page_token", "is not a token of this listing")
+    return parts[0], parts[1], int(cursor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,13 +13,20 @@ import pytest
 from lianqiao.relay.v1 import operator_service_pb2 as pb
 from lianqiao.relay.v1 import operator_service_pb2_grpc
 from relay import canonical
+from relay.chain import Item, Step
+from relay.codec import pages
+from relay.codec.undelivered import undelivered_from_pb
 from relay.contracts.policy import MAX_POLICY_BYTES
 from relay.contracts.recognition import CONTRACT
 from relay.errors import Denied, Malformed, NotFound, Reason, Refused
 from relay.light.types import ValidatorSet
+from relay.outbox import NEVER, Outbox, Waiting
+from relay.packet import Packet, Payload, packet_commitment
 from relay.powers import Power
-from relay.views import Cleared, LaneView
+from relay.views import Cleared, Direction, LaneView
 from tests.service.nodes import START, Running, join, run
+
+PACKET = Packet(7, "a-0", "b-0", START, (Payload("p", "p", "v", "e", b"value"),))
 
 
 @pytest.fixture
@@ -163,6 +171,60 @@ def test_a_relay_is_asked_to_take_packets_up_again(tmp_path: Path) -> None:
         assert err.value.reason is Reason.MALFORMED
     finally:
         relay.stop()
+
+
+def test_what_was_not_delivered_comes_in_pages_with_its_reasons(tmp_path: Path) -> None:
+    relay = run(tmp_path / "relay", "east", "relay", lanes=Remembered())
+    try:
+        outbox, packet = Outbox(relay.node.store), PACKET
+        for client, side, step in (
+            ("c-0", "in", Step.RECEIVE),
+            ("c-0", "out", Step.ACKNOWLEDGE),
+            ("c-1", "in", Step.ACKNOWLEDGE),
+            ("c-1", "out", Step.EXPIRE),
+        ):
+            rows = [
+                Waiting(cursor, Item(step, replace(packet, sequence=cursor)), 5, attempts=2,
+                        not_before=NEVER if cursor == 2 else 77, reason="PRUNED: long ago")
+                for cursor in (1, 2)
+            ]  # fmt: skip
+            outbox.save(client, side, waiting=rows)
+        stub = operator_service_pb2_grpc.OperatorServiceStub(relay.client._connection.channel)
+        seen, token = [], ""
+        while True:
+            request = pb.ListUndeliveredRequest(page_size=3, page_token=token)
+            page = stub.ListUndelivered(request, timeout=5)
+            seen += [undelivered_from_pb(one) for one in page.undelivered]
+            token = page.next_page_token
+            if not token:
+                break
+        assert seen == list(relay.client.undelivered())
+        received, sent = Direction.IN, Direction.OUT
+        assert [(u.client_id, u.sequence, u.direction, u.step) for u in seen] == [
+            ("c-0", 1, received, Step.RECEIVE), ("c-0", 2, received, Step.RECEIVE),
+            ("c-0", 1, received, Step.ACKNOWLEDGE), ("c-0", 2, received, Step.ACKNOWLEDGE),
+            ("c-1", 1, sent, Step.ACKNOWLEDGE), ("c-1", 2, sent, Step.ACKNOWLEDGE),
+            ("c-1", 1, sent, Step.EXPIRE), ("c-1", 2, sent, Step.EXPIRE),
+        ]  # fmt: skip
+        waits, dead = seen[:2]
+        assert (waits.given_up, waits.next_attempt, waits.attempts) == (False, 77, 2)
+        assert (dead.given_up, dead.next_attempt, dead.reason) == (True, 0, "PRUNED: long ago")
+        assert dead.commitment == packet_commitment(replace(packet, sequence=2))
+        assert list(relay.client.undelivered("c-1", 2)) == [seen[5], seen[7]]
+        for bad in ("c-1 out x", "out 1", "c-0  1", "c-1 out 1 1"):
+            listing = pages.filter_hash("ListUndelivered", "", 0)
+            token = pages.encode_token(listing, bad.encode())
+            with pytest.raises(grpc.RpcError) as rpc:
+                stub.ListUndelivered(pb.ListUndeliveredRequest(page_token=token), timeout=5)
+            assert relay.client._connection.error(rpc.value).data["field"] == "page_token"
+    finally:
+        relay.stop()
+
+
+def test_a_ledger_delivers_nothing_that_it_could_list(one: Running) -> None:
+    with pytest.raises(Denied) as err:
+        list(one.client.undelivered())
+    assert err.value.reason is Reason.NOT_PERMITTED
 
 
 def test_a_lane_that_stands_still_says_why(tmp_path: Path) -> None:
