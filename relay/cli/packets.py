@@ -77,7 +77,8 @@ def list_packets(
             peer.client(client)  # a name that is not there would list nothing, as if all were well
         views = list(islice(peer.packets(client_id=client, state=wanted), limit))
         waiting = [view for view in views if view.state is PacketState.SENT]
-        clients = pending.advice(peer, node, {view.client_id for view in waiting})
+        named = sorted({view.client_id for view in waiting})
+        clients = pending.advice(peer, node, map(peer.client, named)) if named else []
     if as_json:
         output.print_json({"packets": [shown(view) for view in views], "clients": clients})
         return

@@ -16,7 +16,7 @@ from relay.packet import packet_commitment
 from relay.views import Direction, PacketState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable, Sequence
 
     from relay.client import NodeClient
     from relay.views import ClientView, LaneView, PacketView, TraceStep, Undelivered
@@ -118,15 +118,15 @@ def look(peer: NodeClient, address: str, chain: str, key: Key) -> Seen:
     return Seen(address, chain, key, packet, steps, client, lane_of(peer, client_id), found)
 
 
-def advice(peer: NodeClient, address: str, client_ids: Collection[str]) -> list[Advice]:
-    """What there is to do about some clients of a node, in order of their ids."""
-    stopped = stopped_lanes(peer) if client_ids else {}
+def advice(peer: NodeClient, address: str, views: Iterable[ClientView]) -> list[Advice]:
+    """What there is to do about some clients of a node, in their order."""
+    stopped = stopped_lanes(peer)
     found = []
-    for client_id in sorted(client_ids):
-        view, lane = peer.client(client_id), stopped.get(client_id)
+    for view in views:
+        lane = stopped.get(view.client_id)
         if do := advice_for(view, lane, address):
             reason = lane.reason if lane is not None else ""
-            found.append(Advice(client_id, state_of(view, lane), reason, do))
+            found.append(Advice(view.client_id, state_of(view, lane), reason, do))
     return found
 
 

@@ -173,3 +173,18 @@ def test_packets_of_a_client_that_is_not_there(pair: Pair, run: Run) -> None:
         assert (done.code, done.reason) == (1, "CLIENT_NOT_FOUND")
     done = run("packets", "undelivered", "--node", pair.zj.address)
     assert (done.code, done.reason) == (1, "NOT_PERMITTED")
+
+
+def test_status_counts_what_judges_nothing_and_what_stands_still(pair: Pair, run: Run) -> None:
+    args = ["status", "--node", pair.hub.address]
+    assert run(*args, "--json").json["not_active"] == []
+    assert "clients       1\n" in run(*args).out
+    pair.hub.client.register_lane(CLIENT, "127.0.0.1:9")
+    pair.relayer.tick(pair.clock.now)
+    listing = f"lianqiao clients list --node {pair.hub.address}"
+    assert f"clients       1 (1 unreachable: {listing})\n" in run(*args).out
+    (told,) = run(*args, "--json").json["not_active"]
+    assert (told["client_id"], told["state"]) == (CLIENT, "unreachable")
+    assert (told["reason"], "127.0.0.1:9" in told["next"]) == ("CHAIN_UNREACHABLE", True)
+    pair.hub.client.submit_misbehaviour(CLIENT, nodes.fork(pair.zj))
+    assert f"clients       1 (1 frozen: {listing})\n" in run(*args).out
