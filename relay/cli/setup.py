@@ -298,21 +298,17 @@ def migrate(config: ConfigFile, as_json: Json = False) -> None:
     """
     from relay.cli.opening import only_process, open_store
     from relay.config import load
-    from relay.store.migrate import SCHEMA, current_schema
-    from relay.store.migrate import migrate as migrate_schema
+    from relay.store.migrate import SCHEMA
+    from relay.store.store import newer_schema
 
     loaded = load(config)
     with only_process(loaded):
         store = open_store(loaded)
         try:
-            if current_schema(store.engine) > SCHEMA:
-                raise Refused(
-                    Reason.WRONG_SCHEMA,
-                    f"the database was made by a newer program; this one reads up to {SCHEMA}",
-                    hint="install the newer lianqiao; a schema is never taken back",
-                )
+            if (found := store.schema()) > SCHEMA:
+                raise newer_schema(found)
             with output.working("migrating", quiet=as_json):
-                before, after = migrate_schema(store.engine)
+                before, after = store.migrate()
             store.check(loaded.chain_id)
         finally:
             store.close()

@@ -30,7 +30,7 @@ from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from relay.errors import Conflict, Exhausted, Malformed, Reason, Refused, Unavailable
 from relay.store import tables
 from relay.store.heads import Heads, SignedHeads
-from relay.store.migrate import SCHEMA, schema_of
+from relay.store.migrate import SCHEMA, migrate, schema_of
 from relay.store.transaction import Transaction
 
 _ENTRY = tables.table(tables.Entry)
@@ -121,8 +121,9 @@ class Store:
     def check(self, chain_id: str) -> None:
         """Raises Refused(WRONG_SCHEMA) or Refused(WRONG_CHAIN) with what to do about it, and
         Unavailable(DATABASE_UNREACHABLE)."""
-        with self.read() as connection:
-            found = schema_of(connection)
+        found = self.schema()
+        if found > SCHEMA:
+            raise newer_schema(found)
         if found != SCHEMA:
             raise Refused(
                 Reason.WRONG_SCHEMA,
@@ -141,12 +142,25 @@ class Store:
                 configured=chain_id,
             )
 
+    def schema(self) -> str:
+        """The version of its schema, empty where it has none. Raises what `read` raises."""
+        with self.read() as connection:
+            return schema_of(connection)
+
+    def migrate(self) -> tuple[str, str]:
+        """relay.store.migrate.migrate; raises what `transaction` raises."""
+        try:
+            return migrate(self.engine)
+        except DBAPIError as err:
+            raise _storage_error(err) from err
+
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """One transaction; commits when the block ends, rolls back when it raises.
 
         Raises Conflict(CONFLICT) where another writer won (repeat the whole block) and
-        Exhausted where the disk is full or the file cannot be written.
+        Exhausted where the disk is full or the file cannot be written, and
+        Refused(JOURNAL_CORRUPT) where the database is damaged.
         """
         with self._writer:
             try:
@@ -169,8 +183,9 @@ class Store:
     def read(self) -> Iterator[Connection]:
         """A consistent snapshot for queries.
 
-        Raises Unavailable(DATABASE_UNREACHABLE), and Malformed where PostgreSQL is asked for what
-        no column of it can hold (a number beyond 64 bits, a text with a NUL): no row has that.
+        Raises Unavailable(DATABASE_UNREACHABLE), Refused(JOURNAL_CORRUPT) where the database is
+        damaged, and Malformed where PostgreSQL is asked for what no column of it can hold (a number
+        beyond 64 bits, a text with a NUL): no row has that.
         """
         try:
             with self.engine.connect() as connection:
@@ -214,6 +229,17 @@ class Store:
         self.engine.dispose()
 
 
+def newer_schema(found: str) -> Refused:
+    """What is said of a database whose schema is above this program's; `migrate` cannot help."""
+    return Refused(
+        Reason.WRONG_SCHEMA,
+        f"the database was made by a newer program (schema {found}); this one reads up to {SCHEMA}",
+        hint="install the newer lianqiao; a schema is never taken back",
+        found=found,
+        needed=SCHEMA,
+    )
+
+
 _SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 _NEXT_INDEX = select(func.coalesce(func.max(_ENTRY.c.index) + 1, 0))
 
@@ -221,6 +247,11 @@ _NEXT_INDEX = select(func.coalesce(func.max(_ENTRY.c.index) + 1, 0))
 _CONFLICTS = frozenset({"40001", "40P01", "23505"})
 """SQLSTATE of PostgreSQL: serialization failure, deadlock, and the unique key that a concurrent
 writer took first. On SQLite a taken key is a fault of ours, since its writers take turns."""
+_DAMAGED = frozenset({"XX001", "XX002", "42P01", "42703"})
+"""SQLSTATE: data or an index is corrupt; a table or a column that the schema has is not there."""
+_SQLITE_DAMAGED = frozenset({11, 26})
+"""SQLite's primary result codes CORRUPT and NOTADB."""
+_SQLITE_LACKS = ("no such table", "no such column", "could not decode to utf-8")
 _UNWRITABLE = frozenset({"53100", "25006", "0A000"})
 """SQLSTATE: disk full, read-only transaction, and what a standby has instead of SERIALIZABLE."""
 
@@ -230,6 +261,13 @@ def _storage_error(err: DBAPIError) -> Exception:
     busy = isinstance(err, OperationalError) and ("locked" in text or "busy" in text)
     if state in _CONFLICTS or (busy and state is None):
         return Conflict(Reason.CONFLICT, "another writer holds the database")
+    damaged = getattr(err.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGED
+    if state in _DAMAGED or damaged or text.startswith(_SQLITE_LACKS):
+        return Refused(
+            Reason.JOURNAL_CORRUPT,
+            f"the database is damaged: {str(err.orig).partition(chr(10))[0]}",
+            hint="stop this node and restore its newest backup; keep this database as evidence",
+        )
     lost = isinstance(err, OperationalError) and type(err.orig).__module__.startswith("psycopg")
     if (
         err.connection_invalidated

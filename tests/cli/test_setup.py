@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import stat
@@ -192,8 +193,20 @@ def test_a_database_of_another_schema_does_not_start(node: Path, run: Run) -> No
 def test_a_database_of_a_newer_program_is_not_migrated(node: Path, run: Run) -> None:
     with sqlite3.connect(node / "node.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    done = run("migrate", "--config", node / "config.toml")
-    assert (done.code, done.reason) == (1, "WRONG_SCHEMA")
+    for command in ("migrate", "fsck", "serve"):
+        done = run(command, "--config", node / "config.toml")
+        assert (done.code, done.reason) == (1, "WRONG_SCHEMA")
+        assert "hint: install the newer lianqiao" in done.err
+
+
+def test_a_database_that_was_cut_off(node: Path, run: Run) -> None:
+    with sqlite3.connect(node / "node.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    os.truncate(node / "node.db", 20_000)
+    for command in ("migrate", "fsck", "serve"):
+        done = run(command, "--config", node / "config.toml")
+        assert (done.code, done.reason) == (1, "JOURNAL_CORRUPT")
+        assert "restore its newest backup" in done.err
 
 
 def test_a_database_of_another_chain_does_not_start(node: Path, run: Run) -> None:

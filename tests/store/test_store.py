@@ -204,6 +204,14 @@ def test_another_chains_database_does_not_start(store: Store) -> None:
     store.check("zj")
 
 
+def test_a_database_that_lacks_a_table_is_damaged(store: Store) -> None:
+    """It has the right schema, so the table was there; whatever asks for it."""
+    with store.transaction() as tx:
+        tx.connection.exec_driver_sql("DROP TABLE meta")
+    refused(Reason.JOURNAL_CORRUPT, store.meta, "chain_id", kind=Refused)
+    refused(Reason.JOURNAL_CORRUPT, store.set_meta, "chain_id", "zj", kind=Refused)
+
+
 def test_a_database_that_cannot_be_written_says_so(store: Store) -> None:
     with store.transaction() as tx:
         tx.append(b"a", b"1")
