@@ -58,8 +58,13 @@ class Opening:
     @property
     def next_origin(self) -> str:
         """Of the new epoch."""
-        chain_id, epoch = split_origin(self.origin)
-        return make_origin(chain_id, epoch + 1)
+        return next_origin(self.origin)
+
+
+def next_origin(origin: str) -> str:
+    """The origin of the epoch after that of `origin`."""
+    chain_id, epoch = split_origin(origin)
+    return make_origin(chain_id, epoch + 1)
 
 
 def opening_path(origin: str) -> bytes:
@@ -101,7 +106,10 @@ def open_epoch(store: Store, origin: str, mark: HighWaterMark, now: int) -> Open
             "no signed head is left to continue from",
             hint="restore any backup of this database, however old",
         )
-    body = parse_body(head.body)
+    body, path = parse_body(head.body), opening_path(next_origin(origin))
+    if body.origin == origin and parse_body(last.body).origin == next_origin(origin):
+        with store.reading() as tx:  # it was done, and whoever did it was not told
+            return decode_opening(tx.get(path) or b"")
     if body.origin != origin:
         raise Refused(
             Reason.WRONG_CHAIN,
@@ -116,6 +124,5 @@ def open_epoch(store: Store, origin: str, mark: HighWaterMark, now: int) -> Open
         )
     mark.close()
     opening = Opening(origin, body.size, body.root, mark.closed_at)
-    path = opening_path(opening.next_origin)
     write_epoch(store, opening.next_origin, path, encode_opening(opening), now=now)
     return opening

@@ -113,8 +113,7 @@ class Lane:
         outward, _ = self.outward.tick(ours, now)
         failing = self.outward.failing or self.inward.failing
         self._note(failing, inward, late, outward)
-        if not failing:
-            self._relayer.look_around(now)
+        self._relayer.look_around(now)
         self._compared = self._compared and not (self._failed and not failing)
         self._failed = failing
         return LaneReport(self.client_id, outward, inward, late)

@@ -206,7 +206,8 @@ def test_a_crash_costs_a_repetition(
         assert _mark(world).closed_at
         assert _open(world).signed == _mark(world).closed_at
     else:
-        _open(world)
+        opening = _open(world)
+        assert _open(world) == opening, "who was not answered asks again"
         store = _store(world)
         with store.read() as connection:
             last = last_checkpoint(connection)

@@ -444,6 +444,30 @@ def test_a_client_here_that_could_not_take_evidence_is_given_it_again(
     assert _frozen(world, HUB, world.clients[HUB, ZJ])
 
 
+def test_evidence_is_given_again_where_no_lane_works(
+    world: World, fork: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One client is frozen, which stops its lane; the other could not be, and nobody answers."""
+    second = _second_client(world, fork)
+    submit = world.nodes[HUB].submit_misbehaviour
+
+    def fails(client_id: str, evidence: bytes) -> None:
+        if client_id == second:
+            raise Unavailable(Reason.DATABASE_UNREACHABLE, "the database does not answer")
+        submit(client_id, evidence)
+
+    monkeypatch.setattr(world.relayer(HUB).watch, "_submit", fails)
+    _look(world)
+    assert _frozen(world, HUB, world.clients[HUB, ZJ])
+    assert not _frozen(world, HUB, second)
+    monkeypatch.setattr(world.relayer(HUB).watch, "_submit", submit)
+    for network in world.networks.values():
+        network.reachable = network is world.networks[HUB]
+    world.tick(HUB)
+    _look(world)
+    assert _frozen(world, HUB, second)
+
+
 class _TwoFaced(MemoryChain):
     """Shows the heads of another chain of that name."""
 
