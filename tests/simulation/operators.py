@@ -121,6 +121,7 @@ class Operators:
         evidence = Evidence(chain.store, chain.tiles, AT_ONCE if bare else chain.shown)
         height = evidence.latest_height()
         raw = evidence.headers(0, height, view.state.algorithm, view.state.witnesses)[-1]
+        world.reasons.recovering.add(frozenset((process.name, of)))
         try:
             node.propose_recovery(client_id, view.state, raw, MIN_DELAY)
         except LianqiaoError as err:

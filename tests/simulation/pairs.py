@@ -69,6 +69,10 @@ class Pairs:
             return None
         return self._observers[of], self._clients.get((of, name), "").encode()
 
+    def pair(self, name: str, client_id: str) -> frozenset[str]:
+        """The chain that keeps a client, and the one that the client follows."""
+        return frozenset((name, self._ends[name, client_id]))
+
     def is_split(self, name: str, client_id: str) -> bool:
         """Whether a side of this client's pair has signed two histories."""
         return self.other(name, client_id) is None

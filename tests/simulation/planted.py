@@ -252,6 +252,19 @@ BUGS = (
             ),
         ),
     ),
+    Bug(
+        "a header is from the future in the second that it is of",
+        ("reasons", "deceived"),
+        10,
+        (
+            Edit(
+                relay.light.client,
+                "verify_header",
+                "_check_not_from_future(client_type, state, header, now)",
+                "_check_not_from_future(client_type, state, header, now - 1 - state.clock_drift)",
+            ),
+        ),
+    ),
     # --- what a forger alone shows
     Bug(
         "a head that too few have signed is believed",

@@ -117,8 +117,11 @@ class World:
         self.users = Users(options, self.processes, self.clients, self.random, self.marks)
         self.stranger = Stranger(options, self.doors, self.clients, self.random, self.marks)
         self.forger = Forger(options, self.doors, self.clients, self.observers, self.marks)
-        self.reasons = Reasons(options)
+        self.reasons = Reasons(options, self._has_rotated, self.hasty, self.marks)
         self.money = None if options.money is None else MoneyStory(self, options.money)
+
+    def _has_rotated(self, name: str) -> bool:
+        return self.processes[name].generation > 1
 
     # --- making it
 
@@ -242,10 +245,11 @@ class World:
     ) -> None:
         """See tests.simulation.network.Books."""
         for delivery, result in zip(deliveries, results, strict=True):
-            split = self.pairs.is_split(process.name, delivery.client_id)
+            name, split = process.name, self.pairs.is_split(process.name, delivery.client_id)
+            pair, stranger = self.pairs.pair(name, delivery.client_id), self.stranger.speaks
             for answer in (result.headers, *result.items, result.sent):
                 if answer.outcome is Outcome.REFUSED:
-                    self.reasons.refused(answer, process.name, self.stranger.speaks, split)
+                    self.reasons.refused(answer, pair, name, stranger=stranger, split=split)
             for item, answer in zip(delivery.items, result.items, strict=True):
                 self.marks[f"{item.step} {answer.reason or answer.outcome}"] += 1
             if delivery.sent:
@@ -299,15 +303,14 @@ class World:
                 self.cosign(process)
                 for relayer in list(process.relayers):
                     for report in relayer.tick(process.clock()):
-                        self.reasons.stopped(report, process.name, self._split(name, report))
+                        pair = self.pairs.pair(name, report.client_id)
+                        split = self.pairs.is_split(name, report.client_id)
+                        self.reasons.stopped(report, pair, name, split=split)
 
     def cosign(self, process: Process) -> None:
         """A process asks its witnesses about what they have not co-signed yet."""
         for cosigning in list(process.cosignings):
             self.marks["cosigned"] += cosigning.tick(process.clock())
-
-    def _split(self, name: str, report: object) -> bool:
-        return self.pairs.is_split(name, report.client_id)  # type: ignore[attr-defined]
 
     @contextmanager
     def alive(self, process: Process) -> Iterator[Process]:
