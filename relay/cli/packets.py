@@ -16,7 +16,7 @@ from relay.cli import output, pending
 from relay.cli.options import MAX_NUMBER, Json, Limit, Node, node_at
 from relay.errors import LianqiaoError, Malformed, Reason
 from relay.packet import packet_commitment
-from relay.views import Direction, PacketState
+from relay.views import Cleared, Direction, PacketState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -291,16 +291,34 @@ def clear(
         raise Malformed(f"--from {first} is above --to {last}", hint="the lowest sequence first")
     with node_at(node) as peer, output.working(f"asking {node}", quiet=as_json):
         done = peer.clear_packets(client, first, last)
+        troubled = pending.advice(peer, node, [peer.client(client)])
     if as_json:
-        output.print_json(done)
+        output.print_json({**output.plain(done), "not_active": troubled})
         return
-    output.say(
-        f"taken up again: {done.waiting} that waited, {done.dead} that were given up, "
-        f"{done.forgotten} that waited nowhere"
-    )
+    if done == NOTHING:
+        output.say(f"nothing of {client} waits{_between(first, last)}, nothing was given up")
+    else:
+        output.say(
+            f"taken up again: {done.waiting} that waited, {done.dead} that were given up, "
+            f"{done.forgotten} that waited nowhere"
+        )
     if done.reread:
         output.say("the other chain is read again from its first packet, beside what is new")
-    output.say("what came of them: lianqiao packets list --client " + client)
+    for one in troubled:
+        output.say(f"{one.client_id}: {one.next}")
+    output.say(f"what came of them: lianqiao packets list --client {client} --node {node}")
+    output.say(
+        f"what is refused again: lianqiao packets undelivered --client {client} --node {node}"
+    )
+
+
+NOTHING = Cleared(0, 0, 0, False)
+
+
+def _between(first: int, last: int) -> str:
+    if last:
+        return f" from sequence {first or 1} to {last}"
+    return f" from sequence {first} on" if first else ""
 
 
 _ORDER = ("send", "receive", "expire", "acknowledge", "timeout")

@@ -188,3 +188,21 @@ def test_status_counts_what_judges_nothing_and_what_stands_still(pair: Pair, run
     assert (told["reason"], "127.0.0.1:9" in told["next"]) == ("CHAIN_UNREACHABLE", True)
     pair.hub.client.submit_misbehaviour(CLIENT, nodes.fork(pair.zj))
     assert f"clients       1 (1 frozen: {listing})\n" in run(*args).out
+
+
+def test_clear_says_what_is_in_its_way_and_where_to_look_next(pair: Pair, run: Run) -> None:
+    args = ["packets", "clear", CLIENT, "--node", pair.hub.address]
+    out = run(*args, "--from", "1000000", "--to", "2000000").out
+    assert f"nothing of {CLIENT} waits from sequence 1000000 to 2000000" in out
+    assert "taken up again" not in out
+    for command in ("list", "undelivered"):
+        assert f"packets {command} --client {CLIENT} --node {pair.hub.address}\n" in out
+    (lane,) = pair.relayer.lanes
+    lane.stopped = ("INVALID_CONSISTENCY", "the newer tree does not extend the older one")
+    assert f"\n{CLIENT}: its lane stands still, INVALID_CONSISTENCY" in run(*args).out
+    (told,) = run(*args, "--json").json["not_active"]
+    assert (told["state"], told["reason"]) == ("active", "INVALID_CONSISTENCY")
+    assert "(1 stopped: lianqiao clients list" in run("status", "--node", pair.hub.address).out
+    nodes.send(pair.hub, CLIENT, "forgotten")
+    pair.relayer.outbox.save(CLIENT, "out", cursor=10**6)
+    assert "0 that were given up, 1 that waited nowhere" in run(*args).out
