@@ -56,7 +56,7 @@ _PYTEST = ("-m", "pytest", "-m", "slow", "--timeout=3600", "-q")
 _POINTS = (
     *(
         f"fault_points.py -k every_point[{scenario}-{part}]"
-        for scenario in ("records", "money", "upkeep")
+        for scenario in ("records", "money", "upkeep", "stolen", "witnessed", "lapsed")
         for part in range(8)
     ),
     "fault_points.py --deselect tests/simulation/test_fault_points.py::test_every_point",

@@ -55,8 +55,10 @@ class Audits:
     def _check(self, name: str, unsigned: list[int]) -> None:
         excused = {f"checkpoint {size}" for size in unsigned}
         try:
-            with _store(self._world.processes[name]) as store:
-                _, findings = fsck(store, TYPES, f"{name}/0", contracts=AUDITED)
+            process = self._world.processes[name]
+            with _store(process) as store:
+                origin = f"{name}/{process.epoch}"
+                _, findings = fsck(store, TYPES, origin, contracts=AUDITED)
         except LianqiaoError as err:
             raise Broken("fsck", f"{name}: {err}") from err
         found = [one for one in findings if one.where not in excused]

@@ -7,6 +7,8 @@ reply lost, crash before, crash after}: run, start again what went down, drain, 
     money     settlements between two ledgers that witness their relay: committed, refused on one
               side, timed out on the other, netted in a window; a deposit, a withdrawal
     upkeep    (tests.simulation.upkeep) a chain is connected, keys change, a backlog is cleared
+    stolen    (tests.simulation.repairs) two histories are caught and told; clients recovered
+    lapsed    (the same) entries that are lost for good, the next epoch, a night too long
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from tests.simulation.drain import Drain
 from tests.simulation.fate import EXHAUSTED, Act, Single
 from tests.simulation.money.options import Money
 from tests.simulation.options import Edge, Options
+from tests.simulation.repairs import Repaired, play_lapsed, play_stolen, play_witnessed
 from tests.simulation.run import silence
 from tests.simulation.upkeep import Upkeep, UpkeepDrain, play_upkeep
 from tests.simulation.world import World
@@ -181,6 +184,44 @@ SCENARIOS = {
             Upkeep,
             UpkeepDrain,
             answers=False,
+        ),
+        Scenario(
+            "stolen",
+            replace(_UPKEEP, edges=(*_MONEY.edges, Edge("zj", "sh", "far"))),
+            12,
+            play_stolen,
+            ("duty: trust again",),
+            Repaired,
+            UpkeepDrain,
+        ),
+        Scenario(
+            "witnessed",
+            replace(
+                _RECORDS,
+                nodes=("hub", "zj"),
+                edges=(Edge("hub", "zj", "far"),),
+                witness_quorum=1,
+            ),
+            8,
+            play_witnessed,
+            ("duty: ask a witness",),
+            Repaired,
+            UpkeepDrain,
+        ),
+        Scenario(
+            "lapsed",
+            replace(
+                _UPKEEP,
+                nodes=("hub", "zj"),
+                edges=_MONEY.edges[:1],
+                trusting_period=7200,
+                night=1.0,
+            ),
+            16,
+            play_lapsed,
+            ("duty: skip", "duty: sleep"),
+            Repaired,
+            UpkeepDrain,
         ),
     )
 }
