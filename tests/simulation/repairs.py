@@ -69,6 +69,7 @@ class Repaired(Upkeep):
             if get_client(node.store, client_id).recovery is not None:
                 node.cancel_recovery(client_id)
                 return False
+            self.reasons.recovering.add(frozenset((on, of)))
             chain = self.doors[of]
             raw = chain.headers(0, chain.latest_height(), self.options.algorithm)[-1]
             try:
@@ -123,6 +124,7 @@ class Repaired(Upkeep):
 
         def sleep(_: Node) -> bool:
             self.clock.now += self.options.trusting_period
+            self.marks["night"] += 1
             return True
 
         self.oblige(on, "sleep", sleep)
