@@ -145,22 +145,23 @@ def open_store(config: Config) -> Store:
 def open_node(config: Config, clock: Callable[[], int]) -> Node:
     """The node of a configuration, its files checked against each other.
 
-    Raises CONFIG_INVALID, NOT_FOUND, WRONG_SCHEMA, WRONG_CHAIN, STALE_RESTORE.
+    Raises CONFIG_INVALID, NOT_FOUND, WRONG_SCHEMA, WRONG_CHAIN, JOURNAL_CORRUPT, STALE_RESTORE.
     """
     from relay.light.validators import set_hash
     from relay.node import Node
     from relay.registry import client_types, contracts_on
     from relay.signing import CheckpointSigner, HighWaterMark
     from relay.store.cosignatures import Shown
+    from relay.store.damage import check_whole
 
     signers = load_signers(config)
     validators = set_of(config.validators, signers)
     contracts = contracts_on(config.ports)
     store = open_store(config)
     try:
-        store.check(config.chain_id)
-        _check_written(store.meta("role"), config.role, "role")
-        _check_written(store.meta("epoch"), str(config.epoch), "epoch")
+        check_configured(store, config)
+        with store.read() as connection:
+            check_whole(connection)
         node = Node(
             chain_id=config.chain_id,
             role=config.role,
@@ -183,6 +184,14 @@ def open_node(config: Config, clock: Callable[[], int]) -> Node:
         store.close()
         raise
     return node
+
+
+def check_configured(store: Store, config: Config) -> None:
+    """Raises WRONG_SCHEMA, WRONG_CHAIN, and CONFIG_INVALID where the database was made with another
+    role or epoch."""
+    store.check(config.chain_id)
+    _check_written(store.meta("role"), config.role, "role")
+    _check_written(store.meta("epoch"), str(config.epoch), "epoch")
 
 
 def _check_written(written: str | None, configured: str, what: str) -> None:

@@ -106,6 +106,7 @@ def _register() -> None:
         epoch,
         evidence,
         found,
+        fsck,
         keys,
         operators,
         packets,
@@ -124,6 +125,7 @@ def _register() -> None:
     )
 
     setup.register(app)
+    app.command("fsck")(fsck.fsck)
     app.command("found")(found.found)
     app.command("serve")(serve.serve)
     app.command("powers")(powers.powers)

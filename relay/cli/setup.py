@@ -1,4 +1,4 @@
-"""Commands that open a node's own files: init, migrate, fsck."""
+"""Commands that open a node's own files: init, migrate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 
 from relay.cli import output
 from relay.cli.options import ConfigFile, Json
-from relay.errors import Invalid, Malformed, Reason, Refused
+from relay.errors import Malformed, Reason, Refused
 
 if TYPE_CHECKING:
     from relay.config import Config
@@ -27,7 +27,6 @@ def register(app: typer.Typer) -> None:
     """Adds the commands of this module."""
     app.command("init")(init)
     app.command("migrate")(migrate)
-    app.command("fsck")(fsck)
 
 
 def init(
@@ -318,50 +317,3 @@ def migrate(config: ConfigFile, as_json: Json = False) -> None:
         output.say(f"nothing to do: the schema is {after}")
     else:
         output.say(f"migrated from {before or 'none'} to {after}")
-
-
-def fsck(config: ConfigFile, as_json: Json = False) -> None:
-    """Checks a whole node offline: tree, signatures, tables, every stored proof.
-
-    Example: lianqiao fsck --config ./zj/config.toml
-    """
-    from relay.cli.opening import open_store
-    from relay.config import load
-    from relay.fsck import fsck as check
-    from relay.registry import client_types, contracts
-
-    loaded = load(config)
-    if loaded.engine != "journal" and _alone(loaded.engine):
-        raise Refused(
-            Reason.NOT_PERMITTED,
-            "this node's tables are a copy of what its chain tells, and no journal of its own",
-            hint=f"lianqiao {loaded.engine} reread makes them again from the chain",
-        )
-    store = open_store(loaded)
-    try:
-        store.check(loaded.chain_id)
-        with output.working("checking every entry, signature and proof", quiet=as_json):
-            checked, findings = check(
-                store,
-                client_types(),
-                f"{loaded.chain_id}/{loaded.epoch}",
-                contracts=contracts(),
-            )
-    finally:
-        store.close()
-    if as_json:
-        output.print_json({"checked": checked, "findings": findings})
-    else:
-        counts = {**output.plain(checked), "books": ", ".join(checked.books) or "none"}
-        output.fields(sorted(counts.items()))
-        for finding in findings:
-            output.say(f"{finding.where}: {finding.detail}")
-    if findings:
-        raise Invalid(
-            Reason.JOURNAL_CORRUPT,
-            f"{len(findings)} finding(s)" if as_json else f"{len(findings)} finding(s), see above",
-            hint="stop this node and restore its newest backup; keep this directory as evidence",
-            findings=len(findings),
-        )
-    if not as_json:
-        output.say("all is as it should be")

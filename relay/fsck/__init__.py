@@ -26,10 +26,17 @@ from relay.fsck.journal import Journal
 from relay.fsck.proofs import Proofs
 from relay.light.types import ClientType
 from relay.store import Store, Transaction
+from relay.store.damage import faults
 
-__all__ = ["Checked", "Finding", "Progress", "check", "fsck"]
+__all__ = ["Checked", "Finding", "Progress", "check", "database", "fsck"]
 
 _NO_CONTRACTS: Mapping[str, Contract] = {}
+
+
+def database(store: Store) -> list[Finding]:
+    """What is wrong with the database itself; while anything is, `fsck` could not read it."""
+    with store.read() as connection:
+        return [Finding("database", detail) for detail in faults(connection)]
 
 
 def fsck(

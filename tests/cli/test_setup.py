@@ -227,6 +227,65 @@ def test_fsck_finds_a_changed_entry(node: Path, run: Run) -> None:
     assert '"JOURNAL_CORRUPT"' in done.err
 
 
+@pytest.mark.parametrize("change", ["DROP TABLE outbox", "ALTER TABLE lane DROP COLUMN cursor"])
+def test_a_database_that_lacks_something(node: Path, run: Run, change: str) -> None:
+    """Nothing of the journal is in it, so that no proof misses it."""
+    with sqlite3.connect(node / "node.db") as connection:
+        connection.execute(change)
+    lacks = "outbox" if "outbox" in change else "lane.cursor"
+    done = run("fsck", "--config", node / "config.toml")
+    assert (done.code, done.reason) == (1, "JOURNAL_CORRUPT")
+    assert f"database: {lacks} is missing" in done.out
+    done = run("serve", "--config", node / "config.toml")
+    assert (done.code, done.reason) == (1, "JOURNAL_CORRUPT")
+    assert f"the database lacks {lacks}" in done.err
+
+
+def test_a_page_that_is_garbled(node: Path, run: Run) -> None:
+    """Of a table that no proof is in."""
+    with sqlite3.connect(node / "node.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'outbox'"
+        (page,) = connection.execute(query).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with (node / "node.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xa5" * size)
+    done = run("fsck", "--config", node / "config.toml")
+    assert (done.code, done.reason) == (1, "JOURNAL_CORRUPT")
+
+
+def test_fsck_says_that_a_copy_is_old(node: Path, run: Run) -> None:
+    """Everything in it is signed and proven; there was more."""
+    (mark,) = (node / "keys").glob("*.mark")
+    kept = mark.read_text()
+    mark.write_text('{"size": 74, "body": "x"}')
+    done = run("fsck", "--config", node / "config.toml")
+    assert (done.code, done.reason) == (1, "STALE_RESTORE")
+    assert "size 74 was signed" in done.err
+    mark.unlink()
+    done = run("fsck", "--config", node / "config.toml")
+    assert (done.code, done.reason) == (1, "STALE_RESTORE")
+    mark.write_text(kept)
+    assert run("fsck", "--config", node / "config.toml").code == 0
+
+
+def test_fsck_of_a_copy_without_its_keys(node: Path, run: Run) -> None:
+    shutil.rmtree(node / "keys")
+    done = run("fsck", "--config", node / "config.toml")
+    assert done.code == 0
+    assert "whether it is the newest copy is not known" in done.out
+
+
+def test_fsck_in_another_epoch_blames_the_configuration(node: Path, run: Run) -> None:
+    """A node whose epoch was opened is whole, and must not be taken back to a backup."""
+    with sqlite3.connect(node / "node.db") as connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'epoch'")
+    done = run("fsck", "--config", node / "config.toml")
+    assert (done.code, done.reason) == (2, "CONFIG_INVALID")
+    assert "made with epoch 1, the configuration says 0" in done.err
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "reason"),
     [
