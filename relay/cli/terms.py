@@ -14,7 +14,7 @@ from relay.cli.attest import relays_of
 from relay.cli.keys import load_key
 from relay.cli.options import Json, Node, node_at, time_of
 from relay.cli.proposal import ask_alike
-from relay.errors import Malformed, NotFound, Reason
+from relay.errors import LianqiaoError, Malformed, NotFound, Reason
 
 if TYPE_CHECKING:
     from relay.contracts.accounts import Cosigner, Terms
@@ -121,11 +121,12 @@ def open_account(
         view = ask_alike(lambda: peer.register_account(terms, connected, holder=holder), *pinned)
         told = peer.announcements(account)
         ledger = peer.status().chain_id
-    if relay:
-        ask_alike(lambda: _tell(relay, ledger, terms), *pinned)
+    missing = _tell(relay, ledger, terms, node, pinned) if relay else None
     if not as_json:
-        _say_who_hears(told, relay)
+        _say_who_hears(told, "" if missing else relay)
     print_accounts([view], as_json)
+    if missing is not None:
+        raise missing
 
 
 def change(
@@ -192,12 +193,13 @@ def change(
         connected = relays_of(peer)
         view = ask_alike(lambda: peer.register_account(terms, connected, holder=holder), *pinned)
         told = peer.announcements(account)
-    if relay:
-        ask_alike(lambda: _tell(relay, ledger, terms), *pinned)
+    missing = _tell(relay, ledger, terms, node, pinned) if relay else None
     if not as_json:
         output.note(f"version {terms.version}")
-        _say_who_hears(told, relay)
+        _say_who_hears(told, "" if missing else relay)
     print_accounts([view], as_json)
+    if missing is not None:
+        raise missing
 
 
 def announce(
@@ -299,6 +301,32 @@ def _check_cosigners(terms: Terms) -> None:
             )
 
 
-def _tell(relay: str, ledger: str, terms: Terms) -> None:
-    with node_at(relay) as hub:
-        hub.register_settlement_account(ledger, terms)
+def _tell(
+    relay: str, ledger: str, terms: Terms, node: str, pinned: tuple[str, str]
+) -> LianqiaoError | None:
+    """Registers terms at a relay by hand; the error that the command ends with, once it has shown
+    what the ledger did, where that fails: on the ledger they are written by now.
+
+    Raises Refused(APPROVAL_PENDING).
+    """
+
+    def register() -> None:
+        with node_at(relay) as hub:
+            hub.register_settlement_account(ledger, terms)
+
+    try:
+        ask_alike(register, *pinned)
+    except LianqiaoError as error:
+        if error.reason is Reason.APPROVAL_PENDING:
+            raise
+        error.detail = (
+            f"version {terms.version} of {terms.account} is written on {ledger}; only the telling "
+            f"is missing: {error.detail}"
+        )
+        error.hint = (
+            f"lianqiao accounts announce {terms.account} --node {node}, to a connected relay"
+        )
+        if terms.version == 1:
+            error.hint += f"; by hand: this command again with {' '.join(pinned)}"
+        return error
+    return None

@@ -193,6 +193,9 @@ def register(body: fields.Object, state: State, now: int, *ledger: str) -> bytes
         raise Refused(
             Reason.CONFLICT,
             f"the next version of this account is {following}",
+            hint="accounts show tells its terms; accounts change writes the next version"
+            if before
+            else "accounts open writes the first version",
             account=terms.account,
         )
     if before is not None and terms.owner != before.owner:

@@ -511,3 +511,24 @@ def test_what_a_relay_refuses(
     desk: Desk, run: Run, arguments: tuple[str, ...], reason: str
 ) -> None:
     assert run("settlement", *arguments, "--node", desk.hub).reason == reason
+
+
+def test_an_account_that_is_open_and_was_told_to_nobody(desk: Desk, run: Run) -> None:
+    """It looked as if nothing had been done; the same again was a conflict without a way on."""
+    opening = ("accounts", "open", "untold", "HKD", "--owner", "o", "--key", desk.key("insurer"))
+    on = (*opening, "--node", desk.hk)
+    failed = run(*on, "--relay", "127.0.0.1:9")
+    assert (failed.code, failed.reason) == (1, "CHAIN_UNREACHABLE")
+    assert f"version 1 of untold is written on {HK}; only the telling is missing" in failed.err
+    assert f"lianqiao accounts announce untold --node {desk.hk}" in failed.err
+    assert "told by hand" not in failed.err
+    assert "untold" in failed.out
+    again = failed.err.rpartition("again with ")[2].split()
+    assert run(*on, "--relay", desk.hub, *again).code == 0
+    refused = run(*on, "--from", str(int(time.time()) + 60))
+    assert refused.reason == "CONFLICT"
+    assert "accounts change writes the next version" in refused.err
+    changed = run("accounts", "change", "untold", "--daily", "5.00", "--node", desk.hk,
+                  "--relay", "127.0.0.1:9")  # fmt: skip
+    assert f"version 2 of untold is written on {HK}; only the telling is missing" in changed.err
+    assert "again with" not in changed.err
