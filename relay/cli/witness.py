@@ -17,7 +17,7 @@ import typer
 from relay.cli import output
 from relay.cli.options import Json, Node, node_at
 from relay.cli.status import key_text
-from relay.errors import Denied, NotFound, Reason, Refused
+from relay.errors import Denied, Malformed, NotFound, Reason, Refused
 from relay.light.types import DAY
 
 if TYPE_CHECKING:
@@ -54,12 +54,20 @@ def witness(
 
     Example: lianqiao witness --node 127.0.0.1:7101 --relay 127.0.0.1:7100
     """
+    _check_address(address)
     with (
         node_at(node) as peer,
         node_at(relay) as other,
         output.working("asking both nodes", quiet=as_json),
     ):
-        own = peer.status().own_witness
+        view, asked = peer.status(), other.status().chain_id
+        if view.chain_id == asked:
+            raise Refused(
+                Reason.CHAIN_ID_MISMATCH,
+                f"{node} and {relay} are one chain, {asked}: nobody is his own witness",
+                hint="--node is the witness, --relay the node whose heads it co-signs",
+            )
+        own = view.own_witness
         if own is None:
             raise Denied(
                 Reason.NOT_PERMITTED,
@@ -82,6 +90,19 @@ def witness(
     output.say()
     for line in block.splitlines():
         output.say(line)
+
+
+def _check_address(address: str) -> None:
+    """Raises Malformed where the relay's configuration would not take it."""
+    from relay.config.values import check_witness_address
+
+    try:
+        check_witness_address(address or "127.0.0.1:1")
+    except ValueError as error:
+        raise Malformed(
+            f"--address {address[:100]!r}: {error}",
+            hint="where the relay reaches the witness: 127.0.0.1:7101, or https://witness.example",
+        ) from None
 
 
 def config_lines(pinned: Witness, address: str) -> str:
