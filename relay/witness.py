@@ -73,6 +73,8 @@ class _Followed:
     """The newest head that was co-signed, or that the client verified."""
     ahead: Header
     """The newest that the client verified."""
+    remembered: int
+    """Size of the newest head that was co-signed, be it the base or not; 0 where none was."""
 
 
 class Witness:
@@ -138,7 +140,7 @@ class Witness:
             ):
                 _check_signed(followed, header)
                 return Cosigned((), base.height)
-            if header.height >= base.height:
+            if header.height >= base.height or header.height > followed.remembered:
                 self._seen.save(origin, header)
             return Cosigned(self._sign(header.body, now), header.height)
 
@@ -181,7 +183,7 @@ class Witness:
             or (seen.height >= anchored and now < expires(state, consensus_of(seen)))
         ):
             base = seen
-        return _Followed(tuple(clients), state, base, newest)
+        return _Followed(tuple(clients), state, base, newest, seen.height if seen else 0)
 
     def _known(self, followed: _Followed, height: int) -> Header | None:
         """What a client has verified at exactly that height."""

@@ -25,7 +25,7 @@ from relay.light.note import Note, cosignature_key_id, decode_line, encode_note,
 from relay.light.validators import decode_set
 from relay.query import list_clients
 from relay.store import CheckpointRow
-from relay.witness import Witness
+from relay.witness import SeenHeads, Witness
 from tests.test_node import keys_of, set_of
 from tests.witnessing import (
     HUB,
@@ -142,9 +142,13 @@ def test_what_a_client_has_verified_is_signed_also_later(world: World, witness: 
     for key in "ab":
         heads.append(put(hub, key))
         world.deliver(HUB, ZJ, [])
+    old = None
     for head in heads:
-        assert ask(witness, hub, now, row=head).lines
-        forged = _forged(world, head, root=bytes(32))
+        assert ask(witness, hub, now, old=old, row=head).lines
+        seen = SeenHeads(world.path / f"{ZJ}.witness").load(hub.origin)
+        assert seen is not None
+        assert seen.height == head.size, "what was signed is remembered, however old"
+        forged, old = _forged(world, head, root=bytes(32)), head.size
     assert _reason(lambda: ask(witness, hub, now, row=forged)) is Reason.HEAD_CONFLICT
 
 
