@@ -10,6 +10,13 @@ entries cannot be had from anywhere, the operators open the next epoch:
    had been signed. It is sealed by the first body of the origin `id/(epoch + 1)`;
 3. the node starts under the new epoch and signs that body, by a mark of its own.
 
+A copy of the whole machine takes the database and its mark back together. Then the node starts, and
+signs a second history without noticing. Counterparties that know the first refuse it
+(INVALID_CONSISTENCY), and where both have a head of one size, that freezes their clients. Its
+operators end that epoch too, and say so (`forked`): whoever followed either history goes on from
+the head that is here, by a recovery of his own. Without them a counterparty waits until its client
+expires: no node takes another's word for a history that contradicts what it has verified.
+
 The tree goes on: entries, receipts, sequences and the paths that are written once all stay, and the
 sizes of the new epoch follow those of the head it continues from. A body that was committed above
 that head and never signed is dropped; its entries are covered by the first body of the new epoch.
@@ -90,12 +97,16 @@ def decode_opening(raw: bytes) -> Opening:
     return opening
 
 
-def open_epoch(store: Store, origin: str, mark: HighWaterMark, now: int) -> Opening:
+def open_epoch(
+    store: Store, origin: str, mark: HighWaterMark, now: int, *, forked: bool = False
+) -> Opening:
     """Ends the epoch of `origin`, whose mark is `mark`, and begins the next.
 
     `mark` is behind the journal where it was lost itself: then nobody knows what was signed.
-    Repeat it after a crash. No node may run on the store. Raises Refused(CONFLICT) where nothing
-    that was signed is lost, Refused(WRONG_CHAIN) where the store holds another origin, and
+    `forked`: its operators say that another history was signed under `origin`, which neither this
+    database nor this mark knows of. Repeat it after a crash. No node may run on the store. Raises
+    Refused(CONFLICT) where nothing that was signed is lost and it is not forked,
+    Refused(WRONG_CHAIN) where the store holds another origin, and
     NotFound(HEIGHT_NOT_FOUND) where it holds no signed head at all.
     """
     with store.read() as connection:
@@ -116,11 +127,13 @@ def open_epoch(store: Store, origin: str, mark: HighWaterMark, now: int) -> Open
             f"the journal continues as {body.origin}, not as {origin}",
             hint="correct `epoch` in the configuration",
         )
-    if mark.size >= head.size and not mark.is_beyond(last.size, last.body):
+    whole = mark.size >= head.size and not mark.is_beyond(last.size, last.body)
+    if whole and not forked:
         raise Refused(
             Reason.CONFLICT,
             f"everything that {origin} has signed is in this database",
-            hint="an epoch is opened for entries that are lost; start the node as it is",
+            hint="an epoch is opened for entries that are lost; start the node as it is. Where two "
+            "histories were signed (this one and its mark were taken back together): --forked",
         )
     mark.close()
     opening = Opening(origin, body.size, body.root, mark.closed_at)

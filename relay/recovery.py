@@ -273,7 +273,8 @@ def _check_needed(clients: Clients, tx: Transaction, client: Client, now: int) -
     raise Refused(
         Reason.RECOVERY_NOT_NEEDED,
         f"{client.row.client_id} is active",
-        hint="a header updates it; only a frozen or expired client, or a later epoch, is recovered",
+        hint="a header updates it. Where none does, since its chain was taken back to an old copy "
+        "(INVALID_CONSISTENCY), that chain opens its next epoch: lianqiao epoch open --forked",
         client_id=client.row.client_id,
     )
 

@@ -133,8 +133,8 @@ class CheckpointSigner:
                 f"the journal has a signed head of size {stored}, and the high-water mark beside "
                 f"the key {f'says {self._mark.size}' if self._mark.size else 'is missing'}",
                 hint="bring the mark from the machine that signed last; processes that serve one "
-                "journal share one directory of keys; if the mark is lost for good, the operators "
-                "open the next epoch",
+                "journal share one directory of keys; if the mark is lost for good: "
+                "lianqiao epoch open",
                 stored=stored,
                 signed=self._mark.size,
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from relay import epoch
+from relay.chain import Delivery, Outcome
 from relay.epoch import Opening, decode_opening, encode_opening, open_epoch, opening_path
 from relay.errors import LianqiaoError, Reason
 from relay.evidence import Evidence
@@ -68,10 +69,10 @@ def _store(world: World) -> Store:
     return Store(world.url_of(world.path / "hub.db"))
 
 
-def _open(world: World) -> Opening:
+def _open(world: World, forked: bool = False) -> Opening:
     store = _store(world)
     try:
-        return open_epoch(store, "hub/0", _mark(world), world.clock())
+        return open_epoch(store, "hub/0", _mark(world), world.clock(), forked=forked)
     finally:
         store.close()
 
@@ -149,6 +150,51 @@ def test_an_epoch_is_opened_for_losses_alone(world: World) -> None:
     assert _reason(lambda: _open(world)) is Reason.CONFLICT
     assert not _mark(world).closed_at
     put(world.node(HUB, "relay", [ECHO]), "d")
+
+
+def test_two_histories_end_by_the_next_epoch(world: World) -> None:
+    """Database and mark were taken back together, so that nothing is missing here; the client that
+    knows the other history is active, and is led out by both sides' operators alone."""
+    node, client_id = world.nodes[ZJ], world.clients[ZJ, HUB]
+    files = [world.path / name for name in ("hub.db", "hub.mark")]
+    world.nodes[HUB].close()
+    kept = [file.read_bytes() for file in files]
+    hub = world.node(HUB, "relay", [ECHO])
+    put(hub, "lost")
+    trusted = get_client(node.store, client_id).latest.height
+    first = LocalChain(hub).headers(trusted, hub.head.size)
+    assert node.deliver([Delivery(client_id, tuple(first))])[0].headers.outcome is Outcome.DONE
+    hub.close()
+    for file, content in zip(files, kept, strict=True):
+        file.write_bytes(content)
+    hub = world.node(HUB, "relay", [ECHO])
+    for key in "xyz":
+        put(hub, key)
+    known = get_client(node.store, client_id).latest.height
+    assert trusted < known < hub.head.size
+    second = LocalChain(hub).headers(known, hub.head.size)
+    (answer,) = node.deliver([Delivery(client_id, tuple(second))])
+    assert answer.headers.reason == Reason.INVALID_CONSISTENCY
+    assert not get_client(node.store, client_id).frozen
+    state, anchor = ClientState("checkpoint", "hub/0"), LocalChain(hub).headers(0, hub.head.size)
+    assert (
+        _reason(lambda: node.propose_recovery(client_id, state, anchor[-1]))
+        is Reason.RECOVERY_NOT_NEEDED
+    )
+    hub.close()
+    assert _reason(lambda: _open(world)) is Reason.CONFLICT
+    assert not _mark(world).closed_at
+    opening = _open(world, forked=True)
+    assert opening == Opening("hub/0", hub.head.size, parse_body(hub.head.body).root, hub.head.size)
+    assert _reason(lambda: _start(world, 0)) is Reason.WRONG_CHAIN
+    hub = _start(world)
+    later = ClientState("checkpoint", "hub/1")
+    node.propose_recovery(client_id, later, LocalChain(hub).headers(0, hub.head.size)[-1])
+    world.clock.advance(DAY)
+    node.tick()
+    assert get_client(node.store, client_id).state.chain_id == "hub/1"
+    for one in (node, hub):
+        assert fsck(one.store, TYPES, one.origin)[1] == []
 
 
 def test_a_lost_mark_is_a_loss(world: World) -> None:
@@ -259,8 +305,6 @@ def test_a_counterparty_recovers_its_client_to_the_new_epoch(world: World) -> No
     hub = _start(world)
     client_id = world.clients[ZJ, HUB]
     zj = world.nodes[ZJ]
-    from relay.chain import Delivery
-
     headers = LocalChain(hub).headers(0, hub.head.size)
     (refused,) = zj.deliver([Delivery(client_id, tuple(headers))])
     assert refused.headers.reason == Reason.CHAIN_ID_MISMATCH

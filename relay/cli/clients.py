@@ -307,7 +307,15 @@ def advice_for(view: ClientView, lane: LaneView | None, node: str) -> str:
             f"lianqiao connect; it expires {output.moment(view.expires)}"
         )
     if lane is not None:
-        return f"its lane stands still, {lane.reason}: {lane.detail}"
+        stands = f"its lane stands still, {lane.reason}: {lane.detail}"
+        if lane.reason != Reason.INVALID_CONSISTENCY:
+            return stands
+        return (
+            f"{stands}. {chain} was taken back to an old copy, and signs another history than the "
+            f"one verified here; this client takes neither header nor recovery of it. Have its "
+            f"operators restore the newest copy or, if that is lost, stop that node and run there: "
+            f"lianqiao epoch open --forked. Then here: {recover}"
+        )
     return ""
 
 

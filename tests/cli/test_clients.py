@@ -27,6 +27,7 @@ VIEW = ClientView(
 LANE = LaneView("checkpoint-0", "lianqiao", "127.0.0.1:7101")
 LOST = replace(LANE, reason="CHAIN_UNREACHABLE", detail="no node answers")
 STUCK = replace(LANE, reason="MALFORMED", detail="listed out of order")
+FORKED = replace(LANE, reason="INVALID_CONSISTENCY", detail="the newer tree does not extend it")
 RECOVERING = replace(VIEW, frozen=True, recovery=RecoveryView(VIEW.state, 5, 2**40))
 OVERDUE = replace(VIEW, recovery=RecoveryView(VIEW.state, 5, 9))
 
@@ -38,6 +39,7 @@ OVERDUE = replace(VIEW, recovery=RecoveryView(VIEW.state, 5, 9))
         (replace(VIEW, expires=int(time.time())), None, "expired", "--node 127.0.0.1:7100"),
         (VIEW, LOST, "unreachable", "no node of zj/0 answers at 127.0.0.1:7101"),
         (VIEW, STUCK, "active", "MALFORMED: listed out of order"),
+        (VIEW, FORKED, "active", "run there: lianqiao epoch open --forked. Then here: lianqiao"),
         (RECOVERING, LOST, "recovering", "clients recover checkpoint-0 --cancel"),
         (RECOVERING, None, "recovering", "follows zj/0 from "),
         (OVERDUE, None, "recovering", "was due 1970-01-01 00:00:09Z and is refused"),

@@ -11,6 +11,8 @@ import pytest
 from relay.cli.opening import open_node
 from relay.config import load
 from relay.errors import LianqiaoError, Reason
+from relay.light.types import ClientState
+from relay.local import LocalChain
 from tests.cli.conftest import Run, make
 
 
@@ -48,3 +50,31 @@ def test_a_lost_journal_goes_on(tmp_path: Path, run: Run) -> None:
     assert run("fsck", "--config", config).code == 0
     assert (directory / "keys" / "hub.0.mark").exists()
     assert (directory / "keys" / "hub.1.mark").exists()
+
+
+def test_the_steps_after_it_are_told_in_their_order(tmp_path: Path, run: Run) -> None:
+    """A sequence that was used in what is lost must be passed over before anything is sent."""
+    directory = make(tmp_path / "hub", "hub", "relay")
+    other = make(tmp_path / "zj", "zj", "ledger")
+    config = directory / "config.toml"
+    there = open_node(load(other / "config.toml"), lambda: int(time.time()))
+    here = open_node(load(config), lambda: int(time.time()))
+    header = LocalChain(there).headers(0, there.head.size)[-1]
+    client = here.create_client(ClientState("checkpoint", there.origin), header)
+    here.register_counterparty(client, "checkpoint-7")
+    here.close()
+    there.close()
+    done = run("epoch", "open", "--forked", "--config", config)
+    assert done.code == 0
+    lines = done.out.splitlines()
+    steps = [
+        next(i for i, line in enumerate(lines) if said in line)
+        for said in (
+            "next: write epoch = 1",
+            f"before anything is sent: lianqiao clients skip {client} NEXT --node ",
+            "NEXT is above the greatest N in checkpoint-7/N/in",
+            "lianqiao packets list --client checkpoint-7 --node ADDRESS (of zj)",
+            "then each counterparty, on its own node: lianqiao clients recover",
+        )
+    ]
+    assert steps == sorted(steps)
