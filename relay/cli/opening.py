@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from relay.witness import Witness
 
 _SQLITE = b"SQLite format 3\x00"
+_RESTORE = "restore it from its backup: a new key is another signer, whom nobody has pinned"
 Signers = list[tuple[str, "SigningKey"]]
 
 
@@ -82,10 +83,13 @@ def _load_keys(owner: str, files: Mapping[str, Path]) -> list[SigningKey]:
         try:
             key = SigningKey.load(path)
         except LianqiaoError as error:
+            gone = isinstance(error, NotFound)
             raise Malformed(
                 f"{owner}: {error.detail}",
                 reason=Reason.CONFIG_INVALID,
-                hint=error.hint or "the key file is named in the configuration",
+                hint=_RESTORE
+                if gone
+                else error.hint or "the key file is named in the configuration",
             ) from None
         if key.algorithm != algorithm:
             raise Malformed(

@@ -115,7 +115,11 @@ def load_key(path: Path) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             text = file.read(2 * KEY_BYTES + 2)
     except FileNotFoundError:
-        raise NotFound(Reason.NOT_FOUND, f"no vault key {path}", hint="lianqiao init") from None
+        raise NotFound(
+            Reason.NOT_FOUND,
+            f"no vault key {path}",
+            hint="restore it from its backup: a new key opens nothing that was sealed before",
+        ) from None
     except OSError as error:
         raise Malformed(f"vault key {path} cannot be read: {error.strerror}") from None
     if stat.S_IMODE(mode) & 0o077:

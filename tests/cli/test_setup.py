@@ -311,6 +311,15 @@ def test_serve_refuses_what_does_not_fit(
     assert done.out == ""
 
 
+@pytest.mark.parametrize("name", ["zj-1.ed25519.pem", "witness.ed25519.pem", "vault.key"])
+def test_a_key_that_is_lost_is_restored_and_not_made_anew(node: Path, run: Run, name: str) -> None:
+    """A new key signs for nobody whom others know, and opens no record that was sealed before."""
+    (node / "keys" / name).unlink()
+    done = run("serve", "--config", node / "config.toml")
+    assert (done.code, done.reason) == (2, "CONFIG_INVALID")
+    assert "hint: restore it from its backup" in done.err
+
+
 def test_serve_refuses_keys_that_others_may_read(node: Path, run: Run) -> None:
     (node / "keys" / "zj-2.ed25519.pem").chmod(0o640)
     done = run("serve", "--config", node / "config.toml")
