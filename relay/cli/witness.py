@@ -148,7 +148,8 @@ def required(status: StatusView, names: list[str]) -> tuple[Witness, ...]:
     """The witnesses that a client shall require, in order of name: NAME as the relay tells its
     key, or NAME=ALGORITHM:HEX.
 
-    Raises NotFound(NOT_FOUND), Refused(WITNESS_MISSING) where the relay shows heads that they need
+    Raises NotFound(NOT_FOUND) for a name that it does not ask or asks under another key,
+    Refused(WITNESS_MISSING) where the relay shows heads that they need
     not have co-signed.
     """
 
@@ -157,7 +158,14 @@ def required(status: StatusView, names: list[str]) -> tuple[Witness, ...]:
     for text in names:
         name, _, key = text.partition("=")
         known = told.get(name)
-        if known is None or key not in ("", key_text(known)):
+        if known is not None and key not in ("", key_text(known)):
+            raise NotFound(
+                Reason.NOT_FOUND,
+                f"{status.chain_id} asks {known.name} under another key, {key_text(known)}",
+                hint="compare the key with the witness's operator: lianqiao status --node WITNESS "
+                "shows it; where that is the one you gave, the relay's configuration is wrong",
+            )
+        if known is None:
             raise NotFound(
                 Reason.NOT_FOUND,
                 f"{status.chain_id} asks no witness {text[:100]}",
