@@ -107,6 +107,14 @@ class Connection:
                 hint="repeat the call; nothing is done twice",
                 address=self.address,
             )
+        if "SETTINGS frame" in detail:  # gRPC's words for a peer that took the connection
+            return Unavailable(
+                Reason.CHAIN_UNREACHABLE,
+                f"something takes connections at {self.address} and does not speak gRPC",
+                hint="check the port: `lianqiao serve` prints where it listens; another program "
+                "may have this one, or the node there hangs",
+                address=self.address,
+            )
         return Unavailable(
             Reason.CHAIN_UNREACHABLE,
             f"no node answers at {self.address}",

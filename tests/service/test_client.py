@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
@@ -165,3 +167,40 @@ def test_the_face_is_frozen() -> None:
         "register_institution", "register_lane", "report_outcome", "request_recognition", "resend",
         "retract", "status", "steps", "submit_misbehaviour", "trace", "trust", "watch",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.0 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n"])
+def test_a_port_that_another_program_has_is_not_a_node_to_be_started(words: bytes) -> None:
+    """Whoever reads `start it` starts a second node."""
+    ended = threading.Event()
+
+    def answer(listening: socket.socket) -> None:
+        held = []
+        while not ended.is_set():
+            with suppress(OSError):
+                taken, _ = listening.accept()
+                held.append(taken)
+                taken.sendall(words)
+        for taken in held:
+            taken.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0.1)
+        thread = threading.Thread(target=answer, args=(listening,))
+        thread.start()
+        try:
+            port = listening.getsockname()[1]
+            with (
+                connect(f"127.0.0.1:{port}", timeout=10) as node,
+                pytest.raises(Unavailable) as err,
+            ):
+                node.status()
+        finally:
+            ended.set()
+            thread.join()
+    assert err.value.reason is Reason.CHAIN_UNREACHABLE
+    assert "does not speak gRPC" in err.value.detail
+    assert "check the port" in err.value.hint
+    with connect("127.0.0.1:9") as nobody, pytest.raises(Unavailable) as gone:
+        nobody.status()
+    assert "start it" in gone.value.hint
