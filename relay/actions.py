@@ -297,7 +297,13 @@ def contract_on(channel: Channel, port: str) -> Contract:
     """The contract that runs on `port`. Raises NotFound(PORT_NOT_FOUND)."""
     contract = channel.contracts.get(port)
     if contract is None:
-        raise NotFound(Reason.PORT_NOT_FOUND, "no contract runs on this port", port=port)
+        known = ", ".join(sorted(channel.contracts)) or "none"
+        raise NotFound(
+            Reason.PORT_NOT_FOUND,
+            f"no contract runs on port {port[:128]}",
+            hint=f"contracts of this node: {known}; ledgers keep records, relays decide",
+            port=port,
+        )
     return contract
 
 

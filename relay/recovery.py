@@ -197,6 +197,8 @@ def skip(clients: Clients, tx: Transaction, client_id: str, next_sequence: int) 
         raise Refused(
             Reason.SEQUENCE_USED,
             f"the next sequence of {client_id} is {client.row.next_sequence} already",
+            hint="what is below was used: there is nothing to skip, or only to a greater NEXT, "
+            "above what the other chain lists as CLIENT/N/in",
             client_id=client_id,
         )
     if ahead > MAX_SKIP or next_sequence >= MAX_INT:

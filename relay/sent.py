@@ -144,6 +144,8 @@ def take_sent(tx: Transaction, client: Client, sent: Sent) -> None:
         raise Invalid(
             Reason.SEQUENCE_USED,
             "a later statement names an earlier sequence",
+            hint="that chain went on from an older copy: its operators pass over what was used, by "
+            "lianqiao clients skip",
             stated=sent.next_sequence,
             before=row.complete_sequence,
         )

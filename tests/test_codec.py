@@ -455,6 +455,7 @@ def test_internal_faults_show_nothing() -> None:
     status = internal_status()
     assert error_from_status(status).reason == Reason.INTERNAL
     assert len(status.details) == 1
+    assert "standard error" in error_from_status(status).hint, "whoever asks can do something next"
 
 
 def test_long_errors_fit_into_trailing_metadata() -> None:

@@ -98,7 +98,10 @@ class Connection:
             )
         if code not in _TRANSPORT:
             return LianqiaoError(
-                Reason.INTERNAL, f"{self.address} failed: {detail}", address=self.address
+                Reason.INTERNAL,
+                f"{self.address} failed: {detail}",
+                hint="it is no refusal of a node of ours: see the log of what runs there",
+                address=self.address,
             )
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unavailable(
@@ -107,7 +110,9 @@ class Connection:
                 hint="repeat the call; nothing is done twice",
                 address=self.address,
             )
-        if "SETTINGS frame" in detail:  # gRPC's words for a peer that took the connection
+        if "SETTINGS frame" in (
+            err.details() or ""
+        ):  # gRPC's words for a peer that took the connection
             return Unavailable(
                 Reason.CHAIN_UNREACHABLE,
                 f"something takes connections at {self.address} and does not speak gRPC",

@@ -38,6 +38,10 @@ from relay.errors import (
 DOMAIN = "relay.lianqiao"
 RETRY_SECONDS = 1
 MAX_DETAIL = 1000
+INTERNAL_HINT = (
+    "a fault of the node's program: what it wrote to standard error at this moment says which; "
+    "lianqiao fsck finds whether its database is whole"
+)
 MAX_METADATA = 16
 """Trailing metadata must stay well below gRPC's 8 KiB."""
 
@@ -96,7 +100,9 @@ def error_to_status(error: LianqiaoError) -> status_pb2.Status:
 def internal_status() -> status_pb2.Status:
     """What a caller is shown of our own fault: that it was ours, and nothing of the inside."""
     status = status_pb2.Status(code=code_pb2.INTERNAL, message="the node failed; see its log")
-    info = error_details_pb2.ErrorInfo(reason=Reason.INTERNAL.value, domain=DOMAIN)
+    info = error_details_pb2.ErrorInfo(
+        reason=Reason.INTERNAL.value, domain=DOMAIN, metadata={"hint": INTERNAL_HINT}
+    )
     status.details.add().Pack(info)
     return status
 

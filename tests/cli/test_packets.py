@@ -206,3 +206,16 @@ def test_clear_says_what_is_in_its_way_and_where_to_look_next(pair: Pair, run: R
     nodes.send(pair.hub, CLIENT, "forgotten")
     pair.relayer.outbox.save(CLIENT, "out", cursor=10**6)
     assert "0 that were given up, 1 that waited nowhere" in run(*args).out
+
+
+def test_refusals_that_an_installed_program_must_explain_itself(pair: Pair, run: Run) -> None:
+    """No README lies beside it."""
+    on = ("--node", pair.zj.address)
+    nodes.send(pair.zj, CLIENT, "one")
+    done = run("clients", "skip", CLIENT, "1", *on)
+    assert (done.code, done.reason) == (1, "SEQUENCE_USED")
+    assert "to a greater NEXT" in done.err
+    done = run("packets", "resend", "--port", "registry", *on)
+    assert (done.code, done.reason) == (1, "PORT_NOT_FOUND")
+    assert "no contract runs on port registry" in done.err
+    assert "contracts of this node: echo" in done.err

@@ -152,6 +152,7 @@ def test_errors_that_are_not_ours_are_errors_all_the_same() -> None:
         with pytest.raises(LianqiaoError) as fault:
             node.packet("c", 1, Direction.IN)
         assert fault.value.reason == Reason.INTERNAL
+        assert "see the log of what runs there" in fault.value.hint
 
 
 def test_the_face_is_frozen() -> None:
