@@ -261,9 +261,13 @@ def _on_its_way(here: Seen, there: Seen | None) -> Why:
         return Why(there.chain, pending, "received there; the contract answers later",
                    "wait; what it waits for is among lianqiao packets list --state sent --node "
                    f"{there.address}")  # fmt: skip
-    return Why(there.chain, pending, f"{there.packet.state} there; that is not known here yet",
-               "wait a moment; if it stays so, see whether the lane stands: lianqiao clients lanes "
-               f"--node {lanes.address}")  # fmt: skip
+    told = f"{there.packet.state} there; that is not known here yet"
+    if here.key[2] is Direction.IN:
+        told = f"{here.packet.state} here; that is not known there yet"
+    do = (
+        "wait a moment; if it stays so, see whether the lane stands: lianqiao clients lanes --node "
+    )
+    return Why(there.chain, pending, told, do + lanes.address)
 
 
 def _of_time(here: Seen, there: Seen | None, now: int) -> list[Why]:

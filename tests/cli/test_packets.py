@@ -121,6 +121,23 @@ def test_a_lane_that_reaches_nobody_is_told_with_its_packet(pair: Pair, run: Run
     assert "no node of zj/0 answers at 127.0.0.1:9" in found[0]["next"]
 
 
+def test_an_answer_that_does_not_reach_who_asked(pair: Pair, run: Run) -> None:
+    nodes.send(pair.zj, CLIENT, "one")
+    nodes.carry(pair.zj, pair.hub, CLIENT)
+    (coming,) = pair.trace(run, pair.hub.address)
+    assert (coming["chain"], coming["reason"]) == ("hub", "ACKNOWLEDGEMENT_PENDING")
+    assert coming["detail"] == "received there; that is not known here yet"
+    assert f"clients lanes --node {pair.hub.address}" in coming["next"]
+    asked = ["packets", "trace", f"{NAME}/in", "--node", pair.hub.address]
+    asked += ["--also", pair.zj.address, "--json"]
+    (same,) = run(*asked).json["why_open"]
+    assert same["detail"] == "received here; that is not known there yet"
+    pair.zj.client.submit_misbehaviour(CLIENT, nodes.fork(pair.hub))
+    pair.relayer.tick(pair.clock.now)
+    found = run(*asked).json["why_open"]
+    assert reasons(found) == [("hub", "CLIENT_FROZEN"), ("zj", "CLIENT_FROZEN")]
+
+
 def test_two_histories_that_used_one_sequence(pair: Pair, run: Run) -> None:
     """What the trial of an operator met: after a fork was recovered from, the packet of the new
     history stayed open without a word."""
