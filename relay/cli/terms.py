@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from relay.contracts.accounts import Cosigner, Terms
     from relay.contracts.escrow.telling import Told
     from relay.contracts.policy.values import DatedKey
+    from relay.money_views import AccountView
 
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Id of the account.")]
 Currency = Annotated[str, typer.Argument(metavar="CURRENCY", help="ISO 4217, such as HKD.")]
@@ -122,11 +123,7 @@ def open_account(
         told = peer.announcements(account)
         ledger = peer.status().chain_id
     missing = _tell(relay, ledger, terms, node, pinned) if relay else None
-    if not as_json:
-        _say_who_hears(told, "" if missing else relay)
-    print_accounts([view], as_json)
-    if missing is not None:
-        raise missing
+    _end(view, told, relay, missing, as_json)
 
 
 def change(
@@ -196,10 +193,7 @@ def change(
     missing = _tell(relay, ledger, terms, node, pinned) if relay else None
     if not as_json:
         output.note(f"version {terms.version}")
-        _say_who_hears(told, "" if missing else relay)
-    print_accounts([view], as_json)
-    if missing is not None:
-        raise missing
+    _end(view, told, relay, missing, as_json)
 
 
 def announce(
@@ -234,6 +228,17 @@ def announce(
         return
     output.say(f"{len(named)} accounts, {', '.join(relays)}")
     output.say(f"what they answer: lianqiao accounts show ACCOUNT --node {node}")
+
+
+def _end(
+    view: AccountView, told: list[Told], relay: str, missing: LianqiaoError | None, as_json: bool
+) -> None:
+    """Shows the account as it stands now; then raises what kept `relay` from being told."""
+    if not as_json:
+        _say_who_hears(told, "" if missing else relay)
+    print_accounts([view], as_json)
+    if missing is not None:
+        raise missing
 
 
 def _say_who_hears(told: list[Told], by_hand: str) -> None:
