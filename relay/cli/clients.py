@@ -311,10 +311,10 @@ def advice_for(view: ClientView, lane: LaneView | None, node: str) -> str:
         if lane.reason != Reason.INVALID_CONSISTENCY:
             return stands
         return (
-            f"{stands}. {chain} was taken back to an old copy, and signs another history than the "
-            f"one verified here; this client takes neither header nor recovery of it. Have its "
-            f"operators restore the newest copy or, if that is lost, stop that node and run there: "
-            f"lianqiao epoch open --forked. Then here: {recover}"
+            f"{stands}. The node there shows another history of {chain} than was verified here, as "
+            f"after a restore of an old copy; this client takes neither header nor recovery of it. "
+            f"Ask its operators to restore the newest copy or, if that is lost, to stop that node "
+            f"and run there: lianqiao epoch open --forked. Then here: {recover}"
         )
     return ""
 
