@@ -50,6 +50,8 @@ MAX_HEADS = 100
 MAX_REFUSED = 4
 """Heads of one chain, told by one other, whose contradiction no client takes; the rest wait."""
 MAX_SAME = 1000
+MAX_JUDGED = 10_000
+"""Clients that are remembered to have judged evidence; after that they are asked once more."""
 _log = structlog.get_logger("lianqiao.watch")
 
 Submit = Callable[[str, bytes], object]
@@ -286,6 +288,8 @@ class Watch:
             answer = _accepts(submit, client_id, evidence)
             taken += answer is True
             if answer is not None:
+                if len(self._judged) >= MAX_JUDGED:  # a stranger may tell of new clients for ever
+                    self._judged.clear()
                 self._judged.add((digest, where, client_id))
         return taken
 

@@ -104,6 +104,16 @@ def test_two_lanes_that_are_shown_two_histories_find_out(world: World, fork: Wor
     assert len(set(heights)) == 1
 
 
+def test_what_is_remembered_of_judgements_has_a_limit(
+    world: World, fork: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.watch.MAX_JUDGED", 1)
+    second = _second_client(world, fork)
+    _look(world)
+    assert _frozen(world, HUB, second)
+    assert len(world.relayer(HUB).watch._judged) == 1
+
+
 class _Lacking(Mapping[str, ClientType]):
     """Client types as an installation has them: one needs a package that is not there."""
 
