@@ -203,7 +203,7 @@ def test_base64_has_one_spelling() -> None:
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_refused(data: bytes) -> None:
-    with refusing(Reason.MALFORMED):
+    with refusing({Reason.MALFORMED, Reason.NOT_CANONICAL}):  # a blank before a number is JSON
         verify_record(data, bytes(32))
 
 
