@@ -73,7 +73,7 @@ def test_any_changed_byte_is_another_value_or_malformed(kind: str, data: st.Data
 @settings(max_examples=10, deadline=None)
 @given(raw=st.binary(max_size=40))
 def test_any_bytes_are_malformed(kind: str, raw: bytes) -> None:
-    with refusing(Reason.MALFORMED):
+    with refusing({Reason.MALFORMED, Reason.NOT_CANONICAL}):  # a blank before a number is JSON
         READERS[kind](raw)
 
 

@@ -104,7 +104,7 @@ def test_every_changed_byte_makes_another_card_or_none() -> None:
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_refused(raw: bytes) -> None:
-    with refusing(Reason.MALFORMED):
+    with refusing({Reason.MALFORMED, Reason.NOT_CANONICAL}):  # a blank before a number is JSON
         decode_card(raw)
 
 
