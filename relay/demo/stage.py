@@ -363,11 +363,13 @@ def spawn(arguments: Sequence[str], told: IO[bytes], errors: IO[bytes]) -> subpr
     """Starts a `lianqiao` command with what this process can import, and no setting of the user's.
 
     `told` and `errors` take what it prints. It ends when this process does (relay.demo.child).
+    What lies in the folder where it is started is none of that (-P): a clone of this very project
+    there has the name of a package of ours.
     """
     settings = {k: v for k, v in os.environ.items() if not k.startswith("LIANQIAO_")}
     settings["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(  # noqa: S603 (our own interpreter and our own module)
-        [sys.executable, "-m", "relay.demo.child", *arguments],
+        [sys.executable, "-P", "-m", "relay.demo.child", *arguments],
         stdin=subprocess.PIPE,
         stdout=told,
         stderr=errors,

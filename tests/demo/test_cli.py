@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from relay.cli.root import run as run_command
+from relay.demo.stage import spawn
+from relay.errors import Reason
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
@@ -59,3 +61,18 @@ def test_records_of_which_none_is_let_in_end_it(
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert not left & {"trust.json", "nodes", "keys"}
     assert "not as it should be" not in out
+
+
+def test_what_lies_where_it_is_started_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone of this project has the name of our API's package, and its folder `relay` within."""
+    package = tmp_path / "lianqiao" / "relay"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "told").open("w+b") as told:
+        running = spawn(["status", "--node", "127.0.0.1:1"], told, told)
+        assert running.wait(30) == 1
+        told.seek(0)
+        assert told.read().startswith(Reason.CHAIN_UNREACHABLE.value.encode())
