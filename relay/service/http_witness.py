@@ -39,6 +39,7 @@ from relay.witness import Witness
 THREADS = 4
 MAX_CONNECTIONS = 64
 MAX_HEAD_BYTES = 16 * 1024
+POLL_SECONDS = 0.1
 SILENCE_SECONDS = 30
 """After which a connection is closed."""
 _log = structlog.get_logger("lianqiao.witness")
@@ -54,7 +55,7 @@ class HttpWitnessServer:
         """`listen`: HOST:PORT of this machine. Raises OSError."""
         self._server = create_server(
             Application(witness, clock),
-            listen=listen,
+            listen=listen.replace("localhost", "127.0.0.1"),  # one socket, not one of each family
             threads=THREADS,
             connection_limit=MAX_CONNECTIONS,
             channel_timeout=SILENCE_SECONDS,
@@ -66,13 +67,24 @@ class HttpWitnessServer:
             clear_untrusted_proxy_headers=True,
         )
         self.port = int(self._server.effective_port)
-        self._thread = threading.Thread(target=self._server.run, name="witness http", daemon=True)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="witness http", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Takes no more calls; those that are being answered end."""
-        self._server.trigger.pull_trigger(self._server.close)
+        self._stopping.set()
         self._thread.join()
+
+    def _run(self) -> None:
+        # The thread that uses the sockets closes them: another one could write to a number that
+        # has become somebody else's file.
+        loop, sockets = self._server.asyncore, self._server._map
+        while not self._stopping.is_set():
+            loop.loop(timeout=POLL_SECONDS, use_poll=True, map=sockets, count=1)
+        self._server.task_dispatcher.shutdown()
+        self._server.close()
+        loop.close_all(sockets, ignore_all=True)
 
 
 class Application:
