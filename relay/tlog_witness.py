@@ -32,7 +32,7 @@ MAX_ANSWER_BYTES = MAX_LINES * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class AddCheckpoint:
     """A head that is shown to a witness."""
 
     old_size: int
@@ -43,13 +43,13 @@ class Submission:
     """The checkpoint with its signatures."""
 
 
-def encode_submission(submission: Submission) -> bytes:
+def encode_request(asked: AddCheckpoint) -> bytes:
     """The body of a request; nothing is checked."""
-    hashes = b"".join(b64encode(one) + b"\n" for one in submission.proof)
-    return b"old %d\n%s\n%s" % (submission.old_size, hashes, submission.note)
+    hashes = b"".join(b64encode(one) + b"\n" for one in asked.proof)
+    return b"old %d\n%s\n%s" % (asked.old_size, hashes, asked.note)
 
 
-def decode_submission(raw: bytes) -> Submission:
+def decode_request(raw: bytes) -> AddCheckpoint:
     """What a request says; the note is not decoded. Raises Malformed."""
     if len(raw) > MAX_REQUEST_BYTES:
         raise Malformed(f"a request is at most {MAX_REQUEST_BYTES} bytes long")
@@ -61,7 +61,7 @@ def decode_submission(raw: bytes) -> Submission:
         raise Malformed("the first line of a request is: old SIZE")
     if len(hashes) > MAX_PROOF:
         raise Malformed(f"a proof has at most {MAX_PROOF} hashes")
-    return Submission(decode_size(first[4:]), tuple(_hash(line) for line in hashes), note)
+    return AddCheckpoint(decode_size(first[4:]), tuple(_hash(line) for line in hashes), note)
 
 
 def encode_size(size: int) -> bytes:

@@ -29,13 +29,13 @@ from relay.tlog_witness import (
     MAX_PROOF,
     MAX_REQUEST_BYTES,
     SIZE_TYPE,
-    Submission,
+    AddCheckpoint,
     decode_answer,
+    decode_request,
     decode_size,
-    decode_submission,
     encode_answer,
+    encode_request,
     encode_size,
-    encode_submission,
 )
 from relay.witness import Witness
 from tests.refusals import refused, refusing
@@ -51,11 +51,11 @@ NOTE = b"origin\n1\nroot\n\n\xe2\x80\x94 name AAAA\n"
 
 @pytest.mark.parametrize("hashes", [(), HASHES, HASHES[:1] * MAX_PROOF])
 @pytest.mark.parametrize("size", [0, 1, 2**63 - 1])
-def test_a_submission_reads_as_it_was_written(size: int, hashes: tuple[bytes, ...]) -> None:
-    given = Submission(size, hashes, NOTE)
-    raw = encode_submission(given)
+def test_a_request_reads_as_it_was_written(size: int, hashes: tuple[bytes, ...]) -> None:
+    given = AddCheckpoint(size, hashes, NOTE)
+    raw = encode_request(given)
     assert raw.startswith(b"old %d\n" % size)
-    assert decode_submission(raw) == given
+    assert decode_request(raw) == given
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_submission_reads_as_it_was_written(size: int, hashes: tuple[bytes, ..
         b"old 1\n\n" + b"x" * MAX_REQUEST_BYTES,
     ],
 )
-def test_what_is_no_submission_is_malformed(raw: bytes) -> None:
-    refused(Reason.MALFORMED, decode_submission, raw)
+def test_what_is_no_request_is_malformed(raw: bytes) -> None:
+    refused(Reason.MALFORMED, decode_request, raw)
 
 
 def test_answers_read_as_they_were_written() -> None:
@@ -143,7 +143,7 @@ def shown(world: World, old: int, row: CheckpointRow | None = None, note: bytes 
     proof = []
     if 0 < old < row.size:
         proof = Evidence(hub.store, hub.tiles).consistency(old, row.size)
-    return encode_submission(Submission(old, tuple(proof), note or row.note.encode()))
+    return encode_request(AddCheckpoint(old, tuple(proof), note or row.note.encode()))
 
 
 def test_a_log_that_knows_nothing_asks_from_zero_and_then_gets_its_lines(
@@ -185,17 +185,17 @@ def test_refusals_have_the_status_of_the_specification(world: World, port: int) 
     base = hub.head.size
     head = put(hub, "a")
     before = put(hub, "b")
-    honest = Submission(base, (), head.note.encode())
-    true = decode_submission(shown(world, base, head))
+    honest = AddCheckpoint(base, (), head.note.encode())
+    true = decode_request(shown(world, base, head))
     cases: list[tuple[int, Reason, bytes]] = [
         (404, Reason.CLIENT_NOT_FOUND, shown(world, base, note=_of_another(world, head))),
         (403, Reason.QUORUM_NOT_REACHED, shown(world, base, head, _strangers(world, head))),
         (403, Reason.QUORUM_NOT_REACHED, shown(world, 0, head, _strangers(world, head))),
         (403, Reason.INVALID_SIGNATURE, shown(world, base, head, _damaged(head))),
         (403, Reason.INVALID_SIGNATURE, shown(world, 0, head, _damaged(head))),
-        (400, Reason.MALFORMED, encode_submission(replace(honest, old_size=before.size + 1))),
+        (400, Reason.MALFORMED, encode_request(replace(honest, old_size=before.size + 1))),
         (400, Reason.MALFORMED, b"old 1\n\nno note"),
-        (422, Reason.INVALID_CONSISTENCY, encode_submission(replace(true, proof=(bytes(32),)))),
+        (422, Reason.INVALID_CONSISTENCY, encode_request(replace(true, proof=(bytes(32),)))),
     ]
     for status, reason, raw in cases:
         got, _, body = call(port, raw)

@@ -83,13 +83,11 @@ def _load_keys(owner: str, files: Mapping[str, Path]) -> list[SigningKey]:
         try:
             key = SigningKey.load(path)
         except LianqiaoError as error:
-            gone = isinstance(error, NotFound)
+            hint = error.hint or "the key file is named in the configuration"
             raise Malformed(
                 f"{owner}: {error.detail}",
                 reason=Reason.CONFIG_INVALID,
-                hint=_RESTORE
-                if gone
-                else error.hint or "the key file is named in the configuration",
+                hint=_RESTORE if isinstance(error, NotFound) else hint,
             ) from None
         if key.algorithm != algorithm:
             raise Malformed(

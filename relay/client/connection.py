@@ -110,9 +110,7 @@ class Connection:
                 hint="repeat the call; nothing is done twice",
                 address=self.address,
             )
-        if "SETTINGS frame" in (
-            err.details() or ""
-        ):  # gRPC's words for a peer that took the connection
+        if "SETTINGS frame" in detail:  # gRPC's words for a peer that took the connection
             return Unavailable(
                 Reason.CHAIN_UNREACHABLE,
                 f"something takes connections at {self.address} and does not speak gRPC",

@@ -22,10 +22,10 @@ from relay.tlog_witness import (
     PATH,
     SIZE_TYPE,
     TEXT_TYPE,
-    Submission,
+    AddCheckpoint,
     decode_answer,
     decode_size,
-    encode_submission,
+    encode_request,
 )
 from relay.views import Cosigned
 
@@ -53,7 +53,7 @@ class HttpWitness:
         and by the status: NotFound(CLIENT_NOT_FOUND) 404, Refused(NOT_PERMITTED) 403,
         Invalid(HEAD_CONFLICT) 409 without a size, Invalid(INVALID_CONSISTENCY) 422.
         """
-        body = encode_submission(Submission(old_size, tuple(proof), note))
+        body = encode_request(AddCheckpoint(old_size, tuple(proof), note))
         try:
             answer = ask(
                 self._host,

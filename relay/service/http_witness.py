@@ -30,7 +30,7 @@ from relay.tlog_witness import (
     PATH,
     SIZE_TYPE,
     TEXT_TYPE,
-    decode_submission,
+    decode_request,
     encode_answer,
     encode_size,
 )
@@ -115,7 +115,7 @@ class Application:
             return HTTPStatus.NOT_FOUND, TEXT_TYPE, f"there is {PATH}\n".encode()
         if environ["REQUEST_METHOD"] != "POST":
             return HTTPStatus.METHOD_NOT_ALLOWED, TEXT_TYPE, b"it takes a POST\n"
-        given = decode_submission(environ["wsgi.input"].read(MAX_REQUEST_BYTES + 1))
+        given = decode_request(environ["wsgi.input"].read(MAX_REQUEST_BYTES + 1))
         if given.old_size > parse_body(decode_note(given.note).text).size:
             raise Malformed("the old size is above that of the checkpoint")
         answer = self._witness.add_checkpoint(
