@@ -63,6 +63,7 @@ def test_records_of_which_none_is_let_in_end_it(
     assert "not as it should be" not in out
 
 
+@pytest.mark.slow
 def test_what_lies_where_it_is_started_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

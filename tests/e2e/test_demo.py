@@ -31,6 +31,8 @@ from tests.e2e.conftest import (
     processes_of,
 )
 
+pytestmark = pytest.mark.slow
+"""Fifteen seconds of four processes; .ci/run has it, and the README's own command beside it."""
 SAMPLE = 150
 """Bytes by lot of one bundle that are changed, beside every one that gives it its form."""
 

@@ -66,6 +66,7 @@ def test_a_seed_does_the_same_in_every_process() -> None:
     assert len(found) == 1
 
 
+@pytest.mark.slow
 def test_a_witness_stays_with_one_history() -> None:
     """A relay signs two histories. One witness has co-signed the second; meanwhile its ledger's
     client verifies the first, by the co-signature of the other witness. Found by this seed."""
