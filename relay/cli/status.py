@@ -82,5 +82,5 @@ def _state_of(view: WitnessView) -> str:
 
 
 def key_text(witness: Witness) -> str:
-    """A witness's key as `[[witnesses]] key` and `--require-witness` take it."""
+    """A witness's key as `witnesses` of a configuration and `--require-witness` take it."""
     return f"{witness.algorithm}:{witness.key.hex()}"

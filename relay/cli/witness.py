@@ -1,7 +1,7 @@
 """Makes a node a witness of another: it co-signs that one's heads, and nobody sees two histories.
 
 1. the node that is to be the witness follows the other, by a client that is pinned here if there is
-none; 2. the other is told to ask it, by lines in its configuration that are printed here.
+none; 2. the other is told to ask it, by a line in its configuration that is printed here.
 
 Which head the client begins from is what the operator trusts, as with `connect`.
 """
@@ -50,7 +50,7 @@ def witness(
     ] = 90,
     as_json: Json = False,
 ) -> None:
-    """Makes a node a witness of a relay, and prints the lines for the relay's configuration.
+    """Makes a node a witness of a relay, and prints the line for the relay's configuration.
 
     Example: lianqiao witness --node 127.0.0.1:7101 --relay 127.0.0.1:7100
     """
@@ -75,21 +75,22 @@ def witness(
                 hint="[witness] in its configuration names one; lianqiao init makes it",
             )
         client_id, header, made = _follow(peer, other, algorithm, trusting_days)
-    block = config_lines(own, address or node)
+    line = config_line(own, address or node)
     if as_json:
-        output.print_json(
-            {"made": made, "client_id": client_id, "witness": own, "address": address or node}
-        )
+        told = {"made": made, "client_id": client_id, "witness": own}
+        output.print_json({**told, "address": address or node, "line": line})
         return
     follows = "follows" if made else "follows already"
     output.say(f"{own.name} {follows} {header.chain_id} as {client_id}")
     output.say(f"  from size {header.height}, root {header.root.hex()}")
     output.say("  compare them with the relay's operator by other means")
     output.say()
-    output.say("For the relay's configuration (witness_quorum says how many must have co-signed):")
+    output.say("For the relay's configuration, among `witnesses = [ … ]` above its first [section]")
+    output.say(
+        "(witness_quorum says how many must have co-signed a head before others are shown it):"
+    )
     output.say()
-    for line in block.splitlines():
-        output.say(line)
+    output.say(f"  {json.dumps(line)},")
 
 
 def _check_address(address: str) -> None:
@@ -105,12 +106,9 @@ def _check_address(address: str) -> None:
         ) from None
 
 
-def config_lines(pinned: Witness, address: str) -> str:
-    """The [[witnesses]] of a witness, as a configuration takes them."""
-    pairs = {"name": pinned.name, "address": address, "key": key_text(pinned)}
-    return "\n".join(
-        ["[[witnesses]]", *(f"{name} = {json.dumps(value)}" for name, value in pairs.items())]
-    )
+def config_line(pinned: Witness, address: str) -> str:
+    """One of `witnesses`, as a configuration takes it."""
+    return f"{pinned.name} {key_text(pinned)} {address}"
 
 
 def _follow(

@@ -157,7 +157,7 @@ class Config(BaseSettings):
             raise ValueError("two witnesses are the same: each has a name and a key")
         if self.witness_quorum > len(names):
             raise ValueError(
-                f"witness_quorum is {self.witness_quorum}, and there are {len(names)} [[witnesses]]"
+                f"witness_quorum is {self.witness_quorum}, and there are {len(names)} witnesses"
             )
         for witness in self.witnesses:
             try:

@@ -27,6 +27,9 @@ def explain(error: ValidationError, path: Path, whole: type[BaseModel]) -> Malfo
     key = _name(location)
     if first["type"] == "extra_forbidden":
         known = _known_keys(location[:-1], whole)
+        if len(location) > 1 and location[-1] in whole.model_fields:
+            hint = f"{location[-1]} stands above the first [section] of the file"
+            return invalid(path, f"unknown key {key}", hint, key)
         near = get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
         return invalid(path, f"unknown key {key}", hint, key)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from relay.config.values import (
     Address,
@@ -16,6 +16,8 @@ from relay.config.values import (
     SettingValue,
     WitnessAddress,
 )
+from relay.errors import Malformed
+from relay.light.note import decode_verifier_key
 from relay.light.types import Witness
 
 MAX_SETTINGS = 16
@@ -76,7 +78,8 @@ class WitnessConfig(_Section):
 
 
 class WitnessPeerConfig(_Section):
-    """One witness that is asked to co-sign every head of this node."""
+    """One witness that is asked to co-sign every head of this node: a table, or one line
+    `NAME ALGORITHM:KEY ADDRESS`, or `NAME+HASH+KEY ADDRESS` with the verifier key of C2SP."""
 
     name: Id
     """Key name on its signature lines."""
@@ -86,11 +89,30 @@ class WitnessPeerConfig(_Section):
     key: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}:[0-9a-f]{2,512}$")]
     """Algorithm, colon, public key in hex, as `lianqiao status` of that node shows it."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_line(cls, value: Any) -> Any:
+        return _witness_fields(value) if isinstance(value, str) else value
+
     @property
     def pinned(self) -> Witness:
         """Name, algorithm, key."""
         algorithm, _, key = self.key.partition(":")
         return Witness(self.name, algorithm, bytes.fromhex(key))
+
+
+def _witness_fields(line: str) -> dict[str, str]:
+    """What a line says of a witness. Raises ValueError."""
+    words = line[:2048].split()
+    if len(words) == 2:
+        try:
+            name, key = decode_verifier_key(words[0])
+        except Malformed as error:
+            raise ValueError(error.detail) from None
+        words[:1] = name, f"ed25519:{key.hex()}"
+    if len(words) != 3:
+        raise ValueError("must be NAME ALGORITHM:KEY ADDRESS, as `lianqiao witness` prints it")
+    return dict(zip(("name", "key", "address"), words, strict=True))
 
 
 class LogConfig(_Section):

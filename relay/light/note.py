@@ -69,6 +69,20 @@ def cosignature_key_id(name: str, algorithm: str, key: bytes) -> bytes:
     return _key_id(name, kind, key)
 
 
+def decode_verifier_key(text: str) -> tuple[str, bytes]:
+    """Name and Ed25519 key of a witness, `NAME+HASH+BASE64` as its operator publishes it (vkey of
+    signed-note, type 0x04 of tlog-cosignature). Raises Malformed."""
+    name, _, rest = text.partition("+")
+    told, _, encoded = rest.partition("+")
+    check_name(name)
+    data = decode_base64(encoded, "a verifier key")
+    if len(data) != 1 + 32 or data[:1] != b"\x04":
+        raise Malformed("a witness's verifier key is of type 4, Ed25519 with a timestamp")
+    if told != cosignature_key_id(name, "ed25519", data[1:]).hex():
+        raise Malformed("a verifier key does not have the hash that it names: it was mistyped")
+    return name, data[1:]
+
+
 def sort_signatures(signatures: Sequence[NoteSignature]) -> tuple[NoteSignature, ...]:
     """The lines in the one order in which a note is encoded."""
     return tuple(sorted(signatures, key=encode_line))

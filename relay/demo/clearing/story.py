@@ -167,10 +167,11 @@ def _witness(stage: Stage) -> None:
     told = stage.commands(*(["witness", "--node", a, "--relay", hub.address] for a in ledgers))
     config = hub.directory / "config.toml"
     text = config.read_text()
-    blocks = [one[one.index("[[witnesses]]") :] for one in told]
+    lines = [one.splitlines()[-1] for one in told]
     listen = next(line for line in text.splitlines() if line.startswith("listen = "))
-    text = text.replace(listen, f"{listen}\nwitness_quorum = {len(blocks)}", 1)
-    config.write_text("\n\n".join([text, *blocks]))
+    asked = ["witnesses = [", *lines, "]", f"witness_quorum = {len(lines)}"]
+    text = text.replace(listen, "\n".join([listen, *asked]), 1)
+    config.write_text(text)
     stage.kill(HUB)
     stage.restart(HUB)
     _connect(stage, *(word for name in (HK, SZ) for word in ("--require-witness", name)))
