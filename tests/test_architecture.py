@@ -112,6 +112,7 @@ BUNDLE = (
     "relay.packet_bytes",
     "relay.bundle",
     "relay.bundle_format",
+    "relay.contradictions",
     "relay.trust",
 )
 PURE = (
@@ -361,6 +362,7 @@ def test_no_float_where_things_are_decided() -> None:
             "relay.money",
             "relay.packet",
             "relay.bundle",
+            "relay.contradictions",
             "relay.channel",
             "relay.journal",
         ):

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay.cli import output
-from relay.cli.options import Json, read_file, time_of
+from relay.cli.histories import contradictions_of, tell
+from relay.cli.options import Json, read_file, time_of, write_file
 from relay.errors import Invalid, LianqiaoError, Malformed, Reason
 
 if TYPE_CHECKING:
     from relay.bundle import BundleClaim, BundlePacket, BundleReport, HopReport, Trust
+    from relay.contradictions import Contradiction
     from relay.record.parts import Shown
 
 MAX_PREVIEW = 100
@@ -40,9 +42,20 @@ def verify(
         str,
         typer.Option("--at", metavar="TIME", help="Judge as of this moment: an assumption."),
     ] = "",
+    evidence: Annotated[
+        Path | None,
+        typer.Option(
+            "--evidence",
+            metavar="FILE",
+            help="Where to write what a chain contradicts itself by, if the bundles show that.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Verifies a bundle offline: every signature, every proof, and the record if one is given.
+
+    Of several it is seen too whether a chain tells two histories in them: that is refused, and
+    what proves it freezes every client of that chain (lianqiao clients accuse).
 
     Example: lianqiao verify result.bundle --trust trust.json --record result.record.json
     """
@@ -60,15 +73,20 @@ def verify(
     original = None if record is None else read_file(record, MAX_FILE_BYTES)
     with output.working("verifying", quiet=as_json):
         judged = [_judge(file, trusted, now, moment, original) for file in files]
+        good = [f for f, j in zip(files, judged, strict=True) if not isinstance(j, LianqiaoError)]
+        found = contradictions_of(good, trusted, now if moment is None else moment)
+    if found and evidence is not None:
+        write_file(evidence, found[0].evidence)
     if as_json:
-        _print_json(files, judged)
+        _print_json(files, judged, found)
     refused = [(f, j) for f, j in zip(files, judged, strict=True) if isinstance(j, LianqiaoError)]
     if len(files) == 1 and refused:
         raise refused[0][1]
     if not as_json:
         for file, one in zip(files, judged, strict=True):
             _print_one(file, one, alone=len(files) == 1)
-    if refused:
+        tell(found, evidence)
+    if refused or found:
         raise typer.Exit(output.REFUSED)
 
 
@@ -181,7 +199,9 @@ def _record(shown: Shown | None) -> dict[str, object] | None:
 # --- for people
 
 
-def _print_json(files: list[Path], judged: list[Any]) -> None:
+def _print_json(
+    files: list[Path], judged: list[Any], contradictions: tuple[Contradiction, ...]
+) -> None:
     bundles: list[dict[str, object]] = []
     for file, one in zip(files, judged, strict=True):
         if isinstance(one, LianqiaoError):
@@ -191,7 +211,9 @@ def _print_json(files: list[Path], judged: list[Any]) -> None:
             report, shown = one
             found = {**output.plain(report), "record": _record(shown)}
             bundles.append({"file": file, "verified": True, **found})
-    output.print_json({"verified": all(b["verified"] for b in bundles), "bundles": bundles})
+    verified = all(b["verified"] for b in bundles) and not contradictions
+    told = {"verified": verified, "bundles": bundles, "contradictions": list(contradictions)}
+    output.print_json(told)
 
 
 def _print_one(file: Path, one: Any, *, alone: bool) -> None:

@@ -10,12 +10,15 @@ import pytest
 
 from relay import canonical
 from relay.bundle import encode_bundle, encode_trust
+from relay.light.checkpoint_client import CHECKPOINT
+from relay.light.misbehaviour import verify_misbehaviour
 from relay.packet import ERROR_ACKNOWLEDGEMENT
 from relay.record.parts import Opened, encode_record
 from tests import test_bundle
 from tests.cli.conftest import Run
 from tests.light.ledger import START
 from tests.test_bundle import World
+from tests.test_contradictions import bundle_of, told
 
 AT = str(START + 600)
 """The world of the bundle lies in the past: it is judged as of then."""
@@ -159,3 +162,42 @@ def test_nobody_speaks_for_another_chain(
     Path("t").write_bytes(encode_trust(world.trust()))
     done = run("verify", "b", "--trust", "t", "--at", AT)
     assert (done.code, done.reason if reason else "") == (1 if reason else 0, reason)
+
+
+@pytest.fixture
+def histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Bundles under one trust file, of two decisions that one relay has signed."""
+    for decision in ("commit", "abort"):
+        raw = bundle_of(told(decision.encode(), 3 * (decision == "abort")), decision.encode())
+        (tmp_path / decision).write_bytes(raw)
+    (tmp_path / "t").write_bytes(encode_trust(World().trust()))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_two_histories_are_refused_with_what_proves_them(histories: Path, run: Run) -> None:
+    args = ["verify", "commit", "abort", "--trust", "t", "--at", AT]
+    assert run("verify", "commit", "--trust", "t", "--at", AT).code == 0
+    done = run(*args)
+    assert done.code == 1
+    assert "relay/0 contradicts itself: two entries of index 6" in done.err
+    assert "signed both: relay/0-w, relay/0-x" in done.err
+    assert "hint: --evidence FILE" in done.err
+    done = run(*args, "--evidence", "e")
+    assert done.code == 1
+    assert "clients accuse CLIENT e" in done.err
+    chain = World().trust().chain("relay/0")
+    known = {chain.anchor.set_hash}
+    raw = (histories / "e").read_bytes()
+    assert verify_misbehaviour(CHECKPOINT, chain.state, known, raw, int(AT)).culprits
+    done = run(*args, "--json")
+    assert (done.code, done.json["verified"]) == (1, False)
+    assert [b["verified"] for b in done.json["bundles"]] == [True, True]
+    (told_,) = done.json["contradictions"]
+    assert (told_["chain"], bytes.fromhex(told_["evidence"])) == ("relay/0", raw)
+
+
+def test_bundles_of_one_history_leave_no_evidence(histories: Path, run: Run) -> None:
+    done = run("verify", "commit", "commit", "--trust", "t", "--at", AT, "--evidence", "e")
+    assert done.code == 0
+    assert not (histories / "e").exists()
