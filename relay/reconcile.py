@@ -34,6 +34,7 @@ from relay.contracts.settlement import (
     find_cut_off,
     find_settlement,
     net_set,
+    times_retried,
 )
 from relay.contracts.settlement.audit import audit as audit_settlement
 from relay.contracts.undelivered import count_held
@@ -104,7 +105,7 @@ def reconcile(relay: Side, ledgers: Sequence[Side]) -> Reconciled:
     for key, _ in _all(relay.state, b"instruction/"):
         found += _read(relay.chain, _name(key), _view(relay, key, views))
     for view in views:
-        found += _settlement(relay.chain, view, by_name)
+        found += _settlement(relay, view, by_name)
     found += _used_once(relay.chain, views)
     known = {view.under: view for view in views}
     lines = 0
@@ -162,11 +163,11 @@ def _line(where: bytes, value: bytes, lines: _Lines) -> Iterator[Break]:
     yield from ()
 
 
-def _settlement(relay: str, view: SettlementView, ledgers: dict[str, Side]) -> Iterator[Break]:
+def _settlement(relay: Side, view: SettlementView, ledgers: dict[str, Side]) -> Iterator[Break]:
     """What the relay says of one settlement, against the ledgers."""
     name = view.signed.instruction.settlement.hex()
     if view.status not in (SettlementStatus.SETTLED, SettlementStatus.RETURNED):
-        yield Break(relay, name, Kind.OPEN, f"is {view.status}")
+        yield Break(relay.chain, name, Kind.OPEN, f"is {view.status}")
     for ledger in view.signed.instruction.ledgers:
         side = ledgers.get(ledger)
         if side is None:
@@ -175,25 +176,35 @@ def _settlement(relay: str, view: SettlementView, ledgers: dict[str, Side]) -> I
         yield from _read(ledger, name, _on_ledger(relay, view, side))
 
 
-def _on_ledger(relay: str, view: SettlementView, side: Side) -> Iterator[Break]:
+def _on_ledger(relay: Side, view: SettlementView, side: Side) -> Iterator[Break]:
     name, ledger = view.signed.instruction.settlement.hex(), side.chain
-    held = find_held(side.state, relay, view.under)
-    end = find_end(side.state, relay, view.under)
-    yield from _locked(ledger, name, view, held, end)
+    held = find_held(side.state, relay.chain, view.under)
+    end = find_end(side.state, relay.chain, view.under)
+    yield from _locked(ledger, name, view, held, end, times_retried(relay.state, view.under) > 0)
     yield from _posts(ledger, name, view, held)
     yield from _ended(ledger, name, view, held, end)
 
 
 def _locked(
-    ledger: str, name: str, view: SettlementView, held: Held | None, end: End | None
+    ledger: str,
+    name: str,
+    view: SettlementView,
+    held: Held | None,
+    end: End | None,
+    retried: bool,
 ) -> Iterator[Break]:
     answer = next((a for a in view.answers if a.ledger == ledger), None)
     if answer is not None and answer.accepted and held is None:
         yield Break(ledger, name, Kind.MISSING, "the relay was told of a lock that is not there")
-    back = end is not None and end.ended is Ended.REFUNDED
-    asked_after = back and answer is not None and answer.reason is Reason.SETTLEMENT_DECIDED
-    if answer is not None and not answer.accepted and held is not None and not asked_after:
-        yield Break(ledger, name, Kind.MISMATCH, "locked, and the relay was told it is not")
+    if answer is not None and not answer.accepted and held is not None:
+        # A ledger that is asked twice may refuse once and lock once, in either order. The answer
+        # that comes first decides, and what was locked is given back.
+        back = end is not None and end.ended is Ended.REFUNDED
+        twice = (retried and (back or end is None)) or (
+            back and answer.reason is Reason.SETTLEMENT_DECIDED
+        )
+        if not twice:
+            yield Break(ledger, name, Kind.MISMATCH, "locked, and the relay was told it is not")
     if held is not None and not held.window and held.digest != view.signed.instruction.digest:
         yield Break(ledger, name, Kind.MISMATCH, "locked for another instruction")
 

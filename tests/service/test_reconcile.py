@@ -250,9 +250,49 @@ def test_a_lock_that_was_asked_again_after_it_was_given_back_is_no_break() -> No
     flow.settle()
     assert in_memory(flow).agrees
     name = key("answer", mine.settlement, HK)
+    # A relay that lost what it had written before asks by a new lock, and not by `retry`.
+    del flow.hub.written[key("retried", mine.settlement, "00000001")]
     for told, kinds in ((b"SETTLEMENT_DECIDED", set()), (b"FUNDS_MISSING", {Kind.MISMATCH})):
         flow.hub.written[name] = flow.hub.written[name].replace(b"SETTLEMENT_DECIDED", told)
         assert {b.kind for b in in_memory(flow).breaks if b.chain == HK} == kinds
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_ledger_that_is_asked_twice_may_refuse_once_and_lock_once(first: int) -> None:
+    """Which of the two came when it had the money; the refusal is what the relay hears first."""
+    flow = Flow(funds={"insurer": 0})
+    mine = instruction("mine")
+    flow.instruct(signed(mine))
+    flow.hub.call("retry", encode({"settlement": mine.settlement.hex()}))
+    flow.receive(flow.hub, first)
+    flow.deposit(flow.money[HK], "insurer", "HKD", 10_000_000)
+    flow.receive(flow.hub, 2 - first)
+    flow.acknowledge(flow.hub, first)
+    kinds = {b.kind for b in in_memory(flow).breaks if b.chain == HK}
+    assert kinds == {Kind.OPEN}, "the decision is on its way"
+    flow.settle()
+    assert in_memory(flow).agrees
+    del flow.hub.written[key("retried", mine.settlement, "00000001")]
+    (found,) = in_memory(flow).breaks
+    assert (found.kind, found.detail) == (
+        Kind.MISMATCH,
+        "locked, and the relay was told it is not",
+    )
+
+
+def test_what_was_released_after_a_refusal_is_a_break_however_often_it_was_asked() -> None:
+    flow = Flow()
+    mine = instruction("mine")
+    flow.instruct(signed(mine))
+    flow.hub.call("retry", encode({"settlement": mine.settlement.hex()}))
+    flow.settle()
+    assert in_memory(flow).agrees
+    name = key("answer", mine.settlement, HK)
+    said = b'"accepted":false,"ledger":"%s","reason":"FUNDS_MISSING"' % HK.encode()
+    flow.hub.written[name] = flow.hub.written[name].replace(
+        b'"accepted":true,"ledger":"%s","reason":""' % HK.encode(), said
+    )
+    assert Kind.MISMATCH in {b.kind for b in in_memory(flow).breaks if b.chain == HK}
 
 
 def test_nobody_makes_a_break_by_the_reference_that_he_chooses() -> None:

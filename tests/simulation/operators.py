@@ -18,6 +18,7 @@ from tests.simulation.process import Process
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+_NOT_THIS_HEAD = (Reason.CLIENT_EXPIRED, Reason.HEADER_FROM_FUTURE, Reason.LIMIT_EXCEEDED)
 _PATIENCE = 120
 """Seconds after which a recovery that was due and is pending still has been refused."""
 
@@ -125,8 +126,8 @@ class Operators:
         try:
             node.propose_recovery(client_id, view.state, raw, MIN_DELAY)
         except LianqiaoError as err:
-            # Heads that are too old themselves: the chain makes a younger one first.
-            if err.reason not in (Reason.CLIENT_EXPIRED, Reason.HEADER_FROM_FUTURE):
+            # Heads that are too old themselves, or will be: the chain makes a younger one first.
+            if err.reason not in _NOT_THIS_HEAD:
                 raise
             return True
         world.marks["recovery"] += 1

@@ -3,8 +3,9 @@
 Locks and decisions are answered, or proven never to have been received; either moves a settlement
 on. It stands still only where an answer came and could not be taken: by a fault of this program,
 or by a ledger that answered what it had not done. Asking again is safe at any time: a ledger
-answers the same lock and the same decision as it did, and locks nothing whose quote or window is
-over.
+answers a lock that it made and a decision that it carried out as it did, and locks nothing whose
+quote or window is over. What it refused it may lock when it is asked again: the answer that comes
+first decides, and what is locked after an abort is given back.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from relay.contracts.settlement.keys import (
     find_decision,
     find_settlement,
     ledgers_of,
+    times_retried,
 )
 from relay.contracts.settlement.sending import send_decision, send_lock
 from relay.contracts.settlement.windows import instructions_on
@@ -74,15 +76,16 @@ def retry(body: bytes, state: State, now: int) -> bytes:
 def _note(under: bytes, state: State, now: int) -> None:
     """Writes down that it is asked again. Raises Refused(LIMIT_EXCEEDED)."""
     before = state.last(key("retried", under, ""))
-    number = 1
-    if before is not None:
-        number += int(before[0].rpartition(b"/")[2])
-        if now < fields.integer(fields.document(before[1]), "time") + RETRY_SECONDS:
-            raise Refused(
-                Reason.LIMIT_EXCEEDED,
-                "it was asked again just now",
-                hint=f"wait {RETRY_SECONDS} seconds for the answers",
-            )
+    if (
+        before is not None
+        and now < fields.integer(fields.document(before[1]), "time") + RETRY_SECONDS
+    ):
+        raise Refused(
+            Reason.LIMIT_EXCEEDED,
+            "it was asked again just now",
+            hint=f"wait {RETRY_SECONDS} seconds for the answers",
+        )
+    number = 1 + times_retried(state, under)
     state.put(key("retried", under, f"{number:08d}"), encode({"time": now}))
 
 

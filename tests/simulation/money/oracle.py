@@ -361,7 +361,16 @@ class MoneyOracle:
         failed = [one["ledger"] for one in decision["answers"] if not one["accepted"]]
         require(bool(failed), "decision", f"{where}: aborts, and nobody refused")
         wrong = {*failed} & {*locked}
+        if wrong and self._asked_again(settlement):
+            # Refused once and locked once; that it is given back is checked where it ends.
+            self._marks["money: refused once, locked once"] += 1
+            return
         require(not wrong, "decision", f"{where}: aborts for {wrong}, which locked")
+
+    def _asked_again(self, settlement: Name) -> bool:
+        relay, under = settlement
+        records = self._records[relay][SETTLEMENT]
+        return records.get(f"retried/{under}/00000001".encode()) is not None
 
 
 def _drop_zeros(counts: Counter[str]) -> None:
