@@ -255,7 +255,7 @@ class Process:
     @property
     def chain(self) -> LocalChain | None:
         """The node as a chain, while it runs."""
-        return None if self.node is None else LocalChain(self.node)
+        return None if self.node is None else LocalChain(self.node, self.witness)
 
     def stop(self) -> None:
         """Ends the process; what is on its disk stays."""
