@@ -233,8 +233,9 @@ def _twice(here: Seen, there: Seen) -> Why:
 
 def _two_histories(seen: Seen) -> str:
     return (
-        "no attempt can differ, since one sequence was used twice, by two histories of the sender: "
-        "agree with the other operators which holds, send what is missing anew, and have the "
+        "no attempt can differ, since one sequence was used twice, by two histories of the sender; "
+        "a bundle of each proves it (lianqiao verify ONE TWO --trust FILE --evidence FILE). Agree "
+        "with the other operators which holds, send what is missing anew, and have the "
         "sender pass over what it used (lianqiao clients skip CLIENT NEXT; NEXT is above the "
         f"greatest CLIENT/N/in of packets list at the receiver, here {seen.chain})"
     )
