@@ -211,6 +211,20 @@ def test_an_account_keeps_its_currency(flow: Flow) -> None:
     not_done(flow.hub, "account.register", told, Reason.CURRENCY_MISMATCH)
 
 
+@pytest.mark.parametrize(
+    ("account", "version", "following", "does"),
+    [("hospital", 3, 2, "accounts change"), ("fresh", 2, 1, "accounts open")],
+)
+def test_a_version_out_of_order_is_told_the_next_one(
+    flow: Flow, account: str, version: int, following: int, does: str
+) -> None:
+    body = terms(account, "CNY", "sz-hospital", HOSPITAL, version)
+    said = f"the next version of this account is {following}"
+    call_open = flow.money[SZ].call
+    error = refused(Reason.CONFLICT, call_open, "account.open", encode(body), said=said)
+    assert does in error.hint
+
+
 def test_a_currency_opens_once(flow: Flow) -> None:
     body = {"currency": "CNY"}
     first = call(flow.money[SZ], "currency.open", body)

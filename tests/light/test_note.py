@@ -19,10 +19,12 @@ from relay.light.note import (
     checkpoint_key_id,
     cosignature_key_id,
     decode_note,
+    decode_verifier_key,
     encode_line,
     encode_note,
     sort_signatures,
 )
+from tests.refusals import refused
 from tests.vectors_dir import vectors
 
 LINE = NoteSignature("a.example/log", b"\x01\x02\x03\x04", bytes(64))
@@ -71,6 +73,35 @@ def test_checkpoint_with_cosignature() -> None:
     message = cosign_bytes("ed25519", note.text, time)
     assert message == case["cosigned_message"].encode()
     keys.verify("ed25519", key, message, cosigned.value[8:])
+
+
+def test_the_published_verifier_key_of_a_witness() -> None:
+    case = json.loads(vectors("chains", "tlog", "checkpoint_cosignature_selfmade.json").read_text())
+    name, _, _, key = vkey(case["witness_vkey"])
+    assert decode_verifier_key(case["witness_vkey"]) == (name, key)
+    refused(Reason.MALFORMED, decode_verifier_key, case["log_vkey"], said="of type 4")
+
+
+def test_what_is_no_verifier_key_of_a_witness() -> None:
+    key = bytes(range(32))
+
+    def written(name: str = "w.example", kind: int = 4, key: bytes = key, of: str = "") -> str:
+        key_id = cosignature_key_id(of or name, "ed25519", key).hex()
+        return f"{name}+{key_id}+{b64encode(bytes([kind]) + key).decode()}"
+
+    assert decode_verifier_key(written()) == ("w.example", key)
+    for text, said in (
+        (written(kind=1), "of type 4"),
+        (written(key=key[1:]), "of type 4"),
+        (written(key=key + b"x"), "of type 4"),
+        (written(of="other"), "mistyped"),
+        (written("with blank"), "name"),
+        (written("n" * 65), "name"),
+        (written().replace("+", "-", 1), "of type 4"),
+        (written()[:-1], "base64"),
+        ("", "name"),
+    ):
+        refused(Reason.MALFORMED, decode_verifier_key, text, said=said)
 
 
 def test_key_ids_tell_name_algorithm_key_and_role_apart() -> None:
