@@ -119,12 +119,6 @@ class MoneyOracle:
             elif what == "ended":
                 touched.add((rest[0], rest[1]))
                 self._ended(name, (rest[0], rest[1]), json.loads(value))
-        for account, line in ledger.last.items():
-            require(
-                ":" in account or 0 <= line["held"] <= line["balance"],
-                "below zero",
-                f"{name}: {account} {line}",
-            )
         require(not any(ledger.totals.values()), "conservation", f"{name}: {ledger.totals}")
         for settlement in sorted(touched):
             self._moved(name, settlement)
@@ -140,6 +134,9 @@ class MoneyOracle:
         )
         found = (number, line["balance"], line["held"])
         require(found == due, "conservation", f"{name}: {account} is {found}, not {due}")
+        # Of every line: what was below zero may be above it again in the same tick.
+        enough = ":" in account or 0 <= line["held"] <= line["balance"]
+        require(enough, "below zero", f"{name}: {account} {line}")
         ledger.last[account] = {**line, "number": number}
         code = account.partition(":")[2] or ACCOUNTS[account][0]
         ledger.totals[code] += line["amount"]
