@@ -67,7 +67,9 @@ class _Seen:
     trusted: TrustedChain
     type: ClientType
     headers: dict[bytes, Header] = field(default_factory=dict)
-    """Raw -> decoded, each verified."""
+    """Raw -> decoded, each verified and young enough to be evidence."""
+    sets: set[bytes] = field(default_factory=set)
+    """Hashes of the sets that were in force, and of those that were announced."""
     leaves: list[_Leaf] = field(default_factory=list)
 
 
@@ -87,20 +89,25 @@ def find_contradictions(
             if hop.chain not in seen:
                 trusted = trust.chain(hop.chain)
                 seen[hop.chain] = _Seen(trusted, client_types[trusted.state.client_type])
-            _add(seen[hop.chain], hop, [claim_of(claim, bundle.packets) for claim in hop.claims])
+            claims = [claim_of(claim, bundle.packets) for claim in hop.claims]
+            _add(seen[hop.chain], hop, claims, now)
     found = (_first(seen[name], now) for name in sorted(seen))
     return tuple(one for one in found if one is not None)
 
 
-def _add(seen: _Seen, hop: Hop, claims: Sequence[Claim]) -> None:
-    for raw in hop.headers:
-        seen.headers[raw] = seen.type.decode_header(raw)
+def _add(seen: _Seen, hop: Hop, claims: Sequence[Claim], now: int) -> None:
     state = seen.trusted.state
+    for raw in hop.headers:
+        header = seen.type.decode_header(raw)
+        seen.sets |= {header.set_hash, header.next_set_hash}
+        if header.time + state.trusting_period > now:  # else no client would take it
+            seen.headers[raw] = header
     if state.tree_hash != "sha256" or state.proof_kind not in LOG_PROOFS:
         return  # what such a tree shows at one height may change with the next
-    proven = [raw for raw in hop.headers if seen.headers[raw].height == hop.height]
+    young = [raw for raw in hop.headers if raw in seen.headers]
+    proven = [raw for raw in young if seen.headers[raw].height == hop.height]
     if not proven:
-        return  # under the trusted head itself: no header is there for others to judge
+        return  # or under the trusted head itself: no header is there for others to judge
     size = hop.height
     if state.proof_kind == "journal":
         size = journal_root(seen.headers[proven[0]].root)[1]
@@ -115,9 +122,7 @@ def _add(seen: _Seen, hop: Hop, claims: Sequence[Claim]) -> None:
 def _first(seen: _Seen, now: int) -> Contradiction | None:
     """The first evidence that a client would take."""
     state, anchor = seen.trusted.state, seen.trusted.anchor
-    known = {anchor.set_hash, anchor.next_set_hash}
-    for header in seen.headers.values():
-        known |= {header.set_hash, header.next_set_hash}
+    known = seen.sets | {anchor.set_hash, anchor.next_set_hash}
     for evidence in chain(_heads(seen), _entries(seen)):
         raw = encode_evidence(evidence)
         try:

@@ -34,7 +34,7 @@ from relay.contracts.settlement import (
     find_cut_off,
     find_settlement,
     net_set,
-    times_retried,
+    was_retried,
 )
 from relay.contracts.settlement.audit import audit as audit_settlement
 from relay.contracts.undelivered import count_held
@@ -180,7 +180,7 @@ def _on_ledger(relay: Side, view: SettlementView, side: Side) -> Iterator[Break]
     name, ledger = view.signed.instruction.settlement.hex(), side.chain
     held = find_held(side.state, relay.chain, view.under)
     end = find_end(side.state, relay.chain, view.under)
-    yield from _locked(ledger, name, view, held, end, times_retried(relay.state, view.under) > 0)
+    yield from _locked(ledger, name, view, held, end, was_retried(relay.state, view.under))
     yield from _posts(ledger, name, view, held)
     yield from _ended(ledger, name, view, held, end)
 

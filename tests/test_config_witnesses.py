@@ -56,6 +56,7 @@ def test_a_table_is_a_witness(tmp_path: Path) -> None:
     [
         ("zj-medical", "must be NAME ALGORITHM:KEY ADDRESS"),
         (f"{LINE} more", "must be NAME ALGORITHM:KEY ADDRESS"),
+        (LINE + " " * 1024, "must be NAME ALGORITHM:KEY ADDRESS"),
         ("zj-medical ed25519:00 127.0.0.1:7101", "the key of witness zj-medical"),
         (f"zj-medical ed25519:{'00' * 32} 127.0.0.1:7101", "the key of witness zj-medical"),
         (f"zj-medical {WITNESS.key.hex()} 127.0.0.1:7101", "key"),

@@ -21,6 +21,7 @@ from relay.light.note import decode_verifier_key
 from relay.light.types import Witness
 
 MAX_SETTINGS = 16
+_MAX_LINE = 1024
 
 
 class _Section(BaseModel):
@@ -103,7 +104,7 @@ class WitnessPeerConfig(_Section):
 
 def _witness_fields(line: str) -> dict[str, str]:
     """What a line says of a witness. Raises ValueError."""
-    words = line[:2048].split()
+    words = line.split() if len(line) <= _MAX_LINE else []
     if len(words) == 2:
         try:
             name, key = decode_verifier_key(words[0])

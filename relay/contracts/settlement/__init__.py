@@ -10,7 +10,7 @@ from relay.contracts.settlement.keys import (
     find_settlement,
     paused,
     settlement_of,
-    times_retried,
+    was_retried,
 )
 from relay.contracts.settlement.rates import RatePolicy, policy_at, rate_key, read_policy
 from relay.contracts.settlement.windows import net_set
@@ -31,5 +31,5 @@ __all__ = [
     "rate_key",
     "read_policy",
     "settlement_of",
-    "times_retried",
+    "was_retried",
 ]

@@ -95,10 +95,9 @@ def find_decision(state: Reader, settlement: bytes) -> SettlementDecision | None
     return None if found is None else SettlementDecision.decode(found)
 
 
-def times_retried(state: Reader, settlement: bytes) -> int:
-    """How often ledgers were asked again under an id."""
-    last = state.last(key("retried", settlement, ""))
-    return 0 if last is None else int(last[0].rpartition(b"/")[2])
+def was_retried(state: Reader, settlement: bytes) -> bool:
+    """Whether ledgers were asked again under an id."""
+    return state.last(key("retried", settlement, "")) is not None
 
 
 def ledgers_of(state: Reader, settlement: bytes, window: str) -> tuple[str, ...]:

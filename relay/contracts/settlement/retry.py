@@ -23,7 +23,6 @@ from relay.contracts.settlement.keys import (
     find_decision,
     find_settlement,
     ledgers_of,
-    times_retried,
 )
 from relay.contracts.settlement.sending import send_decision, send_lock
 from relay.contracts.settlement.windows import instructions_on
@@ -85,7 +84,7 @@ def _note(under: bytes, state: State, now: int) -> None:
             "it was asked again just now",
             hint=f"wait {RETRY_SECONDS} seconds for the answers",
         )
-    number = 1 + times_retried(state, under)
+    number = 1 if before is None else 1 + int(before[0].rpartition(b"/")[2])
     state.put(key("retried", under, f"{number:08d}"), encode({"time": now}))
 
 
