@@ -3,7 +3,10 @@
 Each bundle may verify and lead from the same trusted head, and yet two of them contradict each
 other: a relay has shown one ledger that it committed, and the other that it aborted. Whoever holds
 both, an auditor or the two ledgers themselves, finds it here, and takes away evidence
-(`relay.light.misbehaviour`) on which every client of that chain freezes. Pure, as `relay.bundle`.
+(`relay.light.misbehaviour`) on which clients of that chain freeze. Pure, as `relay.bundle`.
+
+What is compared are the heads that the bundles carry, and what is proven under them. A trusted head
+itself is in the trust file and not in the bundle, so what is proven under it is not compared.
 """
 
 from __future__ import annotations
@@ -120,38 +123,45 @@ def _add(seen: _Seen, hop: Hop, claims: Sequence[Claim], now: int) -> None:
 
 
 def _first(seen: _Seen, now: int) -> Contradiction | None:
-    """The first evidence that a client would take."""
+    """The first evidence that a client would take: if there is any, such that it need know no other
+    sets than the trusted head names."""
     state, anchor = seen.trusted.state, seen.trusted.anchor
-    known = seen.sets | {anchor.set_hash, anchor.next_set_hash}
-    for evidence in chain(_heads(seen), _entries(seen)):
-        raw = encode_evidence(evidence)
-        try:
-            said = verify_misbehaviour(seen.type, state, known, raw, now)
-        except LianqiaoError as error:
-            if error.reason is not Reason.NOT_MISBEHAVIOUR:
-                raise
-            continue
-        return Contradiction(state.chain_id, said.description, said.culprits, raw)
+    anchored = {anchor.set_hash, anchor.next_set_hash}
+    for known in (anchored, anchored | seen.sets):
+        headers = {raw: one for raw, one in seen.headers.items() if one.set_hash in known}
+        leaves = [leaf for leaf in seen.leaves if leaf[2].header in headers]
+        tried: set[tuple[bytes, bytes]] = set()
+        for evidence in chain(_heads(headers, seen.type), _entries(leaves, tried)):
+            raw = encode_evidence(evidence)
+            try:
+                said = verify_misbehaviour(seen.type, state, known, raw, now)
+            except LianqiaoError as error:
+                if error.reason is not Reason.NOT_MISBEHAVIOUR:
+                    raise
+                continue
+            return Contradiction(state.chain_id, said.description, said.culprits, raw)
     return None
 
 
-def _heads(seen: _Seen) -> Iterable[Evidence]:
+def _heads(headers: Mapping[bytes, Header], client_type: ClientType) -> Iterable[Evidence]:
     """Of headers in ascending order, those of which two neighbours contradict each other: where
     any two do, two neighbours do."""
-    ordered = sorted(seen.headers.items(), key=lambda one: (one[1].height, one[1].hash))
+    ordered = sorted(headers.items(), key=lambda one: (one[1].height, one[1].hash))
     for (first, one), (second, other) in pairwise(ordered):
-        if contradiction(seen.type, one, other):
+        if contradiction(client_type, one, other):
             yield Evidence(first, second)
 
 
-def _entries(seen: _Seen) -> Iterable[Evidence]:
-    """Leaves that say something else than one of the same index or of the same path."""
+def _entries(leaves: Sequence[_Leaf], tried: set[tuple[bytes, bytes]]) -> Iterable[Evidence]:
+    """Leaves that say something else than one of the same index or of the same path, once for two
+    headers: whether a client takes them is a matter of these."""
     by_index: dict[int, _Leaf] = {}
     by_path: dict[bytes, _Leaf] = {}
-    for leaf in seen.leaves:
+    for leaf in leaves:
         index, data, proof = leaf
         for before in (by_index.setdefault(index, leaf), by_path.setdefault(data[:32], leaf)):
-            if before[1] != data:
-                first = before[2]
+            first = before[2]
+            if before[1] != data and (first.header, proof.header) not in tried:
+                tried.add((first.header, proof.header))
                 pair = first.of(before[0], before[1]), proof.of(index, data)
                 yield Evidence(first.header, proof.header, pair)

@@ -34,7 +34,7 @@ from relay.contracts.settlement import (
     find_cut_off,
     find_settlement,
     net_set,
-    was_retried,
+    retried_locks,
 )
 from relay.contracts.settlement.audit import audit as audit_settlement
 from relay.contracts.undelivered import count_held
@@ -43,6 +43,8 @@ from relay.errors import LianqiaoError, Reason
 _PAGE = 1000
 _Lines = dict[tuple[str, bytes], list[Line]]
 """Lines of one ledger by (relay, reference)."""
+_Again = dict[bytes, frozenset[str]]
+"""Ledgers that were asked again to lock, by the id that they locked under."""
 _UNREADABLE = (LianqiaoError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 """What reading a record fails with that its chain wrote as it pleased."""
 
@@ -102,10 +104,11 @@ def reconcile(relay: Side, ledgers: Sequence[Side]) -> Reconciled:
         for said in audit_settlement(relay.state, relay.chain)
     ]
     views: list[SettlementView] = []
+    again: _Again = {}
     for key, _ in _all(relay.state, b"instruction/"):
-        found += _read(relay.chain, _name(key), _view(relay, key, views))
+        found += _read(relay.chain, _name(key), _view(relay, key, views, again))
     for view in views:
-        found += _settlement(relay, view, by_name)
+        found += _settlement(relay.chain, view, by_name, again[view.under])
     found += _used_once(relay.chain, views)
     known = {view.under: view for view in views}
     lines = 0
@@ -149,9 +152,11 @@ def _read(chain: str, subject: str, found: Iterable[Break]) -> Iterator[Break]:
         yield Break(chain, subject, Kind.BOOKS, f"a record cannot be read: {said}")
 
 
-def _view(relay: Side, key: bytes, views: list[SettlementView]) -> Iterator[Break]:
-    """Adds what an instruction's key tells to `views`."""
-    views.append(find_settlement(relay.state, bytes.fromhex(key.decode().split("/")[1])))
+def _view(relay: Side, key: bytes, views: list[SettlementView], again: _Again) -> Iterator[Break]:
+    """Adds what an instruction's key tells to `views`, and who was asked again to `again`."""
+    view = find_settlement(relay.state, bytes.fromhex(key.decode().split("/")[1]))
+    again[view.under] = retried_locks(relay.state, view.under)
+    views.append(view)
     yield from ()
 
 
@@ -163,24 +168,26 @@ def _line(where: bytes, value: bytes, lines: _Lines) -> Iterator[Break]:
     yield from ()
 
 
-def _settlement(relay: Side, view: SettlementView, ledgers: dict[str, Side]) -> Iterator[Break]:
+def _settlement(
+    relay: str, view: SettlementView, ledgers: dict[str, Side], again: frozenset[str]
+) -> Iterator[Break]:
     """What the relay says of one settlement, against the ledgers."""
     name = view.signed.instruction.settlement.hex()
     if view.status not in (SettlementStatus.SETTLED, SettlementStatus.RETURNED):
-        yield Break(relay.chain, name, Kind.OPEN, f"is {view.status}")
+        yield Break(relay, name, Kind.OPEN, f"is {view.status}")
     for ledger in view.signed.instruction.ledgers:
         side = ledgers.get(ledger)
         if side is None:
             yield Break(ledger, name, Kind.MISSING, "no books of this ledger were given")
             continue
-        yield from _read(ledger, name, _on_ledger(relay, view, side))
+        yield from _read(ledger, name, _on_ledger(relay, view, side, ledger in again))
 
 
-def _on_ledger(relay: Side, view: SettlementView, side: Side) -> Iterator[Break]:
+def _on_ledger(relay: str, view: SettlementView, side: Side, again: bool) -> Iterator[Break]:
     name, ledger = view.signed.instruction.settlement.hex(), side.chain
-    held = find_held(side.state, relay.chain, view.under)
-    end = find_end(side.state, relay.chain, view.under)
-    yield from _locked(ledger, name, view, held, end, was_retried(relay.state, view.under))
+    held = find_held(side.state, relay, view.under)
+    end = find_end(side.state, relay, view.under)
+    yield from _locked(ledger, name, view, held, end, again)
     yield from _posts(ledger, name, view, held)
     yield from _ended(ledger, name, view, held, end)
 
@@ -191,18 +198,17 @@ def _locked(
     view: SettlementView,
     held: Held | None,
     end: End | None,
-    retried: bool,
+    again: bool,
 ) -> Iterator[Break]:
     answer = next((a for a in view.answers if a.ledger == ledger), None)
     if answer is not None and answer.accepted and held is None:
         yield Break(ledger, name, Kind.MISSING, "the relay was told of a lock that is not there")
     if answer is not None and not answer.accepted and held is not None:
         # A ledger that is asked twice may refuse once and lock once, in either order. The answer
-        # that comes first decides, and what was locked is given back.
+        # that comes first decides, and what was locked is given back, or will be.
         back = end is not None and end.ended is Ended.REFUNDED
-        twice = (retried and (back or end is None)) or (
-            back and answer.reason is Reason.SETTLEMENT_DECIDED
-        )
+        will = end is None and view.status is SettlementStatus.ABORTED
+        twice = (again and (back or will)) or (back and answer.reason is Reason.SETTLEMENT_DECIDED)
         if not twice:
             yield Break(ledger, name, Kind.MISMATCH, "locked, and the relay was told it is not")
     if held is not None and not held.window and held.digest != view.signed.instruction.digest:

@@ -45,6 +45,16 @@ def test_a_verifier_key_is_a_witness(tmp_path: Path) -> None:
     assert asked.witnesses[0].address == "https://w.example"
 
 
+def test_a_witness_has_any_name_of_a_signed_note(tmp_path: Path) -> None:
+    name = "witness.example/w:1"
+    line = f"{verifier_key(name, 4, WITNESS.key)} https://w.example"
+    ((shown,), _) = read(tmp_path, witnessed(line)).shown
+    assert shown == Witness(name, "ed25519", WITNESS.key)
+    name, key, address = "with+plus", *LINE.split()[1:]
+    said = str(not_read(tmp_path, witnessed(f"{name} {key} {address}")))
+    assert "without space and plus" in said
+
+
 def test_a_table_is_a_witness(tmp_path: Path) -> None:
     name, key, address = LINE.split()
     table = f'[[witnesses]]\nname = "{name}"\nkey = "{key}"\naddress = "{address}"\n'

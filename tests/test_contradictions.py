@@ -9,6 +9,7 @@ import pytest
 from relay.bundle import (
     Bundle,
     BundleClaim,
+    BundlePacket,
     ClaimKind,
     Hop,
     Trust,
@@ -23,10 +24,11 @@ from relay.light.client import consensus_of
 from relay.light.membership import journal_app_hash
 from relay.light.misbehaviour import decode_evidence, verify_misbehaviour
 from relay.light.types import ClientState, ClientType
+from relay.light.validators import set_hash
 from relay.packet import acknowledgement_commitment, acknowledgement_path
-from tests.light.ledger import START, Ledger
+from tests.light.ledger import START, Ledger, make_set
 from tests.light.skipping import ALGORITHM, SKIPPING, raw_header
-from tests.test_bundle import ACKNOWLEDGEMENTS, NOW, TYPES, World
+from tests.test_bundle import ACKNOWLEDGEMENTS, NOW, PACKET, TYPES, World
 
 DECISION = b"\x00decision"
 
@@ -109,6 +111,56 @@ def test_bundles_of_one_history_are_no_contradiction(more: int) -> None:
     assert found(bundle_of(one, COMMIT), bundle_of(later, COMMIT)) == ()
     assert found(bundle_of(one, COMMIT)) == ()
     assert found() == ()
+
+
+def test_one_bundle_may_hold_two_histories() -> None:
+    """Each hop leads from the trusted head by itself, and they claim different paths."""
+    one, other = told(COMMIT), told(ABORT, 2, entries_before=1)
+    both = decode_bundle(bundle_of(one, COMMIT))
+    path, value = other.relay.entries[7]
+    claim = BundleClaim(ClaimKind.ENTRY, path=b"\x00other", value=b"x")
+    other.relay.entries[7] = claim.path, claim.value
+    assert (path, value) != (claim.path, claim.value)
+    hop = Hop("relay/0", other.relay.size, (other.relay.raw(5),), other.relay.prove([7]), (claim,))
+    (found_,) = found(encode_bundle(replace(both, hops=(*both.hops, hop))))
+    assert found_.description == taken(found_) == "two entries of index 7"
+
+
+def test_what_every_client_can_judge_comes_first() -> None:
+    """One history has changed its set: who has followed the other knows nothing of that one."""
+    first, changed = told(COMMIT), told(ABORT, 2)
+    old = changed.relay.set
+    fresh = make_set([f"relay/0-{name}" for name in "efgh"])
+    announcing = changed.relay.body(next_set_hash=set_hash(fresh))
+    announced = changed.relay.raw(5, body=announcing)
+    at = changed.relay.size
+    changed.relay.fill(1)
+    changed.relay.set = fresh
+    later = changed.relay.raw(at)
+    hop = changed.bundle().hops[1]
+    claims = (hop.claims[0], BundleClaim(ClaimKind.ENTRY, path=DECISION, value=ABORT))
+    raised = replace(
+        hop,
+        headers=(announced, later),
+        proof=changed.relay.prove(changed.received[:2]),
+        claims=claims,
+    )
+    about = (BundlePacket(PACKET, ()),)
+    second = encode_bundle(Bundle(about, (changed.bundle().hops[0], raised)))
+    (one,) = found(bundle_of(first, COMMIT), second)
+    assert one.culprits == ()
+    # Where the old set has signed both, that is what is taken away.
+    changed.relay.set = old
+    under = replace(
+        raised,
+        height=at,
+        headers=(announced,),
+        proof=changed.relay.prove(changed.received[:2], at),
+    )
+    third = encode_bundle(Bundle(about, (changed.bundle().hops[0], under)))
+    (one,) = found(bundle_of(first, COMMIT), second, third)
+    assert taken(one) == "two entries of index 6"
+    assert len(one.culprits) == 4
 
 
 def test_evidence_is_as_old_as_a_client_takes() -> None:

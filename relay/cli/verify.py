@@ -55,11 +55,12 @@ def verify(
     """Verifies a bundle offline: every signature, every proof, and the record if one is given.
 
     Of several it is seen too whether a chain tells two histories in them: that is refused, and
-    what proves it freezes every client of that chain (lianqiao clients accuse).
+    what proves it freezes clients of that chain (lianqiao clients accuse).
 
     Example: lianqiao verify result.bundle --trust trust.json --record result.record.json
     """
     from relay.bundle import decode_trust
+    from relay.bundle_format import MAX_BUNDLE_BYTES
     from relay.record.parts import MAX_FILE_BYTES
     from relay.trust import MAX_TRUST_BYTES
 
@@ -71,12 +72,13 @@ def verify(
     if record is not None and len(files) > 1:
         raise Malformed("--record goes with one bundle", hint="give the bundle that is about it")
     original = None if record is None else read_file(record, MAX_FILE_BYTES)
+    if evidence is not None and evidence.resolve() in [file.resolve() for file in files]:
+        raise Malformed(f"--evidence {evidence} is one of the bundles", hint="name another file")
     with output.working("verifying", quiet=as_json):
-        judged = [_judge(file, trusted, now, moment, original) for file in files]
-        good = [f for f, j in zip(files, judged, strict=True) if not isinstance(j, LianqiaoError)]
+        raws = [read_file(file, MAX_BUNDLE_BYTES) for file in files]
+        judged = [_judge(raw, trusted, now, moment, original) for raw in raws]
+        good = [r for r, j in zip(raws, judged, strict=True) if not isinstance(j, LianqiaoError)]
         found = contradictions_of(good, trusted, now if moment is None else moment)
-    if found and evidence is not None:
-        write_file(evidence, found[0].evidence)
     if as_json:
         _print_json(files, judged, found)
     refused = [(f, j) for f, j in zip(files, judged, strict=True) if isinstance(j, LianqiaoError)]
@@ -85,20 +87,21 @@ def verify(
     if not as_json:
         for file, one in zip(files, judged, strict=True):
             _print_one(file, one, alone=len(files) == 1)
+    if found and evidence is not None:
+        write_file(evidence, found[0].evidence)
+    if not as_json:
         tell(found, evidence)
     if refused or found:
         raise typer.Exit(output.REFUSED)
 
 
 def _judge(
-    file: Path, trusted: Trust, now: int, moment: int | None, original: bytes | None
+    raw: bytes, trusted: Trust, now: int, moment: int | None, original: bytes | None
 ) -> tuple[BundleReport, Shown | None] | LianqiaoError:
-    """What one bundle proves, or why it is refused. Raises Malformed for a file not to be read."""
+    """What one bundle proves, or why it is refused."""
     from relay.bundle import verify_bundle
-    from relay.bundle_format import MAX_BUNDLE_BYTES
     from relay.registry import client_types
 
-    raw = read_file(file, MAX_BUNDLE_BYTES)
     try:
         report = verify_bundle(raw, trusted, now, client_types(), at=moment)
         _check_parties(report)

@@ -14,6 +14,7 @@ from relay.config.values import (
     Listen,
     SettingName,
     SettingValue,
+    Signer,
     WitnessAddress,
 )
 from relay.errors import Malformed
@@ -82,7 +83,7 @@ class WitnessPeerConfig(_Section):
     """One witness that is asked to co-sign every head of this node: a table, or one line
     `NAME ALGORITHM:KEY ADDRESS`, or `NAME+HASH+KEY ADDRESS` with the verifier key of C2SP."""
 
-    name: Id
+    name: Signer
     """Key name on its signature lines."""
     address: WitnessAddress
     """HOST:PORT of the node that is the witness, or http(s)://HOST[:PORT][/PATH] of any witness

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
+from relay.errors import Malformed
+from relay.light.validators import check_name
+
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ID_RULE = "must be 1-64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
 
@@ -17,6 +20,15 @@ def check_id(value: str) -> str:
     """A chain id, validator name or client id. Raises ValueError."""
     if not _ID.fullmatch(value):
         raise ValueError(_ID_RULE)
+    return value
+
+
+def check_signer(value: str) -> str:
+    """Whose name stands on a signature line: any name of signed-note. Raises ValueError."""
+    try:
+        check_name(value)
+    except Malformed as error:
+        raise ValueError(error.detail) from None
     return value
 
 
@@ -100,6 +112,7 @@ def _check_database(value: str) -> str:
 
 
 Id = Annotated[str, AfterValidator(check_id)]
+Signer = Annotated[str, AfterValidator(check_signer)]
 Listen = Annotated[str, Field(max_length=64), AfterValidator(check_listen)]
 Address = Annotated[str, Field(max_length=256), AfterValidator(check_address)]
 WitnessAddress = Annotated[str, Field(max_length=256), AfterValidator(check_witness_address)]

@@ -200,4 +200,22 @@ def test_two_histories_are_refused_with_what_proves_them(histories: Path, run: R
 def test_bundles_of_one_history_leave_no_evidence(histories: Path, run: Run) -> None:
     done = run("verify", "commit", "commit", "--trust", "t", "--at", AT, "--evidence", "e")
     assert done.code == 0
+    assert "e was not written" in done.err
     assert not (histories / "e").exists()
+
+
+def test_evidence_replaces_no_bundle(histories: Path, run: Run) -> None:
+    before = (histories / "abort").read_bytes()
+    args = ["commit", "abort", "--trust", "t", "--at", AT, "--evidence", "./abort"]
+    done = run("verify", *args)
+    assert (done.code, done.reason) == (2, "MALFORMED")
+    assert (histories / "abort").read_bytes() == before
+
+
+def test_evidence_that_cannot_be_written_is_told_after_what_was_found(
+    histories: Path, run: Run
+) -> None:
+    args = ["commit", "abort", "--trust", "t", "--at", AT, "--evidence", "nowhere/e"]
+    done = run("verify", *args, "--json")
+    assert done.code == 2
+    assert done.json["contradictions"]

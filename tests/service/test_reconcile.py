@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from relay.books import Books, Proven, decode_books, encode_books, verify_books
-from relay.canonical import encode
+from relay.canonical import decode, encode
 from relay.client.books import fetch_books
 from relay.contracts.base import key
 from relay.contracts.escrow import last_line
@@ -278,6 +278,37 @@ def test_a_ledger_that_is_asked_twice_may_refuse_once_and_lock_once(first: int) 
         Kind.MISMATCH,
         "locked, and the relay was told it is not",
     )
+
+
+def test_asking_again_excuses_the_ledger_that_was_asked_to_lock_alone() -> None:
+    """It locked and said that it had not: that the decision was told again explains nothing."""
+    flow = Flow(funds={"maker-cny": 0})
+    mine = instruction("mine")
+    flow.instruct(signed(mine))
+    for index in (0, 1):
+        flow.receive(flow.hub, index)
+        flow.acknowledge(flow.hub, index)
+    retry = encode({"settlement": mine.settlement.hex()})
+    assert decode(flow.hub.call("retry", retry)) == {"packets": [], "told": 2}
+    flow.settle()
+    assert in_memory(flow).agrees
+    name = key("answer", mine.settlement, HK)
+    said = b'"accepted":false,"ledger":"%s","reason":"FUNDS_MISSING"' % HK.encode()
+    flow.hub.written[name] = flow.hub.written[name].replace(
+        b'"accepted":true,"ledger":"%s","reason":""' % HK.encode(), said
+    )
+    assert Kind.MISMATCH in {b.kind for b in in_memory(flow).breaks if b.chain == HK}
+
+
+def test_an_asking_that_cannot_be_read_is_a_break_of_the_relay() -> None:
+    flow = Flow()
+    mine = instruction("mine")
+    flow.instruct(signed(mine))
+    flow.hub.call("retry", encode({"settlement": mine.settlement.hex()}))
+    flow.settle()
+    flow.hub.written[key("retried", mine.settlement, "00000001")] = b'{"locks":[1],"time":1}'
+    found = [b for b in in_memory(flow).breaks if "cannot be read" in b.detail]
+    assert {b.chain for b in found} == {HUB}
 
 
 def test_what_was_released_after_a_refusal_is_a_break_however_often_it_was_asked() -> None:

@@ -31,7 +31,7 @@ FIXED = (2, 3, 10)
 """Small networks: two heads, a hasty node, rotations, crashes, drift and strangers."""
 EVERYDAY_TICKS = 30
 CHUNK = 10
-REACHING = (*range(60), 66)
+REACHING = (*range(60), 66, 75)
 """Seeds in which all that can happen has happened, each at least once."""
 ROOT = Path(__file__).parents[2]
 

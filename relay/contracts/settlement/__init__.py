@@ -9,8 +9,8 @@ from relay.contracts.settlement.keys import (
     find_instruction,
     find_settlement,
     paused,
+    retried_locks,
     settlement_of,
-    was_retried,
 )
 from relay.contracts.settlement.rates import RatePolicy, policy_at, rate_key, read_policy
 from relay.contracts.settlement.windows import net_set
@@ -30,6 +30,6 @@ __all__ = [
     "policy_at",
     "rate_key",
     "read_policy",
+    "retried_locks",
     "settlement_of",
-    "was_retried",
 ]

@@ -22,7 +22,8 @@ Keys (ids in hex, numbers zero-padded so that byte order is their order):
     decision/<settlement>                            SettlementDecision
     done/<settlement>/<ledger>                       DecisionAnswer
     closed/<settlement>                              {time}: every ledger has done it
-    retried/<settlement>/<number, 8 digits>          {time}: what was missing was asked for again
+    retried/<settlement>/<number, 8 digits>          {locks, time}: asked again; `locks`: ledgers
+                                                     that were asked to lock
     undelivered… (relay.contracts.undelivered)
 
 A settlement of a netting window has no records of its own from `answer` on: they are its window's,
@@ -48,7 +49,10 @@ from relay.contracts.payloads import (
     fields,
     window_settlement,
 )
+from relay.contracts.payloads.settling import MAX_LEDGERS
 from relay.errors import NotFound, Reason
+
+_PAGE = 100
 
 
 class SettlementStatus(StrEnum):
@@ -95,9 +99,17 @@ def find_decision(state: Reader, settlement: bytes) -> SettlementDecision | None
     return None if found is None else SettlementDecision.decode(found)
 
 
-def was_retried(state: Reader, settlement: bytes) -> bool:
-    """Whether ledgers were asked again under an id."""
-    return state.last(key("retried", settlement, "")) is not None
+def retried_locks(state: Reader, settlement: bytes) -> frozenset[str]:
+    """The ledgers that were asked to lock again under an id."""
+    found: set[str] = set()
+    after, prefix = b"", key("retried", settlement, "")
+    while page := state.scan(prefix, after=after, limit=_PAGE):
+        for _, raw in page:
+            note = fields.document(raw)
+            if "locks" in note:  # not in those of earlier versions
+                found.update(fields.ascending(note, "locks", fields.identifier, MAX_LEDGERS))
+        after = page[-1][0]
+    return frozenset(found)
 
 
 def ledgers_of(state: Reader, settlement: bytes, window: str) -> tuple[str, ...]:

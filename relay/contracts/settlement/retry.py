@@ -56,9 +56,10 @@ def retry(body: bytes, state: State, now: int) -> bytes:
             window=view.signed.instruction.window,
         )
     window = view.signed.instruction.window
-    _note(view.under, state, now)
+    number = _next(view.under, state, now)
     conclude(Asked("", view.under, window), state, now)
     packets: list[Json] = []
+    locks: list[str] = []
     told = 0
     decision = find_decision(state, view.under)
     for ledger in ledgers_of(state, view.under, window):
@@ -66,14 +67,17 @@ def retry(body: bytes, state: State, now: int) -> bytes:
             # Later than the deadline it is a question only: nothing is locked any more by then.
             lock = _lock(view, ledger, state)
             packets.append(send_lock(state, ledger, lock, now + ROW_TIMEOUT, now))
+            locks.append(ledger)
         elif decision is not None and state.get(key("done", view.under, ledger)) is None:
             send_decision(state, ledger, decision, now)
             told += 1
+    note = encode({"locks": [*sorted(locks)], "time": now})
+    state.put(key("retried", view.under, f"{number:08d}"), note)
     return encode({"packets": packets, "told": told})
 
 
-def _note(under: bytes, state: State, now: int) -> None:
-    """Writes down that it is asked again. Raises Refused(LIMIT_EXCEEDED)."""
+def _next(under: bytes, state: State, now: int) -> int:
+    """The number of this asking, from 1. Raises Refused(LIMIT_EXCEEDED)."""
     before = state.last(key("retried", under, ""))
     if (
         before is not None
@@ -84,8 +88,7 @@ def _note(under: bytes, state: State, now: int) -> None:
             "it was asked again just now",
             hint=f"wait {RETRY_SECONDS} seconds for the answers",
         )
-    number = 1 if before is None else 1 + int(before[0].rpartition(b"/")[2])
-    state.put(key("retried", under, f"{number:08d}"), encode({"time": now}))
+    return 1 if before is None else 1 + int(before[0].rpartition(b"/")[2])
 
 
 def _lock(view: SettlementView, ledger: str, state: State) -> bytes:

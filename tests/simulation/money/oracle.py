@@ -358,16 +358,20 @@ class MoneyOracle:
         failed = [one["ledger"] for one in decision["answers"] if not one["accepted"]]
         require(bool(failed), "decision", f"{where}: aborts, and nobody refused")
         wrong = {*failed} & {*locked}
-        if wrong and self._asked_again(settlement):
+        if wrong <= self._asked_again(settlement) and wrong:
             # Refused once and locked once; that it is given back is checked where it ends.
             self._marks["money: refused once, locked once"] += 1
             return
         require(not wrong, "decision", f"{where}: aborts for {wrong}, which locked")
 
-    def _asked_again(self, settlement: Name) -> bool:
+    def _asked_again(self, settlement: Name) -> set[str]:
+        """The ledgers that were asked to lock by `retry`."""
         relay, under = settlement
-        records = self._records[relay][SETTLEMENT]
-        return records.get(f"retried/{under}/00000001".encode()) is not None
+        records, found, number = self._records[relay][SETTLEMENT], set[str](), 1
+        while raw := records.get(f"retried/{under}/{number:08d}".encode()):
+            found |= {*json.loads(raw)["locks"]}
+            number += 1
+        return found
 
 
 def _drop_zeros(counts: Counter[str]) -> None:
