@@ -9,7 +9,7 @@ import pytest
 
 from relay.canonical import decode, encode
 from relay.contracts.payloads import Instruction, Ruling
-from relay.contracts.settlement import SettlementStatus, find_settlement
+from relay.contracts.settlement import SettlementStatus, find_settlement, retried_locks
 from relay.contracts.settlement.retry import RETRY_SECONDS
 from relay.errors import Reason
 from relay.packet import ERROR_ACKNOWLEDGEMENT
@@ -110,6 +110,24 @@ def test_a_decision_whose_answer_was_lost_is_told_again() -> None:
     assert retry(flow) == {"packets": [], "told": 1}
     flow.settle()
     check_end(flow)
+
+
+def test_it_is_written_down_who_was_asked_to_lock() -> None:
+    """And not who was told the decision again: reconcile excuses the former alone."""
+    flow = begun()
+    lose(flow, 0, received=False)
+    flow.receive(flow.hub, 1)
+    flow.acknowledge(flow.hub, 1)
+    assert retried_locks(flow.hub, GIVEN.settlement) == frozenset()
+    retry(flow)
+    assert retried_locks(flow.hub, GIVEN.settlement) == {HK}
+    flow.receive(flow.hub, 2)
+    flow.acknowledge(flow.hub, 2)
+    flow.at(NOW + RETRY_SECONDS)
+    assert retry(flow) == {"packets": [], "told": 2}
+    assert retried_locks(flow.hub, GIVEN.settlement) == {HK}
+    flow.hub.written[f"retried/{GIVEN.settlement.hex()}/00000001".encode()] = b'{"time":1}'
+    assert retried_locks(flow.hub, GIVEN.settlement) == frozenset(), "of an earlier version"
 
 
 def test_answers_that_decide_it_decide_it() -> None:
