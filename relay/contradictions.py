@@ -1,8 +1,8 @@
-"""What verified bundles show together and no single one does: a chain that tells two histories.
+"""What verified bundles show together and no single hop does: a chain that tells two histories.
 
-Each bundle may verify and lead from the same trusted head, and yet two of them contradict each
-other: a relay has shown one ledger that it committed, and the other that it aborted. Whoever holds
-both, an auditor or the two ledgers themselves, finds it here, and takes away evidence
+Each hop may verify and lead from the same trusted head, and yet two of them contradict each other:
+a relay has shown one ledger that it committed, and the other that it aborted. Whoever holds both,
+an auditor or the two ledgers themselves, finds it here, and takes away evidence
 (`relay.light.misbehaviour`) on which clients of that chain freeze. Pure, as `relay.bundle`.
 
 What is compared are the heads that the bundles carry, and what is proven under them. A trusted head

@@ -190,3 +190,53 @@ def test_a_journal_that_another_engine_replicates() -> None:
     types: dict[str, ClientType] = {state.client_type: SKIPPING}
     (one,) = find_contradictions(bundles, trust, START + 10, types)
     assert one.description == "two entries of index 1"
+
+
+def test_heads_alone_are_compared_where_a_tree_shows_no_history() -> None:
+    """What it holds at one height may change with the next; its proofs are of another form."""
+    state = ClientState("test-skipping", "test-1", ALGORITHM, proof_kind="test-kind")
+    anchor = consensus_of(SKIPPING.decode_header(raw_header(2, "abcd", time=START - 9)))
+    trust = Trust((TrustedChain(state, anchor),))
+
+    def shown(height: int, root: bytes) -> Bundle:
+        raw = raw_header(height, "abcd", time=START + height, root=root)
+        claim = BundleClaim(ClaimKind.ENTRY, path=DECISION, value=root)
+        return Bundle((), (Hop(state.chain_id, height, (raw,), b"of another form", (claim,)),))
+
+    types: dict[str, ClientType] = {state.client_type: SKIPPING}
+    one, other = shown(3, b"1" * 32), shown(3, b"2" * 32)
+    assert find_contradictions([one, shown(4, b"2" * 32)], trust, START + 10, types) == ()
+    (found_,) = find_contradictions([one, other], trust, START + 10, types)
+    assert found_.description == "two headers of height 3"
+
+
+def test_what_is_proven_under_the_trusted_head_is_not_compared() -> None:
+    """No header of it is in the bundle, for anybody else to judge by."""
+    world, bundle = World(), decode_bundle(bundle_of(told(COMMIT), COMMIT))
+    path, value = world.relay.entries[0]
+    claim = BundleClaim(ClaimKind.ENTRY, path=path, value=value)
+    under = Hop("relay/0", 5, (), world.relay.prove([0], 5), (claim,))
+    assert found(encode_bundle(replace(bundle, hops=(*bundle.hops, under)))) == ()
+
+
+def test_an_old_head_hides_nothing_that_is_shown_under_a_younger_one() -> None:
+    """No client takes it any more, and what it shows is the first of its index."""
+    bundles = [
+        decode_bundle(bundle_of(told(decision, more), decision))
+        for decision, more in ((COMMIT, 0), (COMMIT, 20), (ABORT, 10))
+    ]
+    trust = World().trust()
+    now = START + 8 + trust.chains[0].state.trusting_period
+    (one,) = find_contradictions(bundles, trust, now, TYPES)
+    assert one.description == "two entries of index 6"
+
+
+def test_what_is_led_backwards_from_a_younger_head_may_be_too_old() -> None:
+    world, trust = told(COMMIT, 20), World().trust()
+    hop = world.bundle().hops[1]
+    headers = (world.relay.raw(body=world.relay.body(8)), world.relay.raw(8))
+    claims = (hop.claims[0],)
+    old = replace(hop, height=8, headers=headers, claims=claims)
+    old = replace(old, proof=world.relay.prove(world.received[:1], 8))
+    now = START + 8 + trust.chains[0].state.trusting_period
+    assert find_contradictions([Bundle((BundlePacket(PACKET),), (old,))], trust, now, TYPES) == ()

@@ -280,6 +280,17 @@ def test_a_ledger_that_is_asked_twice_may_refuse_once_and_lock_once(first: int) 
     )
 
 
+def _deny(flow: Flow, given: Instruction) -> None:
+    """Makes the relay hear that HK, which has locked, had refused."""
+    name = key("answer", given.settlement, HK)
+    accepted, refused = (
+        b'"accepted":%s,"ledger":"%s","reason":"%s"' % (how, HK.encode(), why)
+        for how, why in ((b"true", b""), (b"false", b"FUNDS_MISSING"))
+    )
+    assert accepted in flow.hub.written[name]
+    flow.hub.written[name] = flow.hub.written[name].replace(accepted, refused)
+
+
 def test_asking_again_excuses_the_ledger_that_was_asked_to_lock_alone() -> None:
     """It locked and said that it had not: that the decision was told again explains nothing."""
     flow = Flow(funds={"maker-cny": 0})
@@ -292,11 +303,7 @@ def test_asking_again_excuses_the_ledger_that_was_asked_to_lock_alone() -> None:
     assert decode(flow.hub.call("retry", retry)) == {"packets": [], "told": 2}
     flow.settle()
     assert in_memory(flow).agrees
-    name = key("answer", mine.settlement, HK)
-    said = b'"accepted":false,"ledger":"%s","reason":"FUNDS_MISSING"' % HK.encode()
-    flow.hub.written[name] = flow.hub.written[name].replace(
-        b'"accepted":true,"ledger":"%s","reason":""' % HK.encode(), said
-    )
+    _deny(flow, mine)
     assert Kind.MISMATCH in {b.kind for b in in_memory(flow).breaks if b.chain == HK}
 
 
@@ -318,11 +325,7 @@ def test_what_was_released_after_a_refusal_is_a_break_however_often_it_was_asked
     flow.hub.call("retry", encode({"settlement": mine.settlement.hex()}))
     flow.settle()
     assert in_memory(flow).agrees
-    name = key("answer", mine.settlement, HK)
-    said = b'"accepted":false,"ledger":"%s","reason":"FUNDS_MISSING"' % HK.encode()
-    flow.hub.written[name] = flow.hub.written[name].replace(
-        b'"accepted":true,"ledger":"%s","reason":""' % HK.encode(), said
-    )
+    _deny(flow, mine)
     assert Kind.MISMATCH in {b.kind for b in in_memory(flow).breaks if b.chain == HK}
 
 
